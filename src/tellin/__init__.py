@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""tellin: the secure shell, in Python."""

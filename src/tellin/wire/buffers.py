@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""Where bytes wait on their way in and out: fixed blocks and cursors; nothing is cut or re-sliced."""
+
+from collections import deque
+from typing import Final
+
+# A light connection lives in small blocks; one in bulk gets blocks that hold eight packets of
+# 32 KiB with their headers and tags. Both sizes are lent from a pool, so that an idle
+# connection holds none.
+SMALL_BLOCK: Final = 8192
+LARGE_BLOCK: Final = 8 * (32768 + 128)
+_POOLED: Final = 16
+
+_pool: dict[int, list[bytearray]] = {SMALL_BLOCK: [], LARGE_BLOCK: []}
+
+
+def _borrow(size: int) -> bytearray:
+    for kind in (SMALL_BLOCK, LARGE_BLOCK):
+        if size <= kind:
+            shelf = _pool[kind]
+            # pop() alone is atomic: loops in several threads share the pool.
+            try:
+                return shelf.pop()
+            except IndexError:
+                return bytearray(kind)
+    return bytearray(size)
+
+
+def _give_back(block: bytearray) -> None:
+    shelf = _pool.get(len(block))
+    if shelf is not None and len(shelf) < _POOLED:
+        shelf.append(block)
+
+
+class ReceiveBuffer:
+    """What has arrived and is not parsed yet: ``data[at:end]``.
+
+    ``writable`` hands out room, ``filled`` counts what came into it, and the parser moves ``at``.
+    """
+
+    __slots__ = ("_block", "_eager", "at", "data", "end")
+
+    def __init__(self) -> None:
+        self._block: bytearray | None = None
+        self._eager = False
+        self.data = memoryview(b"")
+        self.at = 0
+        self.end = 0
+
+    def __len__(self) -> int:
+        return self.end - self.at
+
+    def writable(self, hint: int = 0) -> memoryview:
+        """Room for at least ``hint`` bytes, and never none; valid until the next call here."""
+        wanted = max(hint, LARGE_BLOCK // 2 if self._eager else SMALL_BLOCK // 2)
+        kept = self.end - self.at
+        if self._block is None:
+            self._adopt(_borrow(wanted))
+        elif len(self._block) - self.end < wanted:
+            if len(self._block) - kept < wanted:
+                self._adopt(_borrow(kept + wanted))
+            else:
+                # bytes() first: the two ranges may overlap.
+                self.data[:kept] = bytes(self.data[self.at : self.end])
+                self.at, self.end = 0, kept
+        return self.data[self.end :]
+
+    def _adopt(self, block: bytearray) -> None:
+        view = memoryview(block)
+        kept = self.end - self.at
+        view[:kept] = self.data[self.at : self.end]
+        if self._block is not None:
+            self.data.release()
+            _give_back(self._block)
+        self._block, self.data = block, view
+        self.at, self.end = 0, kept
+
+    def filled(self, count: int) -> None:
+        """``count`` bytes were written into the room that ``writable`` gave."""
+        # A read that fills all it was given tells of more behind it: the next room is a large one.
+        self._eager = self.end + count == len(self.data) or (
+            self._eager and count > SMALL_BLOCK // 2
+        )
+        self.end += count
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` in, for a driver that has it already."""
+        room = self.writable(len(data))
+        room[: len(data)] = data
+        self.end += len(data)
+
+    def rest(self) -> None:
+        """Give the block back if nothing is left in it."""
+        if self.at == self.end and self._block is not None:
+            self.data = memoryview(b"")
+            _give_back(self._block)
+            self._block = None
+            self.at = self.end = 0
+
+
+class _Block:
+    __slots__ = ("data", "end", "start", "view")
+
+    def __init__(self, size: int) -> None:
+        self.data = _borrow(size)
+        self.view = memoryview(self.data)
+        self.start = 0
+        self.end = 0
+
+
+class SendBuffer:
+    """What is to be sent: packets are built in place at the back and leave at the front by ``sent``."""
+
+    __slots__ = ("_blocks", "size")
+
+    def __init__(self) -> None:
+        self._blocks: deque[_Block] = deque()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def reserve(self, wanted: int, least: int = 0) -> tuple[memoryview, int, int]:
+        """A block, and from where to where in it may be written now: ``wanted`` bytes, or at least ``least``.
+
+        Nothing is in the buffer before ``commit``; a second ``reserve`` gives the same place again.
+        """
+        if self._blocks:
+            block = self._blocks[-1]
+            room = len(block.data) - block.end
+            if room >= wanted or room >= (least or wanted):
+                return block.view, block.end, min(len(block.data), block.end + wanted)
+        block = _Block(wanted if wanted <= LARGE_BLOCK or not least else max(least, LARGE_BLOCK))
+        self._blocks.append(block)
+        return block.view, 0, min(wanted, len(block.data))
+
+    def commit(self, count: int) -> None:
+        """The first ``count`` bytes of the reserved place are now part of the buffer."""
+        self._blocks[-1].end += count
+        self.size += count
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` in."""
+        view, start, _ = self.reserve(len(data))
+        view[start : start + len(data)] = data
+        self.commit(len(data))
+
+    def views(self) -> list[memoryview]:
+        """All that waits, in order; the views are dead after ``sent``, and nothing in them moves before."""
+        return [block.view[block.start : block.end] for block in self._blocks if block.end > block.start]
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` bytes have left."""
+        self.size -= count
+        blocks = self._blocks
+        while blocks:
+            block = blocks[0]
+            unsent = block.end - block.start
+            if count < unsent:
+                block.start += count
+                return
+            count -= unsent
+            blocks.popleft()
+            _give_back(block.data)
