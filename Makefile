@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+# Everything is done by one of these targets; each makes and fills .venv by itself.
+# Needed before: Python 3.11 or newer, and make.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check bench docs cover clean
+.DELETE_ON_ERROR:
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# A stamp per set of packages and state of pyproject.toml: when that file changes, pip looks again.
+STATE := $(shell cksum < pyproject.toml | tr ' ' '-')
+BASE_STAMP := $(VENV)/.stamp-base-$(STATE)
+TEST_STAMP := $(VENV)/.stamp-test-$(STATE)
+DEV_STAMP := $(VENV)/.stamp-dev-$(STATE)
+BENCH_STAMP := $(VENV)/.stamp-bench-$(STATE)
+FUZZ_STAMP := $(VENV)/.stamp-fuzz-$(STATE)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+export PIP_ROOT_USER_ACTION := ignore
+
+# What pytest is told: `make test PYTEST="-k rekey -x"`; WORKERS=0 runs in one process.
+PYTEST ?=
+WORKERS ?= 2
+
+help:
+	@echo "make demo      a server and a client log in to each other, step by step"
+	@echo "make test      the tests, with every SSH peer that can be had here"
+	@echo "make test-all  the same, whole matrices, mutations and ten minutes of fuzzing a parser"
+	@echo "make check     lint, format, import floors, types, documentation"
+	@echo "make bench     the measurements beside OpenSSH, AsyncSSH and Paramiko"
+	@echo "make docs      the documentation, into docs/_build/html"
+	@echo "make clean     remove what was built, .venv too"
+
+$(BIN)/python:
+	@sh .ci/make-venv $(VENV)
+
+$(BASE_STAMP): $(BIN)/python
+	@echo "setting up $(VENV)"
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable .
+	@rm -f $(VENV)/.stamp-base-*; touch $@
+
+$(TEST_STAMP): $(BASE_STAMP)
+	@$(PIP) install --group test
+	@rm -f $(VENV)/.stamp-test-*; touch $@
+
+$(DEV_STAMP): $(BASE_STAMP)
+	@$(PIP) install --group dev
+	@rm -f $(VENV)/.stamp-dev-* $(VENV)/.stamp-test-*; touch $@ $(TEST_STAMP)
+
+$(BENCH_STAMP): $(BASE_STAMP)
+	@$(PIP) install --group bench
+	@rm -f $(VENV)/.stamp-bench-*; touch $@
+
+$(FUZZ_STAMP): $(BASE_STAMP)
+	@$(PIP) install --group fuzz
+	@rm -f $(VENV)/.stamp-fuzz-*; touch $@
+
+demo: $(BASE_STAMP)
+	@$(BIN)/tellin demo
+
+test: $(TEST_STAMP)
+	@sh tests/install_peers.sh
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(PYTEST)
+
+test-all: $(DEV_STAMP) $(FUZZ_STAMP) $(BENCH_STAMP)
+	@sh tests/install_peers.sh
+	@$(BIN)/python -m pytest --timeout 1800 $(PYTEST)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/sphinx-build -n -W --keep-going -q docs docs/_build/html
+
+docs: $(DEV_STAMP)
+	@$(BIN)/sphinx-build -n -W --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(BENCH_STAMP)
+	@sh tests/install_peers.sh
+	@$(BIN)/python bench/run.py $(BENCH)
+
+cover: $(TEST_STAMP)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m "not slow" $(PYTEST)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
