@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Peers' texts made safe for terminals and logs."""
+
+from typing import Final
+
+
+def _octal(code: int) -> str:
+    encoded = chr(code).encode("utf-8", "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in encoded)
+
+
+# C0, DEL and C1 move cursors, set titles and forge lines of a log (CVE-2019-6109). The bidirectional
+# controls make a line read as another than it is. Line separators end a line in some viewers.
+_DANGEROUS: Final = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    0x061C,
+    0x200E,
+    0x200F,
+    0x2028,
+    0x2029,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
+)
+_ESCAPES: Final = {code: _octal(code) for code in _DANGEROUS}
+_ESCAPES_OF_LINES: Final = {
+    code: shown for code, shown in _ESCAPES.items() if chr(code) not in "\n\t"
+}
+
+
+def escape_text(text: str, *, keep_newlines: bool = False) -> str:
+    """``text`` with every control character in octal behind a backslash, as OpenSSH shows it.
+
+    With ``keep_newlines``, for banners and instructions, line ends and tabs stay as they are.
+    """
+    if keep_newlines:
+        # RFC 4252 section 5.4: the lines of a banner end in CR LF.
+        return text.replace("\r\n", "\n").translate(_ESCAPES_OF_LINES)
+    return text.translate(_ESCAPES)
