@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""The kinds of keys: what each is made of, what is refused, and which module does its arithmetic.
+
+Nothing here imports a cryptography library: a line of known_hosts or authorized_keys is checked
+in full without one, and a login with one kind of key never loads the code of another.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from tellin.errors import KeyFileError, MalformedPacket
+from tellin.wire import Cursor
+
+# RFC 8332 section 3 and R074: below, factoring is in reach; above, one check costs seconds.
+RSA_LEAST_BITS: Final = 1024
+RSA_MOST_BITS: Final = 16384
+RSA_EXPONENT_BITS: Final = 24
+
+
+class Verifier(Protocol):
+    """The public half, ready to check signatures."""
+
+    def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
+        """Whether ``signature`` is right; whatever is wrong with it, the answer is False."""
+        ...
+
+
+class Secret(Protocol):
+    """The private half."""
+
+    key_type: str
+    public_blob: bytes
+    native: Any  # what the cryptography library calls a private key
+
+    def sign(self, data: bytes, hash_name: str) -> bytes:
+        """The signature, as it stands in a signature blob behind the algorithm's name."""
+        ...
+
+    def fields(self) -> bytes:
+        """The key's numbers as openssh-key-v1 and the agent protocol carry them, without the type."""
+        ...
+
+
+class Engine(Protocol):
+    """The module that does the arithmetic of one kind."""
+
+    def verifier(self, kind: "Kind", blob: bytes, /) -> Verifier:
+        """The public key of a blob that ``examine`` has passed."""
+        ...
+
+    def read_secret(self, kind: "Kind", cursor: Cursor, /) -> Secret:
+        """Read what ``Secret.fields`` writes; KeyFileError when the numbers do not belong together."""
+        ...
+
+    def generate(self, kind: "Kind", bits: int, /) -> Secret:
+        """A new key."""
+        ...
+
+    def adopt(self, kind: "Kind", native: Any, /) -> Secret:
+        """A key that the library has read from another format; checked as one from ours."""
+        ...
+
+
+class Kind(ABC):
+    """One kind of key; ``signatures`` maps algorithm names, best first, to their hashes."""
+
+    def __init__(
+        self, key_type: str, name: str, *, signatures: Mapping[str, str], source: str
+    ) -> None:
+        self.key_type = key_type
+        self.name = name
+        self.signatures = signatures
+        self.source = source
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """The module of the arithmetic, imported at the first use."""
+
+    @abstractmethod
+    def examine(self, cursor: Cursor) -> int:
+        """Read the public fields behind the type and judge them; the answer is the size in bits."""
+
+
+class Ed25519(Kind):
+    """A point of edwards25519, 32 bytes (RFC 8709)."""
+
+    @property
+    def engine(self) -> Engine:
+        """Imported at the first use."""
+        from tellin.keys import ed25519  # noqa: PLC0415  (start-up: only the kind in use)
+
+        return ed25519
+
+    def examine(self, cursor: Cursor) -> int:
+        """One string."""
+        # A short point made Go's verifier panic (CVE-2020-9283).
+        size = len(cursor.string())
+        if size != 32:
+            raise KeyFileError(f"an Ed25519 public key of {size} bytes instead of 32")
+        return 256
+
+
+class Curve:
+    """y^2 = x^3 - 3x + b over the integers modulo ``prime``, with a group of ``order`` points."""
+
+    __slots__ = ("b", "bits", "name", "order", "prime", "size")
+
+    def __init__(self, name: str, bits: int, *, prime: int, b: int, order: int) -> None:
+        self.name = name
+        self.bits = bits
+        self.size = (bits + 7) // 8
+        self.prime = prime
+        self.b = b
+        self.order = order
+
+    def holds(self, point: bytes) -> bool:
+        """Whether ``point`` is an uncompressed point of the curve (SEC 1 section 2.3.4)."""
+        if len(point) != 1 + 2 * self.size or point[0] != 4:
+            return False
+        x = int.from_bytes(point[1 : 1 + self.size], "big")
+        y = int.from_bytes(point[1 + self.size :], "big")
+        if x >= self.prime or y >= self.prime:
+            return False
+        return (y * y - (x * x * x - 3 * x + self.b)) % self.prime == 0
+
+
+# SEC 2 sections 2.4.2, 2.5.1 and 2.6.1. All three have cofactor 1: a point of the curve is a
+# point of the group.
+NISTP256: Final = Curve(
+    "nistp256",
+    256,
+    prime=2**256 - 2**224 + 2**192 + 2**96 - 1,
+    b=0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    order=0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+)
+NISTP384: Final = Curve(
+    "nistp384",
+    384,
+    prime=2**384 - 2**128 - 2**96 + 2**32 - 1,
+    b=0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+    order=0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+)
+NISTP521: Final = Curve(
+    "nistp521",
+    521,
+    prime=2**521 - 1,
+    b=0x0051953EB9618E1C9A1F929A21A0B68540EEA2DA725B99B315F3B8B489918EF109E156193951EC7E937B1652C0BD3BB1BF073573DF883D2C34F1EF451FD46B503F00,
+    order=0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
+)
+
+
+class Ecdsa(Kind):
+    """A point of one of the NIST curves (RFC 5656 section 3.1)."""
+
+    def __init__(self, curve: Curve, hash_name: str) -> None:
+        key_type = f"ecdsa-sha2-{curve.name}"
+        super().__init__(
+            key_type, "ECDSA", signatures={key_type: hash_name}, source="RFC 5656 section 3.1"
+        )
+        self.curve = curve
+
+    @property
+    def engine(self) -> Engine:
+        """Imported at the first use."""
+        from tellin.keys import ecdsa  # noqa: PLC0415  (start-up: only the kind in use)
+
+        return ecdsa
+
+    def examine(self, cursor: Cursor) -> int:
+        """The curve's name once more, and a point that is checked to lie on it."""
+        curve = cursor.string()
+        if curve != self.curve.name.encode():
+            raise KeyFileError(f"a key of type {self.key_type} on another curve")
+        if not self.curve.holds(cursor.string()):
+            raise KeyFileError(f"a public key that is no point of {self.curve.name}")
+        return self.curve.bits
+
+
+class Rsa(Kind):
+    """An exponent and a modulus (RFC 4253 section 6.6); signatures of RFC 8332."""
+
+    @property
+    def engine(self) -> Engine:
+        """Imported at the first use."""
+        from tellin.keys import rsa  # noqa: PLC0415  (start-up: only the kind in use)
+
+        return rsa
+
+    def examine(self, cursor: Cursor) -> int:
+        """Exponent, then modulus."""
+        exponent = cursor.mpint()
+        return self.judge(modulus=cursor.mpint(), exponent=exponent)
+
+    @staticmethod
+    def judge(*, modulus: int, exponent: int) -> int:
+        """Refuse what is too weak to trust or too large to compute with; the answer is the size."""
+        bits = modulus.bit_length()
+        if modulus < 0 or bits < RSA_LEAST_BITS:
+            raise KeyFileError(f"an RSA key of {bits} bits is too short")
+        if bits > RSA_MOST_BITS:
+            raise KeyFileError(f"an RSA key of {bits} bits is too long")
+        if modulus % 2 == 0:
+            raise KeyFileError("an RSA modulus that is even")
+        if exponent < 3 or exponent % 2 == 0 or exponent.bit_length() > RSA_EXPONENT_BITS:
+            raise KeyFileError("an RSA exponent that is even, too small or too large")
+        return bits
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.key_type: kind
+    for kind in (
+        Ed25519(
+            "ssh-ed25519", "ED25519", signatures={"ssh-ed25519": ""}, source="RFC 8709 section 4"
+        ),
+        Ecdsa(NISTP256, "sha256"),
+        Ecdsa(NISTP384, "sha384"),
+        Ecdsa(NISTP521, "sha512"),
+        Rsa(
+            "ssh-rsa",
+            "RSA",
+            signatures={"rsa-sha2-512": "sha512", "rsa-sha2-256": "sha256"},
+            source="RFC 8332 section 3",
+        ),
+    )
+}
+
+
+def kind_of(cursor: Cursor) -> Kind:
+    """Read a key's type; KeyFileError if it is not one of ours."""
+    try:
+        key_type = cursor.string()
+    except MalformedPacket as error:
+        raise KeyFileError(f"a key without a type: {error}") from None
+    try:
+        return KINDS[key_type.decode("ascii")]
+    except (KeyError, UnicodeDecodeError):
+        raise KeyFileError(f"a key of the unknown type {key_type[:64]!r}") from None

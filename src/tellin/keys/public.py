@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Public keys: their blob, their line, their fingerprint, and the check of a signature."""
+
+import binascii
+import hashlib
+from typing import Self
+
+from tellin.errors import KeyFileError, MalformedPacket, UsageError
+from tellin.keys.kinds import Verifier, kind_of
+from tellin.wire import Cursor
+
+
+class PublicKey:
+    """A public key, equal to every other with the same blob; it does not change."""
+
+    __slots__ = ("_kind", "_verifier", "bits", "blob", "comment")
+
+    def __init__(self, blob: bytes, comment: str = "") -> None:
+        """Check ``blob`` in full; KeyFileError says what is wrong with it."""
+        cursor = Cursor(blob)
+        self._kind = kind_of(cursor)
+        try:
+            self.bits = self._kind.examine(cursor)
+            cursor.end("a public key")
+        except MalformedPacket as error:
+            raise KeyFileError(f"a damaged {self._kind.key_type} key: {error}") from None
+        self.blob = blob
+        self.comment = comment
+        self._verifier: Verifier | None = None
+
+    @classmethod
+    def from_blob(cls, blob: bytes, comment: str = "") -> Self:
+        """The key of a blob (RFC 4253 section 6.6)."""
+        return cls(bytes(blob), comment)
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """The key of a line ``type base64 comment``, as in a .pub file."""
+        words = line.strip(" \t\r\n").split(None, 2)
+        if len(words) < 2:
+            raise KeyFileError("a line that is not a public key")
+        key_type, encoded = words[:2]
+        try:
+            blob = binascii.a2b_base64(encoded.encode("ascii"), strict_mode=True)
+        except (binascii.Error, UnicodeEncodeError):
+            raise KeyFileError("a public key whose base64 is damaged") from None
+        key = cls(blob, words[2] if len(words) == 3 else "")
+        if key.key_type != key_type:
+            raise KeyFileError(f"a line that says {key_type[:64]!r} before a {key.key_type} key")
+        return key
+
+    @property
+    def key_type(self) -> str:
+        """The type's name on the wire, such as ``ssh-ed25519``."""
+        return self._kind.key_type
+
+    @property
+    def kind(self) -> str:
+        """The type's name in messages: ``ED25519``, ``ECDSA``, ``RSA``."""
+        return self._kind.name
+
+    @property
+    def signature_algorithms(self) -> tuple[str, ...]:
+        """The names a signature by this key may carry, best first; never one with SHA-1 (R077)."""
+        return tuple(self._kind.signatures)
+
+    def with_comment(self, comment: str) -> "PublicKey":
+        """The same key with another comment."""
+        return PublicKey(self.blob, comment)
+
+    def to_line(self) -> str:
+        """``type base64 comment``, without a newline."""
+        line = f"{self.key_type} {binascii.b2a_base64(self.blob, newline=False).decode('ascii')}"
+        return f"{line} {self.comment}" if self.comment else line
+
+    def fingerprint(self, hash_name: str = "sha256") -> str:
+        """``SHA256:`` and base64 without padding, or ``MD5:`` and pairs of hex digits."""
+        if hash_name == "md5":
+            digest = hashlib.md5(self.blob, usedforsecurity=False).hexdigest()
+            return "MD5:" + ":".join(digest[at : at + 2] for at in range(0, 32, 2))
+        digest_bytes = digest_of(hash_name, self.blob)
+        encoded = binascii.b2a_base64(digest_bytes, newline=False).decode("ascii")
+        return f"{hash_name.upper()}:{encoded.rstrip('=')}"
+
+    def verify(
+        self, data: bytes, signature_blob: bytes, *, algorithm: str, sha1: bool = False
+    ) -> bool:
+        """Whether ``signature_blob`` is this key's signature over ``data`` by ``algorithm``.
+
+        Whatever is wrong with it, the answer is False. ``algorithm`` is what the request or the
+        negotiation named; the blob must carry the same name (R070). RSA with SHA-1 is False
+        unless ``sha1`` says that somebody has asked for it (R047).
+        """
+        hash_name = self._hash_name(algorithm, sha1=sha1)
+        if hash_name is None:
+            return False
+        try:
+            cursor = Cursor(signature_blob)
+            name = cursor.string()
+            signature = cursor.string()
+            # Bytes behind the signature would let two blobs stand for one.
+            cursor.end("a signature")
+        except MalformedPacket:
+            return False
+        if name != algorithm.encode("utf-8"):
+            return False
+        if self._verifier is None:
+            self._verifier = self._kind.engine.verifier(self._kind, self.blob)
+        return self._verifier.verify(signature, data, hash_name) is True
+
+    def _hash_name(self, algorithm: str, *, sha1: bool) -> str | None:
+        if sha1 and algorithm == self.key_type == "ssh-rsa":
+            return "sha1"
+        return self._kind.signatures.get(algorithm)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and other.blob == self.blob
+
+    def __hash__(self) -> int:
+        return hash(self.blob)
+
+    def __repr__(self) -> str:
+        return f"<PublicKey {self.kind} {self.fingerprint()}>"
+
+
+def digest_of(hash_name: str, blob: bytes) -> bytes:
+    """The hash of a blob; ``hash_name`` as in ``ssh-keygen -E``."""
+    if hash_name not in {"md5", "sha1", "sha256", "sha384", "sha512"}:
+        raise UsageError(f"unknown fingerprint hash {hash_name!r}")
+    return hashlib.new(hash_name, blob, usedforsecurity=False).digest()
