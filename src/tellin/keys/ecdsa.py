@@ -38,7 +38,7 @@ class EcdsaVerifier:
 
     def __init__(self, curve: Curve, point: bytes) -> None:
         self._order = curve.order
-        self._native = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve.name], point)
+        self.native = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve.name], point)
 
     def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
         """Two integers, r and s, each in the group's order (RFC 5656 section 3.1.2)."""
@@ -54,10 +54,16 @@ class EcdsaVerifier:
         if not (0 < r < self._order and 0 < s < self._order):
             return False
         try:
-            self._native.verify(encode_dss_signature(r, s), data, ec.ECDSA(_HASHES[hash_name]))
+            self.native.verify(encode_dss_signature(r, s), data, ec.ECDSA(_HASHES[hash_name]))
         except InvalidSignature:
             return False
         return True
+
+
+def _public_fields(curve: Curve, native: ec.EllipticCurvePublicKey) -> bytes:
+    numbers = native.public_numbers()
+    x, y = (number.to_bytes(curve.size, "big") for number in (numbers.x, numbers.y))
+    return string(curve.name.encode("ascii")) + string(b"\4" + x + y)
 
 
 class EcdsaSecret:
@@ -66,15 +72,11 @@ class EcdsaSecret:
     def __init__(self, curve: Curve, native: ec.EllipticCurvePrivateKey) -> None:
         self.native = native
         self.key_type = f"ecdsa-sha2-{curve.name}"
-        numbers = native.public_key().public_numbers()
-        point = (
-            b"\4" + numbers.x.to_bytes(curve.size, "big") + numbers.y.to_bytes(curve.size, "big")
-        )
-        self._public_fields = string(curve.name.encode("ascii")) + string(point)
+        self._public_fields = _public_fields(curve, native.public_key())
         self.public_blob = string(self.key_type.encode("ascii")) + self._public_fields
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
-        """r and s."""
+        """Again r and s."""
         r, s = decode_dss_signature(self.native.sign(data, ec.ECDSA(_HASHES[hash_name])))
         return mpint(r) + mpint(s)
 
@@ -110,6 +112,11 @@ def generate(kind: Kind, bits: int) -> EcdsaSecret:
     """A new key; the kind is the size."""
     curve = _curve_of(kind)
     return EcdsaSecret(curve, ec.generate_private_key(_CURVES[curve.name]))
+
+
+def public_blob(kind: Kind, native: Any) -> bytes:
+    """The blob of a public key that the library has read."""
+    return string(kind.key_type.encode("ascii")) + _public_fields(_curve_of(kind), native)
 
 
 def adopt(kind: Kind, native: Any) -> EcdsaSecret:

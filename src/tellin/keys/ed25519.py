@@ -18,17 +18,21 @@ class Ed25519Verifier:
     """Checks signatures; S of the group's order or more is refused by the library (RFC 8032 5.1.7)."""
 
     def __init__(self, point: bytes) -> None:
-        self._native = Ed25519PublicKey.from_public_bytes(point)
+        self.native = Ed25519PublicKey.from_public_bytes(point)
 
     def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
         """64 bytes, R and S; the hash is part of the method."""
         if len(signature) != 64:
             return False
         try:
-            self._native.verify(signature, data)
+            self.native.verify(signature, data)
         except InvalidSignature:
             return False
         return True
+
+
+def _blob(native: Ed25519PublicKey) -> bytes:
+    return string(b"ssh-ed25519") + string(native.public_bytes_raw())
 
 
 class Ed25519Secret:
@@ -38,8 +42,9 @@ class Ed25519Secret:
 
     def __init__(self, native: Ed25519PrivateKey) -> None:
         self.native = native
-        self._point = native.public_key().public_bytes_raw()
-        self.public_blob = string(b"ssh-ed25519") + string(self._point)
+        public = native.public_key()
+        self._point = public.public_bytes_raw()
+        self.public_blob = _blob(public)
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
         """R and S."""
@@ -75,6 +80,11 @@ def read_secret(kind: Kind, cursor: Cursor) -> Ed25519Secret:
 def generate(kind: Kind, bits: int) -> Ed25519Secret:
     """A new key; there is one size."""
     return Ed25519Secret(Ed25519PrivateKey.generate())
+
+
+def public_blob(kind: Kind, native: Any) -> bytes:
+    """The blob of a public key that the library has read."""
+    return _blob(native)
 
 
 def adopt(kind: Kind, native: Any) -> Ed25519Secret:

@@ -23,7 +23,7 @@ from tellin.errors import KeyFileError, UsageError, WrongPassphrase
 class FileCipher:
     """One way to encrypt the private part: sizes, and both directions (key, iv, data)."""
 
-    __slots__ = ("block_size", "iv_size", "key_size", "seal", "unseal", "tag_size")
+    __slots__ = ("block_size", "iv_size", "key_size", "seal", "tag_size", "unseal")
 
     def __init__(
         self,

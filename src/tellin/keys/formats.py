@@ -4,7 +4,7 @@
 from typing import Final
 
 from tellin.errors import KeyFileError, MalformedPacket, WrongPassphrase
-from tellin.keys import openssh
+from tellin.keys import openssh, rfc4716
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
 
@@ -19,7 +19,7 @@ def load_private_key(
     name: str = "",
     most_rounds: int = openssh.DEFAULT_MOST_ROUNDS,
 ) -> PrivateKey:
-    """The private key in ``data``: openssh-key-v1.
+    """The private key in ``data``: openssh-key-v1, PKCS #1, SEC 1 or PKCS #8.
 
     WrongPassphrase when it is encrypted and ``passphrase`` is missing or wrong, KeyFileError for
     everything else; ``name``, the file's, stands before the cause.
@@ -35,7 +35,11 @@ def _private_key(data: bytes, passphrase: bytes | None, most_rounds: int) -> Pri
         raise KeyFileError(f"{len(data)} bytes are too many for a key file")
     if data.startswith(openssh.BEGIN):
         return _openssh_key(data, passphrase, most_rounds)
-    raise KeyFileError("not a private key")
+    if b"-----BEGIN " not in data:
+        raise KeyFileError("not a private key")
+    from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
+
+    return PrivateKey(pem.read_private(data, passphrase))
 
 
 def _openssh_key(data: bytes, passphrase: bytes | None, most_rounds: int) -> PrivateKey:
@@ -53,11 +57,29 @@ def _openssh_key(data: bytes, passphrase: bytes | None, most_rounds: int) -> Pri
 
 
 def load_public_key(data: bytes, *, name: str = "") -> PublicKey:
-    """The public key in ``data``: a .pub file's line."""
+    """The public key in ``data``: a .pub file's line, RFC 4716, PEM, or the head of openssh-key-v1.
+
+    KeyFileError for everything else; ``name``, the file's, stands before the cause.
+    """
     try:
-        return PublicKey.from_line(data.decode("utf-8", "surrogateescape"))
+        return _public_key(data)
     except KeyFileError as error:
         raise _named(error, name) from None
+
+
+def _public_key(data: bytes) -> PublicKey:
+    if len(data) > MOST_BYTES:
+        raise KeyFileError(f"{len(data)} bytes are too many for a key file")
+    if data.startswith(openssh.BEGIN):
+        return PublicKey.from_blob(openssh.Container(data).public_blob)
+    text = data.decode("utf-8", "surrogateescape")
+    if text.lstrip().startswith(rfc4716.BEGIN):
+        return PublicKey.from_blob(*rfc4716.read(text))
+    if b"-----BEGIN " in data:
+        from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
+
+        return PublicKey.from_blob(pem.read_public(data))
+    return PublicKey.from_line(text)
 
 
 def _named(error: KeyFileError, name: str) -> KeyFileError:

@@ -21,6 +21,8 @@ RSA_EXPONENT_BITS: Final = 24
 class Verifier(Protocol):
     """The public half, ready to check signatures."""
 
+    native: Any  # what the cryptography library calls a public key
+
     def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
         """Whether ``signature`` is right; whatever is wrong with it, the answer is False."""
         ...
@@ -55,6 +57,10 @@ class Engine(Protocol):
 
     def generate(self, kind: "Kind", bits: int, /) -> Secret:
         """A new key."""
+        ...
+
+    def public_blob(self, kind: "Kind", native: Any, /) -> bytes:
+        """The blob of a public key that the library has read from another format."""
         ...
 
     def adopt(self, kind: "Kind", native: Any, /) -> Secret:

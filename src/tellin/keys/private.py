@@ -116,5 +116,21 @@ class PrivateKey:
             rounds=rounds,
         )
 
+    def to_pkcs8(self, passphrase: bytes | None = None) -> bytes:
+        """The key as PKCS #8 in PEM armour (RFC 5958), encrypted if there is a passphrase; no comment."""
+        return self._to_pem(passphrase, traditional=False)
+
+    def to_pem(self, passphrase: bytes | None = None) -> bytes:
+        """The key in the older PEM form of its kind (PKCS #1, SEC 1); UsageError for Ed25519.
+
+        With a passphrase the form has a weak key derivation (one round of MD5); OpenSSH writes it too.
+        """
+        return self._to_pem(passphrase, traditional=True)
+
+    def _to_pem(self, passphrase: bytes | None, *, traditional: bool) -> bytes:
+        from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
+
+        return pem.write_private(self._secret.native, passphrase, traditional=traditional)
+
     def __repr__(self) -> str:
         return f"<PrivateKey {self.public.kind} {self.public.fingerprint()}>"

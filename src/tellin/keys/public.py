@@ -2,10 +2,10 @@
 """Public keys: their blob, their line, their fingerprint, and the check of a signature."""
 
 import binascii
-import hashlib
 from typing import Self
 
-from tellin.errors import KeyFileError, MalformedPacket, UsageError
+from tellin.errors import KeyFileError, MalformedPacket
+from tellin.keys import fingerprints, rfc4716
 from tellin.keys.kinds import Verifier, kind_of
 from tellin.wire import Cursor
 
@@ -73,14 +73,30 @@ class PublicKey:
         line = f"{self.key_type} {binascii.b2a_base64(self.blob, newline=False).decode('ascii')}"
         return f"{line} {self.comment}" if self.comment else line
 
+    def to_rfc4716(self, comment: str = "") -> str:
+        """The file of RFC 4716."""
+        return rfc4716.write(self.blob, comment)
+
+    def to_pkcs8(self) -> bytes:
+        """SubjectPublicKeyInfo in PEM armour (RFC 5280), what ``ssh-keygen -e -m PKCS8`` calls PKCS8."""
+        return self._to_pem(traditional=False)
+
+    def to_pem(self) -> bytes:
+        """PKCS #1 for RSA; the other kinds have no form of their own and are as ``to_pkcs8``."""
+        return self._to_pem(traditional=True)
+
+    def _to_pem(self, *, traditional: bool) -> bytes:
+        from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
+
+        return pem.write_public(self._arithmetic().native, traditional=traditional)
+
     def fingerprint(self, hash_name: str = "sha256") -> str:
         """``SHA256:`` and base64 without padding, or ``MD5:`` and pairs of hex digits."""
-        if hash_name == "md5":
-            digest = hashlib.md5(self.blob, usedforsecurity=False).hexdigest()
-            return "MD5:" + ":".join(digest[at : at + 2] for at in range(0, 32, 2))
-        digest_bytes = digest_of(hash_name, self.blob)
-        encoded = binascii.b2a_base64(digest_bytes, newline=False).decode("ascii")
-        return f"{hash_name.upper()}:{encoded.rstrip('=')}"
+        return fingerprints.fingerprint(self.blob, hash_name)
+
+    def bubble_babble(self) -> str:
+        """The SHA-1 of the key as words (``ssh-keygen -B``)."""
+        return fingerprints.bubble_babble(fingerprints.digest(self.blob, "sha1"))
 
     def verify(
         self, data: bytes, signature_blob: bytes, *, algorithm: str, sha1: bool = False
@@ -104,9 +120,12 @@ class PublicKey:
             return False
         if name != algorithm.encode("utf-8"):
             return False
+        return self._arithmetic().verify(signature, data, hash_name) is True
+
+    def _arithmetic(self) -> Verifier:
         if self._verifier is None:
             self._verifier = self._kind.engine.verifier(self._kind, self.blob)
-        return self._verifier.verify(signature, data, hash_name) is True
+        return self._verifier
 
     def _hash_name(self, algorithm: str, *, sha1: bool) -> str | None:
         if sha1 and algorithm == self.key_type == "ssh-rsa":
@@ -121,10 +140,3 @@ class PublicKey:
 
     def __repr__(self) -> str:
         return f"<PublicKey {self.kind} {self.fingerprint()}>"
-
-
-def digest_of(hash_name: str, blob: bytes) -> bytes:
-    """The hash of a blob; ``hash_name`` as in ``ssh-keygen -E``."""
-    if hash_name not in {"md5", "sha1", "sha256", "sha384", "sha512"}:
-        raise UsageError(f"unknown fingerprint hash {hash_name!r}")
-    return hashlib.new(hash_name, blob, usedforsecurity=False).digest()

@@ -26,7 +26,7 @@ class RsaVerifier:
     """Checks signatures."""
 
     def __init__(self, native: rsa.RSAPublicKey) -> None:
-        self._native = native
+        self.native = native
         self._size = (native.key_size + 7) // 8
 
     def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
@@ -36,10 +36,15 @@ class RsaVerifier:
         # Some signers drop leading zero bytes; OpenSSH puts them back, and so do we.
         whole = signature.rjust(self._size, b"\0")
         try:
-            self._native.verify(whole, data, _PADDING, _HASHES[hash_name])
+            self.native.verify(whole, data, _PADDING, _HASHES[hash_name])
         except InvalidSignature:
             return False
         return True
+
+
+def _blob(native: rsa.RSAPublicKey) -> bytes:
+    public = native.public_numbers()
+    return string(b"ssh-rsa") + mpint(public.e) + mpint(public.n)
 
 
 class RsaSecret:
@@ -49,8 +54,7 @@ class RsaSecret:
 
     def __init__(self, native: rsa.RSAPrivateKey) -> None:
         self.native = native
-        public = native.public_key().public_numbers()
-        self.public_blob = string(b"ssh-rsa") + mpint(public.e) + mpint(public.n)
+        self.public_blob = _blob(native.public_key())
         self._verifier = RsaVerifier(native.public_key())
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
@@ -129,6 +133,13 @@ def _native(numbers: rsa.RSAPrivateNumbers) -> rsa.RSAPrivateKey:
 def generate(kind: Kind, bits: int) -> RsaSecret:
     """A new key."""
     return RsaSecret(rsa.generate_private_key(_EXPONENT, bits))
+
+
+def public_blob(kind: Kind, native: Any) -> bytes:
+    """The blob of a public key that the library has read."""
+    public = native.public_numbers()
+    Rsa.judge(modulus=public.n, exponent=public.e)
+    return _blob(native)
 
 
 def adopt(kind: Kind, native: Any) -> RsaSecret:
