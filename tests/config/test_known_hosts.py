@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""known_hosts: what a line says, what a look-up answers, and what a rewrite leaves alone."""
+
+import shutil
+import subprocess
+import time
+from binascii import b2a_base64
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tellin.config.known_hosts import (
+    HostKeyState,
+    KnownHosts,
+    Marker,
+    add_line,
+    hash_name,
+    hash_names,
+    host_name,
+    make_line,
+    remove_host,
+)
+from tellin.errors import ConfigError
+from tellin.wire import string
+
+SALT = bytes(range(20))
+
+
+def blob(letter: str, key_type: str = "ssh-ed25519") -> bytes:
+    return string(key_type.encode()) + string(letter.encode() * 32)
+
+
+def key(letter: str, key_type: str = "ssh-ed25519") -> str:
+    return f"{key_type} {b2a_base64(blob(letter, key_type), newline=False).decode()}"
+
+
+def state(text: str, letter: str, *names: str) -> HostKeyState:
+    return KnownHosts.parse(text).lookup(names or ("host",), blob(letter)).state
+
+
+def test_the_key_on_record_matches_and_names_its_line() -> None:
+    found = KnownHosts.parse(f"# mine\n\nhost {key('a')} the host\n", file="f").lookup(
+        ["host"], blob("a")
+    )
+    assert found.state is HostKeyState.MATCHES
+    assert found.entry is not None
+    assert (found.entry.where, found.entry.comment) == ("f:3", "the host")
+
+
+def test_another_key_of_the_same_type_is_a_change() -> None:
+    found = KnownHosts.parse(f"other {key('b')}\nhost {key('a')}", file="f").lookup(
+        ["host"], blob("b")
+    )
+    assert found.state is HostKeyState.CHANGED
+    assert found.entry is not None
+    assert found.entry.where == "f:2"
+    assert [entry.names for entry in found.elsewhere] == ["other"]
+
+
+def test_a_key_of_another_type_is_unknown_but_the_record_is_shown() -> None:
+    found = KnownHosts.parse(f"host {key('a', 'ssh-rsa')}").lookup(["host"], blob("a"))
+    assert found.state is HostKeyState.UNKNOWN
+    assert [entry.key_type for entry in found.known] == ["ssh-rsa"]
+
+
+def test_a_host_without_record_is_unknown() -> None:
+    assert state("", "a") is HostKeyState.UNKNOWN
+    assert state(f"host2 {key('a')}", "a") is HostKeyState.UNKNOWN
+
+
+def test_any_of_several_keys_of_a_host_matches() -> None:
+    assert state(f"host {key('a')}\nhost {key('b')}", "b") is HostKeyState.MATCHES
+
+
+def test_revoked_wins_over_trusted_in_either_order() -> None:
+    lines = [f"host {key('a')}", f"@revoked * {key('a')}"]
+    assert state("\n".join(lines), "a") is HostKeyState.REVOKED
+    assert state("\n".join(reversed(lines)), "a") is HostKeyState.REVOKED
+    assert state("\n".join(lines), "b") is HostKeyState.CHANGED
+
+
+def test_a_certificate_matches_by_its_authority_only_for_the_authoritys_hosts() -> None:
+    known = KnownHosts.parse(f"@cert-authority *.example {key('c')}")
+    hit = known.lookup(["a.example"], blob("x"), authority=blob("c"))
+    assert hit.state is HostKeyState.MATCHES
+    assert known.lookup(["a.other"], blob("x"), authority=blob("c")).state is HostKeyState.UNKNOWN
+    assert known.lookup(["a.example"], blob("x"), authority=blob("d")).state is (
+        HostKeyState.UNKNOWN
+    )
+    # An authority's own key is not a host key.
+    assert known.lookup(["a.example"], blob("c")).state is HostKeyState.UNKNOWN
+    assert [entry.blob for entry in hit.authorities] == [blob("c")]
+
+
+def test_a_revoked_authority_revokes_what_it_signed() -> None:
+    known = KnownHosts.parse(f"@cert-authority * {key('c')}\n@revoked * {key('c')}")
+    assert known.lookup(["h"], blob("x"), authority=blob("c")).state is HostKeyState.REVOKED
+
+
+def test_ports_patterns_and_negations() -> None:
+    text = f"*.example,!bad.example,[h]:2222 {key('a')}"
+    assert state(text, "a", "good.example") is HostKeyState.MATCHES
+    assert state(text, "a", "bad.example") is HostKeyState.UNKNOWN
+    assert state(text, "a", host_name("H", 2222)) is HostKeyState.MATCHES
+    assert state(text, "a", host_name("h")) is HostKeyState.UNKNOWN
+    assert state(text, "a", "GOOD.example") is HostKeyState.MATCHES
+    assert state(f"!bad {key('a')}", "a", "good") is HostKeyState.UNKNOWN
+
+
+def test_a_fallback_name_can_match_but_never_alarm() -> None:
+    known = KnownHosts.parse(f"host {key('a')}")
+    names = [host_name("host", 2222)]
+    same = known.lookup(names, blob("a"), match_only=["host"])
+    assert same.state is HostKeyState.MATCHES
+    other = known.lookup(names, blob("b"), match_only=["host"])
+    assert other.state is HostKeyState.UNKNOWN
+    revoked = KnownHosts.parse(f"@revoked host {key('a')}")
+    assert revoked.lookup(names, blob("a"), match_only=["host"]).state is HostKeyState.REVOKED
+
+
+def test_a_hashed_name_matches_its_name_alone() -> None:
+    text = f"{hash_name('Host', salt=SALT)} {key('a')}"
+    assert state(text, "a", "host") is HostKeyState.MATCHES
+    assert state(text, "a", "other") is HostKeyState.UNKNOWN
+    with pytest.raises(ConfigError):
+        hash_name("host", salt=b"short")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"host ssh-rsa {key('a').split()[1]}",  # R107: the word is not the type of the blob
+        f"host {key('a')[:-3]}",
+        "host ssh-ed25519 %%%%",
+        "host ssh-ed25519 AAAAé",
+        "host ssh-ed25519",
+        "host",
+        f"@unknown host {key('a')}",
+        f"@revoked @cert-authority host {key('a')}",  # R108
+        f"@cert-authority @revoked {key('a')}",
+        f"host\u00a0{key('a')}",  # R108: no other space parts fields
+        f"host\u2003{key('a')} host",
+        f"|1|AAAA|{b2a_base64(SALT, newline=False).decode()} {key('a')}",
+        f"|1|||| {key('a')}",
+        f"|1|!!|!! {key('a')}",
+        f"|1| {key('a')}",
+        f"host\0 {key('a')}",
+        f"\ufeffhost {key('a')}",
+        f"host {key('a')} {'x' * 65536}",
+        "host 1024 35 123456789",
+    ],
+)
+def test_a_bad_line_is_skipped_with_its_place_and_never_matches(line: str) -> None:
+    known = KnownHosts.parse(f"first {key('b')}\n{line}\nlast {key('b')}", file="f")
+    for name in ("host", "x", "", "host\u00a0" + key("a").split()[0]):
+        assert known.lookup([name], blob("a")).state is HostKeyState.UNKNOWN
+    assert [entry.names for entry in known.entries()] == ["first", "last"]
+    assert len(known.warnings) == 1
+    assert known.warnings[0].startswith("f:2: ")
+
+
+def test_a_long_line_is_never_read_in_pieces() -> None:
+    # R109: the tail of the line would be a line of its own to a reader with a fixed buffer.
+    text = f"x ssh-ed25519 {'A' * 65536}\0host {key('a')}"
+    assert state(text, "a") is HostKeyState.UNKNOWN
+
+
+def test_line_ends_of_both_kinds_are_read() -> None:
+    text = f"one {key('a')}\r\ntwo {key('a')} comment\r\nthree {key('a')}"
+    for name in ("one", "two", "three"):
+        assert state(text, "a", name) is HostKeyState.MATCHES
+    # Other line ends of Unicode part nothing.
+    assert state(f"x {key('b')} \x0bhost {key('a')}", "a") is HostKeyState.UNKNOWN
+
+
+def test_several_files_are_read_in_order() -> None:
+    known = KnownHosts.parse(f"host {key('a')}", file="user")
+    known.add(f"host {key('b')}\nbad", file="global")
+    found = known.lookup(["host"], blob("b"))
+    assert found.entry is not None
+    assert found.entry.where == "global:1"
+    assert known.warnings == ["global:2: a host, a key type and a key are needed"]
+
+
+def test_adding_a_line_repairs_a_missing_newline() -> None:
+    line = make_line(["host", "192.0.2.1"], "ssh-ed25519", blob("a"))
+    assert add_line("", line) == line + "\n"
+    assert add_line("x", line) == f"x\n{line}\n"
+    assert add_line("x\n", line) == f"x\n{line}\n"
+    assert state(line, "a", "192.0.2.1") is HostKeyState.MATCHES
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a b", "", "#a", "a\r", "a\tb"])
+def test_a_name_that_would_forge_a_line_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError):
+        make_line(name, "ssh-ed25519", blob("a"))
+    with pytest.raises(ConfigError):
+        make_line("host", "ssh-ed25519", blob("a"), comment="x\ny")
+
+
+def test_a_marker_is_written_and_read_back() -> None:
+    line = make_line("*", "ssh-ed25519", blob("a"), marker=Marker.REVOKED, comment="why")
+    (entry,) = KnownHosts.parse(line).entries()
+    assert (entry.marker, entry.comment, entry.hashed) == (Marker.REVOKED, "why", False)
+    assert "ssh-ed25519" in repr(entry)
+
+
+def test_removing_a_host_keeps_every_other_line() -> None:
+    text = (
+        f"# comment\nhost {key('a')}\nbad line\n@revoked host {key('a')}\r\n"
+        f"{hash_name('host', salt=SALT)} {key('b')}\nother {key('a')} \udcff"
+    )
+    left, gone = remove_host(text, "host")
+    assert [entry.line for entry in gone] == [2, 5]
+    assert left == (f"# comment\nbad line\n@revoked host {key('a')}\r\nother {key('a')} \udcff")
+
+
+def test_hashing_leaves_patterns_and_comments() -> None:
+    text = f"# c\na,b {key('a')} note\n*.x {key('a')}\n@revoked r {key('a')}\nbad\n"
+    hashed = hash_names(text, salt=lambda: SALT)
+    lines = hashed.split("\n")
+    assert lines[0] == "# c"
+    assert lines[1] == f"{hash_name('a', salt=SALT)} {key('a')} note"
+    assert lines[2] == f"{hash_name('b', salt=SALT)} {key('a')} note"
+    assert lines[3:] == [f"*.x {key('a')}", f"@revoked r {key('a')}", "bad", ""]
+    assert hash_names(hashed, salt=lambda: SALT) == hashed
+
+
+@given(st.integers(0, 2000))
+def test_every_prefix_of_a_good_file_is_read(size: int) -> None:
+    text = (
+        f"{hash_name('host', salt=SALT)} {key('a')}\n@cert-authority *.x,!y {key('b')} z\n"
+        f"[h]:22,192.0.2.1 {key('c', 'ssh-rsa')}\r\n"
+    )[:size]
+    known = KnownHosts.parse(text)
+    known.lookup(["host", "[h]:22"], blob("a"))
+    assert len(list(known.entries())) + len(known.warnings) <= 3
+
+
+def test_a_thousand_stars_are_linear() -> None:
+    start = time.perf_counter()
+    assert state(f"{'*a' * 1000}b {key('a')}", "a", "a" * 1000) is HostKeyState.UNKNOWN
+    assert time.perf_counter() - start < 0.5
+
+
+def test_ten_thousand_lines_are_searched_quickly() -> None:
+    text = "".join(f"host{n},192.0.2.{n % 250} {key('a')}\n" for n in range(10_000))
+    start = time.perf_counter()
+    assert state(text, "a", "host9999") is HostKeyState.MATCHES
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is missing")
+def test_openssh_finds_what_we_write_and_we_find_what_it_hashes(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    names = ["host", "[h]:2222", "192.0.2.1"]
+    good = "AAAAC3NzaC1lZDI1NTE5AAAAIA" + "A" * 42
+    plain = "".join(f"{name} ssh-ed25519 {good}\n" for name in names)
+    ours = hash_names(plain, salt=lambda: SALT)
+    file.write_text(ours)
+    for name in names:
+        found = subprocess.run(
+            ["ssh-keygen", "-F", name, "-f", file], capture_output=True, check=True, text=True
+        )
+        assert f"# Host {name} found" in found.stdout
+    file.write_text(plain)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
+    known = KnownHosts.parse(file.read_text())
+    for number, name in enumerate(names, 1):
+        assert [entry.line for entry in known.find(name)] == [number]
