@@ -24,6 +24,8 @@ HOST_BOUND: Final = "publickey-hostbound-v00@openssh.com"
 PASSWORD: Final = "password"  # noqa: S105  (a method's name)
 KEYBOARD_INTERACTIVE: Final = "keyboard-interactive"
 HOST_BASED: Final = "hostbased"
+# The methods whose secrets cross the connection themselves.
+PASSWORD_METHODS: Final = frozenset({PASSWORD, KEYBOARD_INTERACTIVE})
 
 # No person answers more at once; a count is a peer's word (R086).
 MAXIMUM_PROMPTS: Final = 32
