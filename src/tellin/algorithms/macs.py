@@ -23,9 +23,9 @@ class Hmac:
     __slots__ = ("_copy", "_size")
 
     def __init__(self, key: bytes, hash_name: str, size: int) -> None:
-        # Here because a connection under an AEAD cipher needs no MAC and should not wait for it.
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.hmac import HMAC
+        # A connection under an AEAD cipher needs no MAC and should not wait for it.
+        from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  (start-up time)
+        from cryptography.hazmat.primitives.hmac import HMAC  # noqa: PLC0415  (start-up time)
 
         algorithms: dict[str, hashes.HashAlgorithm] = {
             "md5": hashes.MD5(),  # noqa: S303 - off unless named
@@ -70,65 +70,48 @@ class Mac(Algorithm):
 MACS: Final = Registry[Mac]("MAC")
 
 
-def _hmac(hash_name: str, key_size: int, tag_size: int) -> Callable[[bytes], MacKey]:
-    return lambda key: Hmac(key[:key_size], hash_name, tag_size)
-
-
-def _add(
-    name: str, hash_name: str, sizes: tuple[int, int], standing: Standing, source: str, doc: str
+def _add_hmacs(
+    kind: str, hash_name: str, sizes: tuple[int, int], standings: tuple[Standing, Standing]
 ) -> None:
-    etm = name.endswith("-etm@openssh.com")
     key_size, tag_size = sizes
-    MACS.add(
-        Mac(
-            name,
-            key_size=key_size,
-            tag_size=tag_size,
-            etm=etm,
-            build=_hmac(hash_name, key_size, tag_size),
-            standing=standing,
-            source="OpenSSH PROTOCOL 1.5, " + source if etm else source,
-            doc=doc + (" over the ciphertext" if etm else " over the clear packet"),
+    source = "RFC 6668" if hash_name in {"sha256", "sha512"} else "RFC 4253"
+
+    def build(key: bytes) -> MacKey:
+        return Hmac(key, hash_name, tag_size)
+
+    for suffix, standing, covers in (
+        ("-etm@openssh.com", standings[0], "ciphertext"),
+        ("", standings[1], "clear packet"),
+    ):
+        MACS.add(
+            Mac(
+                f"hmac-{kind}{suffix}",
+                key_size=key_size,
+                tag_size=tag_size,
+                etm=bool(suffix),
+                build=build,
+                standing=standing,
+                source=f"{source}, OpenSSH PROTOCOL 1.5" if suffix else source,
+                doc=f"HMAC with {hash_name}, {tag_size * 8} bits, over the {covers}",
+            )
         )
-    )
 
 
+_ON: Final = (Standing.DEFAULT, Standing.CLIENT)
+_OFF: Final = (Standing.OFF, Standing.OFF)
 # SHA-256 before SHA-512: processors hash it in hardware, in half the time.
-_add(
-    "hmac-sha2-256-etm@openssh.com",
-    "sha256",
-    (32, 32),
-    Standing.DEFAULT,
-    "RFC 6668",
-    "HMAC with SHA-256",
-)
-_add(
-    "hmac-sha2-512-etm@openssh.com",
-    "sha512",
-    (64, 64),
-    Standing.DEFAULT,
-    "RFC 6668",
-    "HMAC with SHA-512",
-)
-_add("hmac-sha2-256", "sha256", (32, 32), Standing.CLIENT, "RFC 6668", "HMAC with SHA-256")
-_add("hmac-sha2-512", "sha512", (64, 64), Standing.CLIENT, "RFC 6668", "HMAC with SHA-512")
-_add("hmac-sha1-etm@openssh.com", "sha1", (20, 20), Standing.OFF, "RFC 4253", "HMAC with SHA-1")
-_add("hmac-sha1", "sha1", (20, 20), Standing.OFF, "RFC 4253", "HMAC with SHA-1")
-_add(
-    "hmac-sha1-96-etm@openssh.com",
-    "sha1",
-    (20, 12),
-    Standing.OFF,
-    "RFC 4253",
-    "HMAC with SHA-1, cut",
-)
-_add("hmac-sha1-96", "sha1", (20, 12), Standing.OFF, "RFC 4253", "HMAC with SHA-1, cut")
-_add("hmac-md5-etm@openssh.com", "md5", (16, 16), Standing.OFF, "RFC 4253", "HMAC with MD5")
-_add("hmac-md5", "md5", (16, 16), Standing.OFF, "RFC 4253", "HMAC with MD5")
-_add(
-    "hmac-md5-96-etm@openssh.com", "md5", (16, 12), Standing.OFF, "RFC 4253", "HMAC with MD5, cut"
-)
-_add("hmac-md5-96", "md5", (16, 12), Standing.OFF, "RFC 4253", "HMAC with MD5, cut")
+_add_hmacs("sha2-256", "sha256", (32, 32), _ON)
+_add_hmacs("sha2-512", "sha512", (64, 64), _ON)
+_add_hmacs("sha1", "sha1", (20, 20), _OFF)
+_add_hmacs("sha1-96", "sha1", (20, 12), _OFF)
+_add_hmacs("md5", "md5", (16, 16), _OFF)
+_add_hmacs("md5-96", "md5", (16, 12), _OFF)
 
-CLIENT_MACS: Final = MACS.defaults()
-SERVER_MACS: Final = MACS.defaults(server=True)
+
+def _etm_first(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What covers the ciphertext finds a forgery before anything is decrypted, so it comes first."""
+    return tuple(sorted(names, key=lambda name: not MACS[name].etm))
+
+
+CLIENT_MACS: Final = _etm_first(MACS.defaults())
+SERVER_MACS: Final = _etm_first(MACS.defaults(server=True))

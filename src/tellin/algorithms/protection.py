@@ -3,8 +3,10 @@
 
 from tellin.algorithms.ciphers import AeadCipher, Cipher, HidingCipher
 from tellin.algorithms.macs import Mac
-from tellin.algorithms.sealing import Opener, Sealer
+from tellin.algorithms.sealing import CLEAR_OPENER, CLEAR_SEALER, Opener, Sealer
 from tellin.errors import UsageError
+
+__all__ = ["CLEAR_OPENER", "CLEAR_SEALER", "Opener", "Sealer", "make_opener", "make_sealer"]
 
 
 def make_sealer(
@@ -19,7 +21,10 @@ def make_sealer(
         return cipher.sealer(key, iv)
     hiding, mac = _pair(cipher, mac, mac_key)
     # Here because it brings in hmac and hashlib, which no connection under an AEAD cipher needs.
-    from tellin.algorithms.separate_macs import EncryptAndMacSealer, EncryptThenMacSealer
+    from tellin.algorithms.separate_macs import (  # noqa: PLC0415  (start-up time)
+        EncryptAndMacSealer,
+        EncryptThenMacSealer,
+    )
 
     kind = EncryptThenMacSealer if mac.etm else EncryptAndMacSealer
     return kind(
@@ -39,7 +44,7 @@ def make_opener(
         return cipher.opener(key, iv)
     hiding, mac = _pair(cipher, mac, mac_key)
     # Here because it brings in hmac and hashlib, which no connection under an AEAD cipher needs.
-    from tellin.algorithms.separate_macs import (
+    from tellin.algorithms.separate_macs import (  # noqa: PLC0415  (start-up time)
         ChainedEncryptAndMacOpener,
         EncryptAndMacOpener,
         EncryptThenMacOpener,

@@ -101,8 +101,8 @@ class Registry(Generic[A]):
         return names
 
     def _near(self, name: str) -> str:
-        # Here because it costs 10 ms of start-up that only a misspelling needs.
-        from difflib import get_close_matches
+        # It costs 10 ms that only a misspelling needs.
+        from difflib import get_close_matches  # noqa: PLC0415  (start-up time)
 
         near = get_close_matches(name[:64], self._rows, n=3)
         return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self._rows)}"

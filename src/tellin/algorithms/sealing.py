@@ -36,7 +36,7 @@ class Opener(Protocol):
     gives, wait for the whole packet and its tag, call ``open`` once. After an error no further
     packet may be opened.
 
-    Where ``poisons`` is true (CBC with a MAC over the clear packet) a peer that flips bits in the
+    Where ``hides_length`` is true (CBC with a MAC over the clear packet) a peer that flips bits in the
     first block must not learn from us whether the length came out good: that tells it bits of
     the clear text (CVE-2008-5161). There, a length out of bounds and an IntegrityError of ``open``
     are both to be kept to oneself: hand all further bytes to ``poison``, as they come and of any
@@ -53,7 +53,7 @@ class Opener(Protocol):
     """Whether the four bytes of packet_length count towards that multiple."""
     peek: int
     """How many bytes of a packet must be there before ``length`` may be called."""
-    poisons: bool
+    hides_length: bool
     """Whether errors go by way of ``poison``."""
 
     def length(self, view: memoryview, start: int, sequence: int) -> int:
@@ -79,7 +79,7 @@ class OpensOpenly:
 
     __slots__ = ()
 
-    poisons = False
+    hides_length = False
 
     def poison(self, view: memoryview) -> None:
         """Nothing is to be hidden: raises at once."""

@@ -107,7 +107,7 @@ class ChainedEncryptAndMacOpener(EncryptAndMacOpener):
 
     __slots__ = ("_authenticated", "_missing")
 
-    poisons = True
+    hides_length = True
 
     def __init__(self, transform: Transform, mac: MacKey, *, block: int, tag: int) -> None:
         super().__init__(transform, mac, block=block, tag=tag)
