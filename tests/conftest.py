@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""What every test may rely on: peers that are named when they are missing, and a throw-away account."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from tests.interop.peers import Account, missing
+
+IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+# The same examples every time in CI, and no word about a slow shared machine.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("home", deadline=None)
+settings.load_profile("ci" if IN_CI else "home")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        for name in marker.args:
+            if reason := missing(name):
+                if IN_CI:
+                    pytest.fail(f"peer {name}: {reason}, and CI has to have it", pytrace=False)
+                pytest.skip(f"peer {name}: {reason}")
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[Account]:
+    """A throw-away account with a home, a shell and a password, for servers that root runs."""
+    if os.geteuid() != 0:
+        pytest.skip("an account can be made by root alone")
+    name = f"tellin{os.getpid()}"
+    password = "wrong mule battery"
+    home = Path("/home") / name
+    # /bin/sh reads no start-up files; Debian's skeleton of them is not copied.
+    subprocess.run(
+        [
+            "useradd",
+            "--create-home",
+            "--home-dir",
+            home,
+            "--skel",
+            "/nonexistent",
+            "--shell",
+            "/bin/sh",
+            name,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    try:
+        subprocess.run(["chpasswd"], input=f"{name}:{password}".encode(), check=True)
+        entry = pwd.getpwnam(name)
+        home.chmod(0o755)
+        yield Account(name, entry.pw_uid, entry.pw_gid, home, password)
+    finally:
+        subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
+        shutil.rmtree(home, ignore_errors=True)

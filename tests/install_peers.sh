@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Brings the SSH programs that the tests talk to: Debian's packages as root, npm's ssh2 as anybody.
+# Quick when all is there. What cannot be had is named; its tests skip themselves (and fail where CI is set).
+set -eu
+cd "$(dirname "$0")/.."
+
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+
+nss_wrapper() {
+    for file in /usr/lib/*/libnss_wrapper.so /usr/lib/libnss_wrapper.so /usr/lib64/libnss_wrapper.so; do
+        [ -e "$file" ] && return 0
+    done
+    return 1
+}
+
+wanted=
+have ssh || wanted="$wanted openssh-client"
+have sshd || wanted="$wanted openssh-server"
+have dropbear && have dbclient || wanted="$wanted dropbear-bin"
+# Dropbear looks for authorized_keys in the account's home alone: the tests give it another passwd.
+nss_wrapper || wanted="$wanted libnss-wrapper"
+have plink && have puttygen || wanted="$wanted putty-tools"
+have node || wanted="$wanted nodejs"
+have npm || [ -d build/peers/node_modules/ssh2 ] || wanted="$wanted npm"
+
+if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing$wanted"
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # No daemon of these packages is to start here: the tests run their own, on loopback.
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    # One run at a time: apt's own lock waits.
+    apt-get -q -o DPkg::Lock::Timeout=300 update >/dev/null
+    # shellcheck disable=SC2086  # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+        install --no-install-recommends $wanted >/dev/null
+    case "$wanted" in
+        *openssh-server*)
+            if [ -d /run/systemd/system ]; then
+                systemctl disable --quiet ssh.service ssh.socket 2>/dev/null || true
+            fi
+            ;;
+    esac
+elif [ -n "$wanted" ]; then
+    echo "not here, tests with them are skipped:$wanted"
+fi
+
+if [ ! -d build/peers/node_modules/ssh2 ] && have node && have npm; then
+    echo "installing ssh2 from npm into build/peers"
+    mkdir -p build/peers
+    # Without its optional native code: the cipher of Node itself is what is wanted.
+    npm install --prefix build/peers --ignore-scripts --omit=optional --no-audit --no-fund \
+        --loglevel=error ssh2@1 >/dev/null || echo "npm could not bring ssh2: its tests are skipped"
+fi

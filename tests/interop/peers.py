@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""The SSH implementations that tellin is held against, and which of them are here.
+
+    with OpenSSHServer(tmp_path) as server:
+        done = ParamikoClient(tmp_path).run(server.target, "cat", input=b"...")
+
+Clients take any ``Target``, so a server of tellin's is one too. A test says whom it needs by
+``@pytest.mark.peer("sshd", "plink")``: missing ones skip it by name, and fail it where CI is set.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.interop.clients import (
+    AsyncSSHClient,
+    Client,
+    DropbearClient,
+    OpenSSHClient,
+    ParamikoClient,
+    PlinkClient,
+    Ssh2Client,
+)
+from tests.interop.offers import Offer, offer_of_client, offer_of_server
+from tests.interop.servers import (
+    NSS_WRAPPER,
+    Account,
+    AsyncSSHServer,
+    DropbearServer,
+    OpenSSHServer,
+    ParamikoServer,
+    Server,
+    find,
+)
+from tests.interop.target import KEY_KINDS, Algorithms, Completed, KeyFile, Target, make_key
+
+__all__ = [
+    "CLIENTS",
+    "KEY_KINDS",
+    "SERVERS",
+    "Account",
+    "Algorithms",
+    "AsyncSSHClient",
+    "AsyncSSHServer",
+    "Client",
+    "Completed",
+    "DropbearClient",
+    "DropbearServer",
+    "KeyFile",
+    "Offer",
+    "OpenSSHClient",
+    "OpenSSHServer",
+    "ParamikoClient",
+    "ParamikoServer",
+    "PlinkClient",
+    "Server",
+    "Ssh2Client",
+    "Target",
+    "make_key",
+    "missing",
+    "offer_of_client",
+    "offer_of_server",
+]
+
+CLIENTS: dict[str, type[Client]] = {
+    kind.name: kind
+    for kind in (
+        OpenSSHClient,
+        DropbearClient,
+        PlinkClient,
+        AsyncSSHClient,
+        ParamikoClient,
+        Ssh2Client,
+    )
+}
+SERVERS: dict[str, type[Server]] = {
+    kind.name: kind for kind in (OpenSSHServer, DropbearServer, AsyncSSHServer, ParamikoServer)
+}
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _programs(*names: str) -> Callable[[], str]:
+    def look() -> str:
+        for name in names:
+            try:
+                find(name)
+            except FileNotFoundError:
+                return f"no {name} here"
+        return ""
+
+    return look
+
+
+def _module(name: str) -> Callable[[], str]:
+    return lambda: "" if importlib.util.find_spec(name) else f"no Python package {name} here"
+
+
+def _dropbear() -> str:
+    return _programs("dropbear", "dropbearconvert")() or (
+        "" if NSS_WRAPPER else "no libnss_wrapper.so here"
+    )
+
+
+def _ssh2() -> str:
+    if shutil.which("node") is None:
+        return "no node here"
+    there = (_ROOT / "build" / "peers" / "node_modules" / "ssh2").is_dir()
+    return "" if there else "npm's ssh2 is not in build/peers (run tests/install_peers.sh)"
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "openssh": _programs("ssh", "sshd"),
+    "ssh": _programs("ssh"),
+    "sshd": _programs("sshd"),
+    "ssh-keygen": _programs("ssh-keygen"),
+    "ssh-agent": _programs("ssh-agent", "ssh-add"),
+    "dropbear": _dropbear,
+    "dbclient": _programs("dbclient", "dropbearconvert"),
+    "plink": _programs("plink", "puttygen"),
+    "asyncssh": _module("asyncssh"),
+    "paramiko": _module("paramiko"),
+    "ssh-audit": _module("ssh_audit"),
+    "ssh2": _ssh2,
+}
+
+
+def missing(name: str) -> str:
+    """Why the peer ``name`` cannot be used here, or ""; an unknown name is a mistake of the test."""
+    return _CHECKS[name]()
