@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: MIT
+"""The ends of the data lane: a channel's bytes into a descriptor, and a descriptor's bytes into a channel.
+
+Both move views: what arrives is written from the core's receive buffer, and what is read goes
+straight into the core's send buffer, many packets per system call. Only what the kernel does not
+take at once is copied, and its window is credited when it has left.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from itertools import islice
+from typing import Final, Protocol
+
+from tellin.runtime.descriptors import Descriptor, enlarge_pipe, shut_writing
+from tellin.runtime.loop import Cancellable, Loop
+
+__all__ = [
+    "FdSink",
+    "FdSource",
+    "Outlet",
+    "ReceivingEnd",
+    "SendingEnd",
+    "enlarge_pipe",
+    "shut_writing",
+]
+
+_VIEWS_PER_CALL: Final = 1024
+# One wake-up fills this often what the channel offers (up to several packets each time).
+_FILLS_PER_TURN: Final = 4
+_COPIED_CHUNK: Final = 32768
+
+
+class Outlet(Protocol):
+    """The part of a link that its pumps use."""
+
+    congested: bool
+
+    def flush_soon(self) -> None:
+        """Packets were made: send them."""
+
+    def when_drained(self, callback: Callable[[], object]) -> None:
+        """Call when there is room again."""
+
+
+class ReceivingEnd(Protocol):
+    """The part of a channel that a sink uses."""
+
+    def consumed(self, count: int, /) -> None:
+        """``count`` bytes that the sink kept are used up now."""
+
+
+class SendingEnd(Protocol):
+    """The part of a channel that a source uses."""
+
+    def room(self) -> int:
+        """How many bytes may be sent now."""
+
+    def reserve(self) -> list[memoryview]:
+        """Where to write them: one view per packet to be; empty if nothing may be sent now."""
+
+    def commit(self, count: int, /) -> None:
+        """The first ``count`` bytes of that place are to be sent."""
+
+    def send(self, data: memoryview, /) -> int:
+        """Send as much of a copy as there is room for."""
+
+    def send_extended(self, data: memoryview, /) -> int:
+        """The same for standard error."""
+
+
+class FdSink:
+    """Writes a channel's data to a descriptor; the channel's ``sink``.
+
+    ``inherited`` says that others use the open file too, so that its flags must stay. ``end`` is
+    called with the descriptor when all is written (``os.close``, ``shut_writing``, or None to
+    leave it open). ``on_broken`` gets the error when the reader is gone: from then on data are
+    thrown away, with credit, so that the peer does not hang.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        fd: int,
+        channel: ReceivingEnd,
+        link: Outlet,
+        *,
+        inherited: bool = False,
+        end: Callable[[int], object] | None = os.close,
+        on_broken: Callable[[OSError], object] | None = None,
+        on_finished: Callable[[], object] | None = None,
+    ) -> None:
+        self.fd = fd
+        self.backlog = 0
+        """How many bytes wait here; never more than the channel's window."""
+        self.broken: OSError | None = None
+        self._loop = loop
+        self._channel = channel
+        self._link = link
+        self._end = end
+        self._on_broken = on_broken
+        self._on_finished = on_finished
+        self._descriptor = Descriptor(fd, ours=not inherited, writing=True)
+        self._write = self._descriptor.writev
+        self._chunks: deque[memoryview] = deque()
+        self._ending = False
+        self._finished = False
+
+    def take(self, views: list[memoryview]) -> int:
+        """Write what the kernel takes, copy the rest; returns how many bytes are used up."""
+        if self.broken is not None or self._finished:
+            return sum(map(len, views))
+        if self._chunks:
+            self._keep(views, 0)
+            return 0
+        total, done = sum(map(len, views)), 0
+        try:
+            while done < total:
+                done += self._write(_after(views, done)[:_VIEWS_PER_CALL])
+                # A short write of a file is a full disk or a signal: the next call says which.
+                if self._descriptor.pollable:
+                    break
+        except (BlockingIOError, InterruptedError):
+            # All of it waits, then.
+            pass
+        except OSError as error:
+            self._break(error)
+            return total
+        if done < total:
+            self._keep(views, done)
+        return done
+
+    def finish(self) -> None:
+        """No more will come: end the descriptor once all is written."""
+        self._ending = True
+        if not self._chunks:
+            self._finish()
+
+    def close(self) -> None:
+        """Give up what waits and end the descriptor now."""
+        self._forget()
+        self._finish()
+
+    def _keep(self, views: list[memoryview], done: int) -> None:
+        # The one copy: the views die when take() returns.
+        chunk = memoryview(b"".join(_after(views, done)))
+        if not self._chunks:
+            self._loop.add_writer(self._descriptor.fd, self._drain)
+        self._chunks.append(chunk)
+        self.backlog += len(chunk)
+
+    def _drain(self) -> None:
+        chunks = self._chunks
+        try:
+            count = self._write(list(islice(chunks, _VIEWS_PER_CALL)))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            count = self.backlog
+            self._break(error)
+        else:
+            self.backlog -= count
+            left = count
+            while left:
+                first = chunks[0]
+                if left < len(first):
+                    chunks[0] = first[left:]
+                    break
+                left -= len(first)
+                chunks.popleft()
+            if not chunks:
+                self._loop.remove_writer(self._descriptor.fd)
+        self._channel.consumed(count)
+        self._link.flush_soon()
+        if self._ending and not chunks:
+            self._finish()
+
+    def _break(self, error: OSError) -> None:
+        self.broken = error
+        self._forget()
+        if self._on_broken is not None:
+            self._on_broken(error)
+
+    def _forget(self) -> None:
+        if self._chunks:
+            self._loop.remove_writer(self._descriptor.fd)
+            self._chunks.clear()
+        self.backlog = 0
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._descriptor.release()
+        if self._end is not None:
+            # Whatever a close still has to report (a full disk of NFS) comes too late to act on.
+            with contextlib.suppress(OSError):
+                self._end(self.fd)
+        if self._on_finished is not None:
+            self._on_finished()
+
+
+def _after(views: list[memoryview], done: int) -> list[memoryview]:
+    """The views without their first ``done`` bytes."""
+    if not done:
+        return views
+    rest: list[memoryview] = []
+    for view in views:
+        size = len(view)
+        if done >= size:
+            done -= size
+        else:
+            rest.append(view[done:] if done else view)
+            done = 0
+    return rest
+
+
+def _is_hangup(fd: int, error: OSError) -> bool:
+    """EIO of a terminal: the last process on its other side has gone."""
+    return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(fd).st_mode)
+
+
+class Flow(Enum):
+    """What a source is waiting for."""
+
+    STOPPED = "start()"
+    READING = "its descriptor"
+    NO_ROOM = "the channel (resume)"
+    CONGESTED = "the link to drain"
+    ENDED = "nothing more"
+
+
+class FdSource:
+    """Reads a descriptor into a channel while the channel has room.
+
+    Call ``resume`` for every ChannelWritable. ``on_end`` is called once: with None at the end of
+    file (and for EIO of a terminal's master: its last user has gone), else with the error.
+    ``extended`` sends as standard error; ``edit`` sees every block first and returns what to send
+    (escape characters of a terminal). Those two ways copy, the plain one does not. The
+    descriptor stays open: who gave it closes it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        fd: int,
+        channel: SendingEnd,
+        link: Outlet,
+        *,
+        inherited: bool = False,
+        extended: bool = False,
+        edit: Callable[[bytes], bytes] | None = None,
+        on_end: Callable[[OSError | None], object] | None = None,
+    ) -> None:
+        self.fd = fd
+        self.flow = Flow.STOPPED
+        self._loop = loop
+        self._channel = channel
+        self._link = link
+        self._edit = edit
+        self._on_end = on_end
+        self._descriptor = Descriptor(fd, ours=not inherited, writing=False)
+        self._send = channel.send_extended if extended else channel.send
+        self._fill = self._copy if extended or edit is not None else self._read
+        self._left = memoryview(b"")
+        self._call: Cancellable | None = None
+
+    def start(self) -> None:
+        """Begin to read."""
+        if self.flow is Flow.STOPPED:
+            self._watch()
+
+    def resume(self) -> None:
+        """There is room again; does nothing unless the source waits for it."""
+        if self.flow in (Flow.NO_ROOM, Flow.CONGESTED):
+            self._watch()
+
+    def stop(self) -> None:
+        """Read no more until ``start``."""
+        if self.flow is not Flow.ENDED:
+            self._unwatch(Flow.STOPPED)
+
+    def close(self) -> None:
+        """Never read again; ``on_end`` is not called."""
+        if self.flow is not Flow.ENDED:
+            self._unwatch(Flow.ENDED)
+            self._descriptor.release()
+
+    def _watch(self) -> None:
+        self.flow = Flow.READING
+        if self._descriptor.pollable:
+            self._loop.add_reader(self._descriptor.fd, self._readable)
+        else:
+            # Always readable: a turn of the loop between, so that others get theirs.
+            self._call = self._loop.call_soon(self._readable)
+
+    def _unwatch(self, flow: Flow) -> None:
+        if self.flow is Flow.READING:
+            if self._descriptor.pollable:
+                self._loop.remove_reader(self._descriptor.fd)
+            elif self._call is not None:
+                self._call.cancel()
+                self._call = None
+        self.flow = flow
+
+    def _readable(self) -> None:
+        self._call = None
+        try:
+            for _ in range(_FILLS_PER_TURN):
+                if self._link.congested:
+                    self._unwatch(Flow.CONGESTED)
+                    self._link.when_drained(self.resume)
+                    break
+                if not self._fill():
+                    break
+        except (BlockingIOError, InterruptedError):
+            # Nothing there after all: epoll calls again.
+            pass
+        except OSError as error:
+            self._ended(None if _is_hangup(self.fd, error) else error)
+        self._link.flush_soon()
+        if self.flow is Flow.READING and not self._descriptor.pollable:
+            self._call = self._loop.call_soon(self._readable)
+
+    def _read(self) -> bool:
+        """Fill the channel's own place once; whether more is to be had at once."""
+        views = self._channel.reserve()
+        if not views:
+            self._unwatch(Flow.NO_ROOM)
+            return False
+        count = self._descriptor.readv(views)
+        if not count:
+            self._ended(None)
+            return False
+        self._channel.commit(count)
+        return count == sum(map(len, views))
+
+    def _copy(self) -> bool:
+        """The same with a block between, for what has no place in the send buffer."""
+        if self._left:
+            self._left = self._left[self._send(self._left) :]
+        room = self._channel.room()
+        if self._left or not room:
+            self._unwatch(Flow.NO_ROOM)
+            return False
+        block = bytearray(min(room, _COPIED_CHUNK))
+        count = self._descriptor.readv([memoryview(block)])
+        if not count:
+            self._ended(None)
+            return False
+        data = bytes(memoryview(block)[:count])
+        if self._edit is not None:
+            data = self._edit(data)
+        if data:
+            view = memoryview(data)
+            self._left = view[self._send(view) :]
+            if self._left:
+                self._unwatch(Flow.NO_ROOM)
+        return count == len(block) and not self._left
+
+    def _ended(self, error: OSError | None) -> None:
+        self._unwatch(Flow.ENDED)
+        self._descriptor.release()
+        if self._on_end is not None:
+            self._on_end(error)

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: MIT
+"""A connection's socket: bytes between the kernel and a sans-I/O core, with as few copies as there can be.
+
+The runtime owns the socket. Bytes are received straight into the core's buffer and leave it only
+by ``core.sent(n)``, so nothing keeps a view of a buffer that is used again.
+"""
+
+from _socket import SHUT_WR
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from tellin.errors import TellinError
+from tellin.runtime.loop import Cancellable, Loop
+from tellin.runtime.sockets import Duplex, without_delay, write_descriptor
+
+# One wake-up reads until the kernel has no more, this often or this long: other descriptors
+# get their turn although a peer sends without pause.
+_READS_PER_TURN: Final = 8
+_SECONDS_PER_TURN: Final = 0.005
+_ROUNDS_PER_TURN: Final = 8
+_LAST_READS: Final = 64
+# IOV_MAX of Linux.
+_VIEWS_PER_CALL: Final = 1024
+
+# Sources of channel data pause above the high mark. Above the hard mark nothing is read from the
+# peer either: only answers can bring the output there, so the peer asks without reading them.
+# (Stopping at the high mark already would let two busy ends wait for each other for ever.)
+HIGH_MARK: Final = 512 * 1024
+LOW_MARK: Final = 128 * 1024
+HARD_MARK: Final = 4 * 1024 * 1024
+LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 1024 * 1024
+
+
+class Core(Protocol):
+    """What a sans-I/O protocol machine shows to whatever drives it."""
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is processed: send what ``to_send`` holds, then close."""
+
+    @property
+    def error(self) -> TellinError | None:
+        """Why it closed, if not by agreement."""
+
+    def writable(self, hint: int = 0) -> memoryview:
+        """Room for what arrives."""
+
+    def received(self, count: int, now: float) -> None:
+        """``count`` bytes are in that room."""
+
+    def received_eof(self, now: float) -> None:
+        """No more will arrive."""
+
+    def to_send(self) -> Sequence[memoryview]:
+        """All that waits to be sent, in order."""
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` bytes of it have left."""
+
+    def events(self) -> Sequence[Any]:
+        """What happened since the last call."""
+
+    def deadline(self) -> float | None:
+        """When ``tick`` wants to be called."""
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+
+
+class Stage(Enum):
+    """How far a link is on its way."""
+
+    OPEN = "bytes go both ways"
+    FLUSHING = "the core has closed; the rest is sent"
+    LINGERING = "all is sent; the peer has a moment to read it"
+    CLOSED = "the socket is closed"
+    DETACHED = "the socket was given away"
+
+
+class Link:
+    """Drives one core over one non-blocking stream.
+
+    ``on_event`` gets the core's events in order, ``on_closed`` is called once when the socket is
+    closed. Whoever calls a verb of the core outside ``on_event`` calls ``flush_soon`` after it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        stream: Duplex,
+        core: Core,
+        on_event: Callable[[Any], object],
+        *,
+        on_closed: Callable[["Link"], object] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.stream = stream
+        self.core = core
+        self.on_event = on_event
+        self.on_closed = on_closed
+        self.stage = Stage.OPEN
+        self.failure: OSError | None = None
+        """What the kernel reported when the connection broke; the core knows only that it ended."""
+        self.congested = False
+        """More is unsent than the high mark: whoever has more to say waits (``when_drained``)."""
+        self._receive = stream.recv_into
+        self._send = stream.sendmsg
+        self._read_fd = stream.fileno()
+        self._write_fd = write_descriptor(stream)
+        self._reading = False
+        self._writing = False
+        self._held = False
+        self._busy = False
+        self._unsent = 0
+        self._events: deque[Any] = deque()
+        self._waiting: list[Callable[[], object]] = []
+        self._flush_call: Cancellable | None = None
+        self._timer: Cancellable | None = None
+        self._timer_at = 0.0
+        self._discarded = 0
+        without_delay(stream)
+        self._watch_input()
+        # The first line goes out in the first turn; the caller has this object by then.
+        self.flush_soon()
+
+    def is_over(self) -> bool:
+        """The stream is closed or belongs to somebody else."""
+        return self.stage in (Stage.CLOSED, Stage.DETACHED)
+
+    def flush_soon(self) -> None:
+        """Send what the core holds, and hand out its events, once in the next turn."""
+        if self._flush_call is None and not self._busy and not self.is_over():
+            self._flush_call = self.loop.call_soon(self._flush_due)
+
+    def when_drained(self, callback: Callable[[], object]) -> None:
+        """Call once when the unsent output is below the low mark; at most once per callback."""
+        if callback not in self._waiting:
+            self._waiting.append(callback)
+
+    def pause(self) -> None:
+        """Take nothing more from the peer for now."""
+        self._held = True
+        self._watch_input()
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        self._held = False
+        self._watch_input()
+
+    def close(self) -> None:
+        """Close the socket at once; what is unsent is lost. ``core.disconnect`` is the polite way."""
+        if not self.is_over():
+            self._let_go()
+            self.stage = Stage.CLOSED
+            self.stream.close()
+            self._waiting.clear()
+            if self.on_closed is not None:
+                self.on_closed(self)
+
+    def detach(self) -> Duplex:
+        """Let the stream go without closing it, for another process or another core to use."""
+        self._let_go()
+        self.stage = Stage.DETACHED
+        return self.stream
+
+    def _let_go(self) -> None:
+        if self._reading:
+            self.loop.remove_reader(self._read_fd)
+        if self._writing:
+            self.loop.remove_writer(self._write_fd)
+        self._reading = self._writing = False
+        for call in (self._timer, self._flush_call):
+            if call is not None:
+                call.cancel()
+        self._timer = self._flush_call = None
+
+    def _watch_input(self) -> None:
+        wanted = (
+            self.stage is Stage.OPEN and not self._held and self._unsent <= HARD_MARK
+        ) or self.stage is Stage.LINGERING
+        if wanted and not self._reading:
+            self.loop.add_reader(self._read_fd, self._readable)
+        elif self._reading and not wanted:
+            self.loop.remove_reader(self._read_fd)
+        self._reading = wanted
+
+    def _readable(self) -> None:
+        if self.stage is Stage.LINGERING:
+            self._discard()
+            return
+        core, receive, loop = self.core, self._receive, self.loop
+        now = loop.time()
+        until = now + _SECONDS_PER_TURN
+        with _Turn(self):
+            for _ in range(_READS_PER_TURN):
+                room = core.writable()
+                try:
+                    count = receive(room)
+                except (BlockingIOError, InterruptedError):
+                    break
+                except OSError as error:
+                    self._broken(error)
+                    break
+                if not count:
+                    core.received_eof(now)
+                    self._ended()
+                    break
+                core.received(count, now)
+                self._dispatch()
+                # A short read has emptied the kernel's buffer: no need to hear EAGAIN for it.
+                if count < len(room) or core.closed or not self._reading:
+                    break
+                now = loop.time()
+                if now > until:
+                    break
+            self._settle()
+
+    def _writable(self) -> None:
+        with _Turn(self):
+            self._settle()
+
+    def _flush_due(self) -> None:
+        self._flush_call = None
+        with _Turn(self):
+            self._settle()
+
+    def _tick_due(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        deadline = self.core.deadline()
+        with _Turn(self):
+            if deadline is not None and deadline <= now:
+                self.core.tick(now)
+            self._settle()
+
+    def _broken(self, error: OSError) -> None:
+        """The kernel says that the connection is gone: nothing can be sent or received any more."""
+        if self.failure is None:
+            self.failure = error
+        self.core.received_eof(self.loop.time())
+        self._ended()
+
+    def _ended(self) -> None:
+        """Nothing more comes in; what is left to send has a bounded time to leave."""
+        if self.stage is Stage.OPEN:
+            self.stage = Stage.FLUSHING
+            self._watch_input()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_later(LINGER_SECONDS, self.close)
+
+    def _dispatch(self) -> None:
+        waiting = self._events
+        waiting.extend(self.core.events())
+        # One at a time: if a callback raises, the rest is still here for the next turn.
+        while waiting and not self.is_over():
+            self.on_event(waiting.popleft())
+
+    def _settle(self) -> None:
+        """Hand out events and send until both are quiet, then see what follows from it."""
+        if self.is_over():
+            return
+        for _ in range(_ROUNDS_PER_TURN):
+            self._dispatch()
+            if self.is_over() or not self._flush():
+                break
+        else:
+            # A source that fills what was sent at once must not keep the turn for itself.
+            if self._flush_call is None:
+                self._flush_call = self.loop.call_soon(self._flush_due)
+        if self.stage is Stage.OPEN and self.core.closed:
+            self._ended()
+        if self.stage is Stage.FLUSHING:
+            self._finish()
+        elif self.stage is Stage.OPEN:
+            self._arm()
+            self._weigh()
+
+    def _flush(self) -> bool:
+        """Offer the kernel what waits; whether it took anything."""
+        if self.failure is not None:
+            self._unsent = 0
+            return False
+        core, took = self.core, 0
+        blocked = False
+        while not blocked and (views := core.to_send()):
+            if len(views) > _VIEWS_PER_CALL:
+                views = views[:_VIEWS_PER_CALL]
+            offered = sum(map(len, views))
+            try:
+                count = self._send(views)
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            except OSError as error:
+                self._send_failed(error)
+                return True
+            core.sent(count)
+            took += count
+            blocked = count < offered
+        self._unsent = sum(map(len, core.to_send())) if blocked else 0
+        if blocked is not self._writing:
+            self._writing = blocked
+            if blocked:
+                self.loop.add_writer(self._write_fd, self._writable)
+            else:
+                self.loop.remove_writer(self._write_fd)
+        return took > 0
+
+    def _send_failed(self, error: OSError) -> None:
+        # What the peer said before it went (a DISCONNECT with the reason) may still wait here.
+        self.failure = error
+        if self._writing:
+            self.loop.remove_writer(self._write_fd)
+            self._writing = False
+        core = self.core
+        for _ in range(_LAST_READS):
+            if core.closed:
+                break
+            try:
+                count = self._receive(core.writable())
+            except OSError:
+                break
+            if not count:
+                break
+            core.received(count, self.loop.time())
+        if not core.closed:
+            core.received_eof(self.loop.time())
+        self._ended()
+
+    def _weigh(self) -> None:
+        """Congestion begins above the high mark and ends below the low one."""
+        if self._unsent > HIGH_MARK:
+            self.congested = True
+        elif self._unsent <= LOW_MARK:
+            self.congested = False
+            if self._waiting:
+                waiting, self._waiting = self._waiting, []
+                for callback in waiting:
+                    callback()
+        self._watch_input()
+
+    def _arm(self) -> None:
+        """One timer, moved only when the deadline comes nearer: most packets move it further off."""
+        deadline = self.core.deadline()
+        if deadline is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self.loop.call_at(deadline, self._tick_due)
+
+    def _finish(self) -> None:
+        """Close, once all is sent."""
+        if self._unsent:
+            return
+        if self.failure is not None or self.core.error is None:
+            self.close()
+            return
+        # We close because of an error, most likely of the peer's, which may still be sending.
+        # Closing with unread input would send a reset, and that can destroy the DISCONNECT
+        # that tells the peer why.
+        try:
+            self.stream.shutdown(SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.stage = Stage.LINGERING
+        self._watch_input()
+
+    def _discard(self) -> None:
+        scratch = memoryview(bytearray(65536))
+        try:
+            count = self._receive(scratch)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        self._discarded += count
+        if not count or self._discarded > _LINGER_BYTES:
+            self.close()
+
+
+class _Turn:
+    """Marks a link as busy, so that ``flush_soon`` inside asks for nothing; a raise keeps it alive."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __enter__(self) -> None:
+        self._link._busy = True
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        link = self._link
+        link._busy = False
+        if kind is not None and not link.is_over():
+            link.flush_soon()
