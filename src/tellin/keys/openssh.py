@@ -2,7 +2,6 @@
 """The openssh-key-v1 file: its armour, its header, and its private part (OpenSSH PROTOCOL.key)."""
 
 import binascii
-import os
 from typing import Final
 
 from tellin.errors import KeyFileError, MalformedPacket, UsageError, WrongPassphrase
@@ -142,7 +141,9 @@ def write(
     public_blob: bytes, private: bytes, passphrase: bytes | None, *, cipher: str, rounds: int
 ) -> bytes:
     """The whole file; ``private`` is type, numbers and comment."""
-    check = os.urandom(4)
+    import secrets  # noqa: PLC0415  (start-up: logins only read)
+
+    check = secrets.token_bytes(4)
     clear = check + check + private
     if not passphrase:
         clear += bytes(range(1, 1 + -len(clear) % _PLAIN_BLOCK))
@@ -155,7 +156,7 @@ def write(
             raise UsageError(f"unknown cipher {cipher!r} for a key file")
         row = FILE_CIPHERS[cipher]
         clear += bytes(range(1, 1 + -len(clear) % row.block_size))
-        salt = os.urandom(_SALT_BYTES)
+        salt = secrets.token_bytes(_SALT_BYTES)
         material = stretch(passphrase, salt, rounds, row.key_size + row.iv_size)
         head = (
             string(cipher.encode("ascii"))
