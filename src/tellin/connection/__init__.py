@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The connection protocol: channels, windows and requests (RFC 4254)."""

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT
+"""One channel: two half-machines, two windows, and the ends where its data comes from and goes to."""
+
+from collections import deque
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from tellin.connection.messages import (
+    ChannelClose,
+    ChannelEof,
+    ChannelFailure,
+    ChannelRequest,
+    ChannelSuccess,
+)
+from tellin.connection.requests import Request
+from tellin.errors import ProtocolError, UsageError
+from tellin.transport.packets import PacketWriter
+from tellin.wire import Message
+
+EXTENDED_STDERR: Final = 1  # RFC 4254 section 5.2, the only type there is
+# OpenSSH forgives a peer whose arithmetic is a little off; so do we, by three packets (R139).
+SLACK_PACKETS: Final = 3
+UNANSWERED_REQUESTS: Final = 1024
+
+
+class Standing(Enum):
+    """Whether the channel exists."""
+
+    WANTED = "we asked, the peer has not answered"
+    ASKED = "the peer asked, we have not answered"
+    OPEN = "open"
+    GONE = "refused, or closed by both sides"
+
+
+class Half(Enum):
+    """One direction of a channel."""
+
+    OPEN = "data may come"
+    EOF = "no more data"
+    CLOSED = "closed"
+
+
+class Sink(Protocol):
+    """Where a channel's data goes."""
+
+    def take(self, views: list[memoryview]) -> int:
+        """Take what arrived in one batch; the views are dead afterwards.
+
+        Returns how many bytes are used up for good; they are credited to the peer's window at
+        once. What it keeps it has copied, and credits later by ``channel.consumed``.
+        """
+
+
+class Multiplexer(Protocol):
+    """What a channel needs of the connection it belongs to."""
+
+    @property
+    def writer(self) -> PacketWriter:
+        """Where the lane builds its packets."""
+
+    def allowance(self) -> int:
+        """How many bytes of data the connection may queue for sending now."""
+
+    def blocked(self, channel: "Channel") -> None:
+        """The channel found no room; it wants a ChannelWritable when there is some."""
+
+    def arrived(self, channel: "Channel") -> None:
+        """The channel has data for its sinks at the end of this batch."""
+
+    def top_up(self, channel: "Channel") -> None:
+        """Enough was consumed to tell the peer."""
+
+    def send(self, message: Message) -> None:
+        """Send a message that is not data."""
+
+    def forget(self, channel: "Channel") -> None:
+        """The channel is closed by both sides."""
+
+
+class Channel:
+    """One channel of a connection; drivers get it from events and call its verbs.
+
+    ``sink`` takes data and ``extended_sink`` stderr; without a sink data is dropped and credited.
+    ``owner`` is the driver's own.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_arrived_extended",
+        "_awaiting",
+        "_connection",
+        "_unanswered",
+        "channel_type",
+        "credit",
+        "epoch_bytes",
+        "epoch_start",
+        "extended_sink",
+        "number",
+        "owner",
+        "peer",
+        "receive_packet",
+        "receive_window",
+        "receiving",
+        "send_packet",
+        "send_window",
+        "sending",
+        "sink",
+        "standing",
+        "target",
+        "threshold",
+    )
+
+    def __init__(
+        self, connection: Multiplexer, number: int, channel_type: str, standing: Standing
+    ) -> None:
+        self._connection = connection
+        self.number = number
+        self.channel_type = channel_type
+        self.standing = standing
+        self.sending = Half.OPEN
+        self.receiving = Half.OPEN
+        self.peer = 0
+        self.send_window = 0
+        self.send_packet = 0
+        self.receive_window = 0
+        self.receive_packet = 0
+        self.target = 0  # the window we want the peer to have when all is consumed
+        self.threshold = 0
+        self.credit = 0  # consumed, not yet told
+        self.epoch_bytes = 0
+        self.epoch_start = 0.0
+        self.sink: Sink | None = None
+        self.extended_sink: Sink | None = None
+        self.owner: Any = None
+        self._arrived: list[memoryview] | None = None
+        self._arrived_extended: list[memoryview] | None = None
+        self._awaiting: deque[Request] | None = None
+        self._unanswered = 0
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.number} {self.channel_type} {self.standing.name}>"
+
+    # Receiving
+
+    def receive(self, view: memoryview, extended: int) -> None:
+        """Data from the peer (the lane's end); ``extended`` is 0 for plain data."""
+        size = len(view)
+        if self.receiving is not Half.OPEN:
+            raise ProtocolError(f"data on channel {self.number} after its end")
+        left = self.receive_window - size
+        if left < -SLACK_PACKETS * self.receive_packet:
+            raise ProtocolError(f"channel {self.number}: peer ignored channel window")
+        self.receive_window = left
+        self.epoch_bytes += size
+        if extended:
+            # R136: a type nobody knows, or stderr where there is none, is dropped and credited.
+            if extended != EXTENDED_STDERR or self.extended_sink is None:
+                self.consumed(size)
+                return
+            if self._arrived_extended is None:
+                self._arrived_extended = []
+                if self._arrived is None:
+                    self._connection.arrived(self)
+            self._arrived_extended.append(view)
+            return
+        if self._arrived is None:
+            self._arrived = [view]
+            if self._arrived_extended is None:
+                self._connection.arrived(self)
+        else:
+            self._arrived.append(view)
+
+    def settle(self) -> None:
+        """The batch is over: the sinks take what came for them."""
+        views, self._arrived = self._arrived, None
+        if views:
+            sink = self.sink
+            self.consumed(sum(map(len, views)) if sink is None else sink.take(views))
+        views, self._arrived_extended = self._arrived_extended, None
+        if views:
+            sink = self.extended_sink
+            self.consumed(sum(map(len, views)) if sink is None else sink.take(views))
+
+    def consumed(self, count: int) -> None:
+        """``count`` bytes that a sink kept are used up: the peer may send as many again."""
+        self.credit += count
+        if self.credit >= self.threshold and self.receiving is Half.OPEN:
+            self._connection.top_up(self)
+
+    # Sending
+
+    def room(self) -> int:
+        """How many bytes may be sent now; 0 also asks for a ChannelWritable when there is room."""
+        if self.standing is not Standing.OPEN or self.sending is not Half.OPEN:
+            return 0
+        room = min(self.send_window, self._connection.allowance())
+        if room > 0:
+            return room
+        self._connection.blocked(self)
+        return 0
+
+    def reserve(self, limit: int = 1 << 20, extended: int | None = None) -> list[memoryview]:
+        """Places to read data into, for ``commit``; empty when there is no room.
+
+        They lie in the packets that will carry the data, so nothing is copied. Nothing else may be
+        sent on the connection before ``commit``; leaving it out is the same as ``commit(0)``.
+        """
+        room = self.room()
+        if not room:
+            return []
+        return self._connection.writer.reserve_data(
+            self.peer, min(room, limit), self.send_packet, extended
+        )
+
+    def commit(self, count: int) -> None:
+        """Send the first ``count`` bytes of the reserved places."""
+        self._connection.writer.commit_data(count)
+        self.send_window -= count
+
+    def send(self, data: bytes | bytearray | memoryview, extended: int | None = None) -> int:
+        """Send as much of ``data`` as there is room for; returns how much that was."""
+        view = memoryview(data)
+        total = 0
+        while total < len(view):
+            places = self.reserve(len(view) - total, extended)
+            if not places:
+                break
+            taken = 0
+            for place in places:
+                part = view[total + taken : total + taken + len(place)]
+                place[: len(part)] = part
+                taken += len(part)
+            self.commit(taken)
+            total += taken
+        return total
+
+    def send_extended(self, data: bytes | bytearray | memoryview) -> int:
+        """The same for standard error."""
+        return self.send(data, EXTENDED_STDERR)
+
+    def eof(self) -> None:
+        """No more data from us."""
+        if self.standing is Standing.OPEN and self.sending is Half.OPEN:
+            self.sending = Half.EOF
+            self._connection.send(ChannelEof(self.peer))
+
+    def close(self) -> None:
+        """We are done with the channel; it is gone when the peer says the same."""
+        if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
+            self.sending = Half.CLOSED
+            self._connection.send(ChannelClose(self.peer))
+            if self.receiving is Half.CLOSED:
+                self._connection.forget(self)
+
+    # Requests
+
+    def request(self, request: Request, *, want_reply: bool = False) -> None:
+        """Ask something of the peer; with ``want_reply`` a ChannelReplied follows."""
+        if self.standing is not Standing.OPEN or self.sending is Half.CLOSED:
+            raise UsageError(f"channel {self.number} is not open")
+        if want_reply:
+            if self._awaiting is None:
+                self._awaiting = deque()
+            self._awaiting.append(request)
+        self._connection.send(
+            ChannelRequest(self.peer, request.name, want_reply, request.encode())
+        )
+
+    def replied(self) -> Request:
+        """The request of ours that the peer has just answered."""
+        if not self._awaiting:
+            # R134: an answer to nothing.
+            raise ProtocolError(f"an answer on channel {self.number} to no request")
+        return self._awaiting.popleft()
+
+    def asked(self) -> None:
+        """The peer made a request that wants a reply."""
+        self._unanswered += 1
+        if self._unanswered > UNANSWERED_REQUESTS:
+            raise ProtocolError(f"too many requests on channel {self.number}")
+
+    def answer(self, success: bool) -> None:
+        """Answer the oldest unanswered request of the peer's that wants a reply."""
+        if self._unanswered <= 0:
+            raise UsageError(f"channel {self.number} owes no answer")
+        self._unanswered -= 1
+        if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
+            kind = ChannelSuccess if success else ChannelFailure
+            self._connection.send(kind(self.peer))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""What the connection protocol tells its driver."""
+
+from tellin.connection.channel import Channel
+from tellin.connection.requests import Request
+from tellin.transport.events import Event
+
+
+class ChannelAsked(Event):
+    """The peer wants a channel; answer with ``accept_channel`` or ``refuse_channel``."""
+
+    channel: Channel
+    channel_type: str
+    data: bytes
+
+
+class ChannelOpened(Event):
+    """The channel we asked for is open."""
+
+    channel: Channel
+    data: bytes
+
+
+class ChannelOpenRefused(Event):
+    """The channel we asked for is not to be had."""
+
+    channel: Channel
+    reason: int
+    description: str
+
+
+class ChannelRequested(Event):
+    """The peer asks something of a channel; answer with ``channel.answer`` if it wants a reply."""
+
+    channel: Channel
+    request: Request
+    want_reply: bool
+
+
+class ChannelReplied(Event):
+    """The peer answered a request of ours; ``request`` is the one, as it was given."""
+
+    channel: Channel
+    request: Request
+    success: bool
+
+
+class ChannelEnded(Event):
+    """The peer sends no more data on this channel; all that it sent has been given to the sinks."""
+
+    channel: Channel
+
+
+class ChannelClosed(Event):
+    """The channel is gone, on both sides."""
+
+    channel: Channel
+
+
+class ChannelWritable(Event):
+    """A channel that had no room for data has some again."""
+
+    channel: Channel
+
+
+class GlobalRequested(Event):
+    """The peer asks something of the connection; answer with ``answer_global`` if it wants a reply."""
+
+    name: str
+    want_reply: bool
+    data: bytes
+
+
+class GlobalReplied(Event):
+    """The peer answered a global request of ours."""
+
+    name: str
+    success: bool
+    data: bytes
+    token: object
