@@ -191,9 +191,11 @@ class Attempt(Record):
     def sentence(self, source: str, *, fingerprint_hash: str = "sha256") -> str:
         """The line that filters of logs look for; ``source`` is ``ADDRESS port NUMBER``.
 
-        The user's name is the peer's word: escaped, or it could hold a line of its own (R204).
+        Names are the peer's words: escaped, or one could hold a line of its own (R204).
         """
-        method = f"{self.method}/{self.device}" if self.device else self.method
+        method = escape_text(self.method)[:64]
+        if self.device:
+            method = f"{method}/{self.device}"
         whose = "" if self.known else "invalid user "
         line = (
             f"{self.outcome.value} {method} for {whose}{escape_text(self.user)[:100]}"

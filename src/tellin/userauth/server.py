@@ -177,7 +177,7 @@ class Authenticator:
             return step
 
         if not plausible_name(request.user):
-            # No account has such a name: nobody is asked, and no file name is made of it.
+            # No account has such a name: nobody is asked about it, now or later.
             return admit(Account(known=False))
         return login.ask(UserQuestion(request.user), admit)
 
@@ -188,7 +188,9 @@ class Authenticator:
             raise ProtocolError("Too many authentication failures")
         method = plain_method(request.method)
         handler = METHODS.get(method)
-        if method == NONE:
+        if not plausible_name(login.user):
+            step = login.fail(method, "not a user name")
+        elif method == NONE:
             step = none(login, first=self._requests == 1)
         elif handler is None or fields is None or method not in login.progress.methods():
             # Only what the list says is reachable; no other backend is called (R089).
@@ -208,9 +210,7 @@ class Authenticator:
         abandoned = login.state is State.PROMPTING
         login.state = State.READY
         offered, login.offered = login.offered, None
-        if abandoned:
-            login.failures += 1
-        elif offered is not None and offered != _signer(fields):
+        if abandoned or (offered is not None and offered != _signer(fields)):
             login.failures += 1
         return abandoned
 

@@ -3,12 +3,6 @@
 
 from typing import Final
 
-
-def _octal(code: int) -> str:
-    encoded = chr(code).encode("utf-8", "surrogatepass")
-    return "".join(f"\\{byte:03o}" for byte in encoded)
-
-
 # C0, DEL and C1 move cursors, set titles and forge lines of a log (CVE-2019-6109). The bidirectional
 # controls make a line read as another than it is. Line separators end a line in some viewers.
 _DANGEROUS: Final = (
@@ -21,9 +15,10 @@ _DANGEROUS: Final = (
     0x2029,
     *range(0x202A, 0x202F),
     *range(0x2066, 0x206A),
-    *range(0xD800, 0xE000),
 )
-_ESCAPES: Final = {code: _octal(code) for code in _DANGEROUS}
+_ESCAPES: Final = {
+    code: "".join(f"\\{byte:03o}" for byte in chr(code).encode()) for code in _DANGEROUS
+}
 _ESCAPES_OF_LINES: Final = {
     code: shown for code, shown in _ESCAPES.items() if chr(code) not in "\n\t"
 }
@@ -36,5 +31,8 @@ def escape_text(text: str, *, keep_newlines: bool = False) -> str:
     """
     if keep_newlines:
         # RFC 4252 section 5.4: the lines of a banner end in CR LF.
-        return text.replace("\r\n", "\n").translate(_ESCAPES_OF_LINES)
-    return text.translate(_ESCAPES)
+        text = text.replace("\r\n", "\n").translate(_ESCAPES_OF_LINES)
+    else:
+        text = text.translate(_ESCAPES)
+    # Half of a surrogate pair, as file names may hold them, cannot be written to any terminal.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
