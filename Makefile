@@ -81,7 +81,7 @@ docs: $(DEV_STAMP)
 
 bench: $(BENCH_STAMP)
 	@sh tests/install_peers.sh
-	@$(BIN)/python bench/run.py $(BENCH)
+	@$(BIN)/python -m bench $(BENCH)
 
 cover: $(TEST_STAMP)
 	@$(BIN)/coverage erase
