@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""What a configuration may ask of the machine it is read on."""
+
+from collections.abc import Mapping, Sequence
+
+
+class Surroundings:
+    """Everything outside the text: files, the user, the network, a shell.
+
+    This class is a machine with nothing on it, to derive from: `tellin.runtime.files.Machine` is
+    the real one, and tests write their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str = "",
+        home: str = "",
+        uid: int = 0,
+        host: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.user = user
+        self.home = home
+        self.uid = uid
+        self.host = host
+        self.environment = environment or {}
+
+    def read(self, path: str, *, guarded: bool = False) -> str | None:
+        """The text of a file, or None if there is none; any other trouble is a ConfigError.
+
+        Of a ``guarded`` file it is refused that others than its owner may write it.
+        """
+        return None
+
+    def glob(self, pattern: str) -> Sequence[str]:
+        """The paths that fit a shell pattern, sorted."""
+        return ()
+
+    def run(self, command: str) -> bool:
+        """Whether a command, run by the user's shell, ends with success."""
+        return False
+
+    def home_of(self, user: str) -> str | None:
+        """The home directory of another user, or None if there is no such user."""
+        return None
+
+    def addresses(self) -> Sequence[str]:
+        """The addresses of this machine's interfaces."""
+        return ()
