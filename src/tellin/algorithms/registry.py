@@ -69,9 +69,11 @@ class Registry(Generic[A]):
         return tuple(self._rows)
 
     def defaults(self, *, server: bool = False) -> tuple[str, ...]:
-        """What a client offers, or a server, when nobody names anything."""
-        offered = {Standing.DEFAULT} if server else {Standing.DEFAULT, Standing.CLIENT}
-        return tuple(row.name for row in self if row.standing in offered)
+        """What a client offers, or a server, when nobody names anything; what both offer comes first."""
+        both = tuple(row.name for row in self if row.standing is Standing.DEFAULT)
+        if server:
+            return both
+        return both + tuple(row.name for row in self if row.standing is Standing.CLIENT)
 
     def select(self, spec: str, defaults: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """The names that a configured list means.

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Elliptic-curve Diffie-Hellman (RFC 5656, RFC 8731): public values are strings of one exact length."""
+
+from typing import Final, Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tellin.errors import KeyExchangeFailed, ProtocolError
+from tellin.wire import mpint
+
+
+class CurveKey(Protocol):
+    """One side's fresh key."""
+
+    public: bytes
+
+    def secret(self, peer_public: bytes) -> bytes:
+        """The shared secret, of fixed length; ``peer_public`` has the right length already."""
+
+
+class Curve(Protocol):
+    """A curve: how long its public values are, and how a key on it is made."""
+
+    size: int
+
+    def generate(self) -> CurveKey:
+        """A fresh key."""
+
+
+class _Curve25519Key:
+    def __init__(self, private: X25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes_raw()
+
+    def secret(self, peer_public: bytes) -> bytes:
+        try:
+            return self._private.exchange(X25519PublicKey.from_public_bytes(peer_public))
+        except ValueError:
+            # RFC 8731 section 3: the points of small order make a secret of zeros (R039).
+            raise KeyExchangeFailed("the peer's Curve25519 value makes no secret") from None
+
+
+class Curve25519:
+    """Curve25519 (RFC 7748)."""
+
+    size = 32
+
+    def generate(self) -> CurveKey:
+        """A fresh key."""
+        return _Curve25519Key(X25519PrivateKey.generate())
+
+
+class _NistKey:
+    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes(
+            Encoding.X962, PublicFormat.UncompressedPoint
+        )
+
+    def secret(self, peer_public: bytes) -> bytes:
+        try:
+            # Off the curve, or at infinity: such a point gives bits of our key away (R039).
+            point = ec.EllipticCurvePublicKey.from_encoded_point(self._private.curve, peer_public)
+            return self._private.exchange(ec.ECDH(), point)
+        except ValueError:
+            raise KeyExchangeFailed("the peer's value is not a point of the curve") from None
+
+
+class NistCurve:
+    """A curve of FIPS 186: an uncompressed point, and the x coordinate as the secret (RFC 5656 section 4)."""
+
+    def __init__(self, curve: ec.EllipticCurve) -> None:
+        self._curve = curve
+        self.size = 1 + 2 * ((curve.key_size + 7) // 8)
+
+    def generate(self) -> CurveKey:
+        """A fresh key."""
+        return _NistKey(ec.generate_private_key(self._curve))
+
+
+CURVES: Final[dict[str, Curve]] = {
+    "curve25519": Curve25519(),
+    "nistp256": NistCurve(ec.SECP256R1()),
+    "nistp384": NistCurve(ec.SECP384R1()),
+    "nistp521": NistCurve(ec.SECP521R1()),
+}
+
+
+class EllipticCurveInitiator:
+    """The client's half."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._size = curve.size
+        self._key = curve.generate()
+        self.public = self._key.public
+
+    def finish(self, peer_public: bytes) -> bytes:
+        """The shared secret as it is hashed; raises ProtocolError or KeyExchangeFailed."""
+        check_size(peer_public, self._size)
+        return mpint(int.from_bytes(self._key.secret(peer_public), "big"))
+
+
+class EllipticCurve:
+    """ECDH on one curve."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
+
+    def start(self, *group: int) -> EllipticCurveInitiator:
+        """The client's half."""
+        return EllipticCurveInitiator(self._curve)
+
+    def respond(self, peer_public: bytes, *group: int) -> tuple[bytes, bytes]:
+        """The server's half: its public value and the secret."""
+        # Before any key is made for a stranger.
+        check_size(peer_public, self._curve.size)
+        ours = EllipticCurveInitiator(self._curve)
+        return ours.public, ours.finish(peer_public)
+
+
+def check_size(peer_public: bytes, size: int) -> None:
+    """A public value of another length is no value of this method (R040); raises ProtocolError."""
+    if len(peer_public) != size:
+        raise ProtocolError(f"a public value of {len(peer_public)} bytes where {size} make one")
