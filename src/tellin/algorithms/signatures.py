@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The signature algorithms of host keys and user keys (RFC 4253 section 6.6, RFC 5656, RFC 8332, RFC 8709)."""
+
+from typing import Final
+
+from tellin.algorithms.registry import Algorithm, Registry, Standing
+
+
+class SignatureAlgorithm(Algorithm):
+    """A row of ``SIGNATURES``: which keys sign by it, and over which hash.
+
+    ``name`` is what the two sides agree on and what stands in the signature, ``key_type`` what
+    stands in the key. ``standing`` is that of host keys, ``user_standing`` that of user keys.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key_type: str,
+        hash_name: str,
+        standing: Standing,
+        user_standing: Standing,
+        source: str,
+        doc: str,
+    ) -> None:
+        super().__init__(name, standing=standing, source=source, doc=doc)
+        self.key_type = key_type
+        self.hash_name = hash_name
+        self.user_standing = user_standing
+
+
+SIGNATURES: Final = Registry[SignatureAlgorithm]("signature algorithm")
+
+SIGNATURES.add(
+    SignatureAlgorithm(
+        "ssh-ed25519",
+        key_type="ssh-ed25519",
+        hash_name="sha512",
+        standing=Standing.DEFAULT,
+        user_standing=Standing.DEFAULT,
+        source="RFC 8709",
+        doc="Ed25519",
+    )
+)
+for _bits, _hash_name in ((256, "sha256"), (384, "sha384"), (521, "sha512")):
+    SIGNATURES.add(
+        SignatureAlgorithm(
+            f"ecdsa-sha2-nistp{_bits}",
+            key_type=f"ecdsa-sha2-nistp{_bits}",
+            hash_name=_hash_name,
+            # A server that shows one lets a single bad random number give its host key away.
+            standing=Standing.CLIENT,
+            user_standing=Standing.DEFAULT,
+            source="RFC 5656",
+            doc=f"ECDSA on the curve P-{_bits}",
+        )
+    )
+for _bits in (512, 256):
+    SIGNATURES.add(
+        SignatureAlgorithm(
+            f"rsa-sha2-{_bits}",
+            key_type="ssh-rsa",
+            hash_name=f"sha{_bits}",
+            standing=Standing.DEFAULT,
+            user_standing=Standing.DEFAULT,
+            source="RFC 8332",
+            doc=f"RSA over SHA-{_bits}",
+        )
+    )
+SIGNATURES.add(
+    SignatureAlgorithm(
+        "ssh-rsa",
+        key_type="ssh-rsa",
+        hash_name="sha1",
+        standing=Standing.OFF,
+        user_standing=Standing.OFF,
+        source="RFC 4253",
+        doc="RSA over SHA-1, which can be forged for some tens of thousands of dollars",
+    )
+)
+
+HOST_KEY_ALGORITHMS: Final = SIGNATURES.defaults()
+"""What a client takes from a server, best first."""
+SERVER_HOST_KEY_ALGORITHMS: Final = SIGNATURES.defaults(server=True)
+"""What a server signs by, as far as it has the keys."""
+USER_KEY_ALGORITHMS: Final = tuple(
+    row.name for row in SIGNATURES if row.user_standing is Standing.DEFAULT
+)
+"""What a client proves itself by and a server takes."""
