@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 class Surroundings:
     """Everything outside the text: files, the user, the network, a shell.
 
-    This class is a machine with nothing on it, to derive from: `tellin.runtime.files.Machine` is
+    This class is a machine with nothing on it, to derive from: `tellin.runtime.surroundings` has
     the real one, and tests write their own.
     """
 
