@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files: bounded reads, atomic writes, updates that lose no line, and who else may touch them."""
 
-# ruff: noqa: PTH  (pathlib would be half of the start-up time of what needs a file or two)
+# pathlib would be half of the start-up time of a program that needs a file or two.
+# ruff: noqa: PTH
 
 import errno
 import fcntl

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The machine as a configuration sees it: its files, its users, its shell, its addresses."""
 
-# ruff: noqa: PTH  (pathlib would be half of the start-up time of what needs a file or two)
+# pathlib would be half of the start-up time of a program that needs a file or two.
+# ruff: noqa: PTH
 
 import os
 import pwd
