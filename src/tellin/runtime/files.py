@@ -2,7 +2,7 @@
 """Files: bounded reads, atomic writes, updates that lose no line, and who else may touch them."""
 
 # pathlib would be half of the start-up time of a program that needs a file or two.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH105, PTH108, PTH116, PTH118, PTH120
 
 import errno
 import fcntl

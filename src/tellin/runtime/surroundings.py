@@ -2,7 +2,7 @@
 """The machine as a configuration sees it: its files, its users, its shell, its addresses."""
 
 # pathlib would be half of the start-up time of a program that needs a file or two.
-# ruff: noqa: PTH
+# ruff: noqa: PTH110, PTH207
 
 import os
 import pwd
