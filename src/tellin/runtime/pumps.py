@@ -33,6 +33,8 @@ _VIEWS_PER_CALL: Final = 1024
 # One wake-up fills this often what the channel offers (up to several packets each time).
 _FILLS_PER_TURN: Final = 4
 _COPIED_CHUNK: Final = 32768
+# What a pipe holds unless asked for more: a read of this much tells of a writer in bulk.
+_FULL_PIPE: Final = 65536
 
 
 class Outlet(Protocol):
@@ -107,6 +109,7 @@ class FdSink:
         self._descriptor = Descriptor(fd, ours=not inherited, writing=True)
         self._write = self._descriptor.writev
         self._chunks: deque[memoryview] = deque()
+        self._enlarged = False
         self._ending = False
         self._finished = False
 
@@ -150,6 +153,10 @@ class FdSink:
         chunk = memoryview(b"".join(_after(views, done)))
         if not self._chunks:
             self._loop.add_writer(self._descriptor.fd, self._drain)
+            if not self._enlarged:
+                # Only now: an idle session needs no megabyte of pipe.
+                self._enlarged = True
+                enlarge_pipe(self._descriptor.fd)
         self._chunks.append(chunk)
         self.backlog += len(chunk)
 
@@ -267,6 +274,7 @@ class FdSource:
         self._send = channel.send_extended if extended else channel.send
         self._fill = self._copy if extended or edit is not None else self._read
         self._left = memoryview(b"")
+        self._enlarged = False
         self._call: Cancellable | None = None
 
     def start(self) -> None:
@@ -337,6 +345,10 @@ class FdSource:
             self._ended(None)
             return False
         self._channel.commit(count)
+        if count >= _FULL_PIPE and not self._enlarged:
+            # dd bs=64k through 64 KiB: 2,700 MB/s and 16,384 reads a GiB; through 1 MiB: 5,600 reads.
+            self._enlarged = True
+            enlarge_pipe(self._descriptor.fd)
         return count == sum(map(len, views))
 
     def _copy(self) -> bool:

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""Sockets that come to be: listening and accepting, resolving and connecting."""
+
+import _socket
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Any, Final
+
+from tellin.errors import ConnectFailed, UsageError
+from tellin.runtime.loop import Cancellable, Loop, SmallLoop
+from tellin.runtime.sockets import Socket
+
+AF_UNSPEC: Final = _socket.AF_UNSPEC
+AF_INET: Final = _socket.AF_INET
+AF_INET6: Final = _socket.AF_INET6
+AF_UNIX: Final = _socket.AF_UNIX
+
+BACKLOG: Final = 128
+_ACCEPTS_PER_TURN: Final = 16
+# No descriptor or memory is left: accepting again at once would spin.
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_BACK_OFF: Final = 0.5
+# RFC 8305 section 8: how long one address may be silent before the next is tried beside it.
+_HEAD_START: Final = 0.25
+
+Address = tuple[int, Any]
+"""A family and the address in the form that this family has."""
+
+
+def resolve(
+    host: str, port: int, *, family: int = AF_UNSPEC, passive: bool = False
+) -> list[Address]:
+    """The addresses of ``host`` in the system's order; blocks. Raises ConnectFailed as ssh words it."""
+    flags = _socket.AI_PASSIVE if passive else 0
+    try:
+        found = _socket.getaddrinfo(
+            host or None, port, family, _socket.SOCK_STREAM, 0, flags | _socket.AI_NUMERICSERV
+        )
+    except (OSError, UnicodeError) as error:
+        raise _unresolved(host, error) from error
+    return [(kind, address) for kind, _, _, _, address in found]
+
+
+def _unresolved(host: str, error: Exception) -> ConnectFailed:
+    # A name that cannot be encoded (an empty label, one of 64 letters) is as good as unknown.
+    said = error.strerror if isinstance(error, OSError) else "Name or service not known"
+    return ConnectFailed(
+        f"Could not resolve hostname {host}: {said}",
+        hint="check the spelling, or HostName in your ssh_config",
+    )
+
+
+# Listening
+
+
+def listen(
+    host: str,
+    port: int,
+    *,
+    family: int = AF_UNSPEC,
+    backlog: int = BACKLOG,
+    on_error: Callable[[Any, OSError], object] | None = None,
+) -> list[Socket]:
+    """Listen on every address of ``host`` ("" is all of this machine); port 0 is the same free one for all.
+
+    ``on_error`` hears of addresses that cannot be bound; the last error is raised if none can.
+    """
+    listening: list[Socket] = []
+    failure: OSError | None = None
+    for kind, address in resolve(host, port, family=family, passive=True):
+        chosen = port or (listening[0].getsockname()[1] if listening else 0)
+        place = (address[0], chosen, *address[2:])
+        try:
+            listening.append(_listen_on(kind, place, backlog))
+        except OSError as error:
+            failure = error
+            if on_error is not None:
+                on_error(place, error)
+    if not listening and failure is not None:
+        raise failure
+    return listening
+
+
+def _listen_on(family: int, address: Any, backlog: int) -> Socket:
+    made = Socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    try:
+        # The port of a server that was stopped a moment ago is not taken.
+        made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if family == AF_INET6:
+            # IPv4 has a socket of its own; addresses are not shown as ::ffff:1.2.3.4 then.
+            made.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.listen(backlog)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def listen_unix(
+    path: str, *, umask: int = 0o177, unlink: bool = False, backlog: int = BACKLOG
+) -> Socket:
+    """Listen on a local socket whose mode ``umask`` limits from the start.
+
+    ``unlink`` removes what is there before, if it is a socket.
+    """
+    if unlink:
+        _remove_socket(path)
+    made = Socket(AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    # The mode is set by bind itself: with chmod after it anybody could connect in between.
+    before = os.umask(umask)
+    try:
+        made.bind(path)
+        made.listen(backlog)
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
+
+
+def _remove_socket(path: str) -> None:
+    # Imported here: a client that forwards no local sockets does without.
+    import stat  # noqa: PLC0415
+
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)  # noqa: PTH108 - the name as the caller gave it
+
+
+class Acceptor:
+    """Takes connections off a listening socket: ``on_connection(socket, address)``, non-blocking already."""
+
+    def __init__(
+        self, loop: Loop, listening: Socket, on_connection: Callable[[Socket, Any], object]
+    ) -> None:
+        self.listening = listening
+        self._loop = loop
+        self._on_connection = on_connection
+        self._rest: Cancellable | None = None
+        self._accepting = False
+        self.resume()
+
+    def resume(self) -> None:
+        """Accept from here on."""
+        self._rest = None
+        if not self._accepting:
+            self._accepting = True
+            self._loop.add_reader(self.listening.fileno(), self._readable)
+
+    def pause(self) -> None:
+        """Leave connections in the kernel's queue (too many are open, or one is being handed over)."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        if self._accepting:
+            self._accepting = False
+            self._loop.remove_reader(self.listening.fileno())
+
+    def close(self) -> None:
+        """Accept no more and close the listening socket."""
+        self.pause()
+        self.listening.close()
+
+    def _readable(self) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                # accept4 with SOCK_CLOEXEC, which typeshed leaves out; ``socket.accept`` is
+                # this and an object of the heavy module.
+                fd, address = self.listening._accept()  # type: ignore[attr-defined]
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self.pause()
+                    self._rest = self._loop.call_later(_BACK_OFF, self.resume)
+                    return
+                # A connection that died in the queue (ECONNABORTED, and what accept(2) lists
+                # of the network): the next one may be well.
+                continue
+            connection = Socket(fileno=fd)
+            connection.setblocking(False)
+            self._on_connection(connection, address)
+            if not self._accepting:
+                return
+
+
+# Connecting
+
+
+class Attempt:
+    """Connects to the first of several addresses that answers; ``on_done(socket or None)`` once.
+
+    Each address gets a quarter of a second before the next is tried beside it, so that one dead
+    address family does not hold up the other (RFC 8305). ``prepare`` sets options before
+    connecting; what it raises counts against that address.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        addresses: Sequence[Address],
+        on_done: Callable[[Socket | None], object],
+        *,
+        timeout: float | None = None,
+        prepare: Callable[[Socket], object] | None = None,
+    ) -> None:
+        self.error: OSError | None = None
+        """Why it failed: the error of the last address in the list that gave one."""
+        self.address: Any = None
+        self._loop = loop
+        self._on_done = on_done
+        self._prepare = prepare
+        self._addresses = _by_turns(addresses)
+        self._at = 0
+        self._error_at = -1
+        self._open: dict[int, tuple[int, Socket]] = {}
+        self._next: Cancellable | None = loop.call_soon(self._try_next)
+        self._alarm = None if timeout is None else loop.call_later(timeout, self._timed_out)
+        self._over = False
+
+    def cancel(self) -> None:
+        """Give up; ``on_done`` is not called."""
+        self._over = True
+        for call in (self._next, self._alarm):
+            if call is not None:
+                call.cancel()
+        for _, pending in self._open.values():
+            self._loop.remove_writer(pending.fileno())
+            pending.close()
+        self._open.clear()
+
+    def _try_next(self) -> None:
+        self._next = None
+        while self._at < len(self._addresses) and not self._over:
+            number, (family, address) = self._at, self._addresses[self._at]
+            self._at += 1
+            try:
+                self._start(number, family, address)
+            except OSError as error:
+                # Refused at once (no such family, no route): no need to wait before the next.
+                self._failed(number, error)
+                continue
+            if self._at < len(self._addresses):
+                self._next = self._loop.call_later(_HEAD_START, self._try_next)
+            return
+        if not self._open and not self._over:
+            self._finish(None)
+
+    def _start(self, number: int, family: int, address: Any) -> None:
+        made = Socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+        try:
+            if self._prepare is not None:
+                self._prepare(made)
+            try:
+                made.connect(address)
+            except BlockingIOError as error:
+                # EAGAIN is not "wait" but a local socket whose queue is full.
+                if error.errno != errno.EINPROGRESS:
+                    raise
+        except BaseException:
+            made.close()
+            raise
+        self._open[made.fileno()] = number, made
+        self._loop.add_writer(made.fileno(), self._answered, made.fileno())
+
+    def _answered(self, fd: int) -> None:
+        number, made = self._open.pop(fd)
+        self._loop.remove_writer(fd)
+        code = made.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not code:
+            self.address = self._addresses[number][1]
+            self._finish(made)
+            return
+        made.close()
+        self._failed(number, OSError(code, os.strerror(code)))
+        if self._next is not None:
+            self._next.cancel()
+        self._try_next()
+
+    def _failed(self, number: int, error: OSError) -> None:
+        if number > self._error_at:
+            self._error_at, self.error = number, error
+
+    def _timed_out(self) -> None:
+        self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        self._finish(None)
+
+    def _finish(self, made: Socket | None) -> None:
+        self.cancel()
+        self._on_done(made)
+
+
+def _by_turns(addresses: Sequence[Address]) -> list[Address]:
+    """The order of RFC 8305 section 4: the families by turns, the system's first choice first."""
+    if not addresses:
+        raise UsageError("no address to connect to")
+    first = addresses[0][0]
+    ours = [entry for entry in addresses if entry[0] == first]
+    others = [entry for entry in addresses if entry[0] != first]
+    return [entry for entry in chain(*zip_longest(ours, others)) if entry is not None]
+
+
+def connection_failure(host: str, port: int, error: OSError | None) -> ConnectFailed:
+    """The error of a failed attempt, worded as scripts know it from ssh (without the ``ssh:``)."""
+    failed = ConnectFailed(f"connect to host {host} port {port}: {_said(error)}")
+    failed.__cause__ = error
+    return failed
+
+
+def _said(error: OSError | None) -> str:
+    return "No address" if error is None else error.strerror or str(error)
+
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    family: int = AF_UNSPEC,
+    timeout: float | None = None,
+    prepare: Callable[[Socket], object] | None = None,
+) -> Socket:
+    """Resolve and connect, waiting for it; the socket is non-blocking. Raises ConnectFailed.
+
+    For programs: inside a running loop use ``resolve`` (in a thread) and ``Attempt``.
+    """
+    addresses = resolve(host, port, family=family)
+    loop = SmallLoop()
+    done: list[Socket | None] = []
+    attempt = Attempt(loop, addresses, done.append, timeout=timeout, prepare=prepare)
+    try:
+        loop.run_until(lambda: done)
+    finally:
+        attempt.cancel()
+        loop.close()
+    if done[0] is None:
+        raise connection_failure(host, port, attempt.error)
+    return done[0]
+
+
+def bind_source(host: str, *, family: int = AF_UNSPEC) -> Callable[[Socket], None]:
+    """A ``prepare`` that connects from ``host`` (BindAddress): its address of the same family."""
+    sources = resolve(host, 0, family=family)
+
+    def bind(made: Socket) -> None:
+        for kind, address in sources:
+            if kind == made.family:
+                made.bind(address)
+                return
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    return bind
