@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The kinds of keys: what each is made of, what is refused, and which module does its arithmetic.
+"""The kinds of keys: what each is made of, and what is refused.
 
 Nothing here imports a cryptography library: a line of known_hosts or authorized_keys is checked
-in full without one, and a login with one kind of key never loads the code of another.
+in full without one.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final
 
 from tellin.errors import KeyFileError, MalformedPacket
 from tellin.wire import Cursor
@@ -16,56 +16,6 @@ from tellin.wire import Cursor
 RSA_LEAST_BITS: Final = 1024
 RSA_MOST_BITS: Final = 16384
 RSA_EXPONENT_BITS: Final = 24
-
-
-class Verifier(Protocol):
-    """The public half, ready to check signatures."""
-
-    native: Any  # what the cryptography library calls a public key
-
-    def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
-        """Whether ``signature`` is right; whatever is wrong with it, the answer is False."""
-        ...
-
-
-class Secret(Protocol):
-    """The private half."""
-
-    key_type: str
-    public_blob: bytes
-    native: Any  # what the cryptography library calls a private key
-
-    def sign(self, data: bytes, hash_name: str) -> bytes:
-        """The signature, as it stands in a signature blob behind the algorithm's name."""
-        ...
-
-    def fields(self) -> bytes:
-        """The key's numbers as openssh-key-v1 and the agent protocol carry them, without the type."""
-        ...
-
-
-class Engine(Protocol):
-    """The module that does the arithmetic of one kind."""
-
-    def verifier(self, kind: "Kind", blob: bytes, /) -> Verifier:
-        """The public key of a blob that ``examine`` has passed."""
-        ...
-
-    def read_secret(self, kind: "Kind", cursor: Cursor, /) -> Secret:
-        """Read what ``Secret.fields`` writes; KeyFileError when the numbers do not belong together."""
-        ...
-
-    def generate(self, kind: "Kind", bits: int, /) -> Secret:
-        """A new key."""
-        ...
-
-    def public_blob(self, kind: "Kind", native: Any, /) -> bytes:
-        """The blob of a public key that the library has read from another format."""
-        ...
-
-    def adopt(self, kind: "Kind", native: Any, /) -> Secret:
-        """A key that the library has read from another format; checked as one from ours."""
-        ...
 
 
 class Kind(ABC):
@@ -79,11 +29,6 @@ class Kind(ABC):
         self.signatures = signatures
         self.source = source
 
-    @property
-    @abstractmethod
-    def engine(self) -> Engine:
-        """The module of the arithmetic, imported at the first use."""
-
     @abstractmethod
     def examine(self, cursor: Cursor) -> int:
         """Read the public fields behind the type and judge them; the answer is the size in bits."""
@@ -91,13 +36,6 @@ class Kind(ABC):
 
 class Ed25519(Kind):
     """A point of edwards25519, 32 bytes (RFC 8709)."""
-
-    @property
-    def engine(self) -> Engine:
-        """Imported at the first use."""
-        from tellin.keys import ed25519  # noqa: PLC0415  (start-up: only the kind in use)
-
-        return ed25519
 
     def examine(self, cursor: Cursor) -> int:
         """One string."""
@@ -167,13 +105,6 @@ class Ecdsa(Kind):
         )
         self.curve = curve
 
-    @property
-    def engine(self) -> Engine:
-        """Imported at the first use."""
-        from tellin.keys import ecdsa  # noqa: PLC0415  (start-up: only the kind in use)
-
-        return ecdsa
-
     def examine(self, cursor: Cursor) -> int:
         """The curve's name once more, and a point that is checked to lie on it."""
         curve = cursor.string()
@@ -186,13 +117,6 @@ class Ecdsa(Kind):
 
 class Rsa(Kind):
     """An exponent and a modulus (RFC 4253 section 6.6); signatures of RFC 8332."""
-
-    @property
-    def engine(self) -> Engine:
-        """Imported at the first use."""
-        from tellin.keys import rsa  # noqa: PLC0415  (start-up: only the kind in use)
-
-        return rsa
 
     def examine(self, cursor: Cursor) -> int:
         """Exponent, then modulus."""

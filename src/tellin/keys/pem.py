@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from tellin.errors import KeyFileError, UsageError, WrongPassphrase
 from tellin.keys import ecdsa
-from tellin.keys.kinds import KINDS, Kind, Secret
+from tellin.keys.engines import Secret, engine_of
+from tellin.keys.kinds import KINDS, Kind
 
 _PRIVATE: Final = re.compile(
     rb"^-----BEGIN ((?:RSA |EC |DSA |ENCRYPTED |)PRIVATE KEY)-----[ \t]*\r?\n", re.MULTILINE
@@ -85,7 +86,7 @@ def read_private(data: bytes, passphrase: bytes | None) -> Secret:
             raise WrongPassphrase("incorrect passphrase supplied to decrypt private key") from None
         raise KeyFileError(f"a damaged or unknown {label}: {_short(error)}") from None
     kind = _kind_of(native)
-    return kind.engine.adopt(kind, native)
+    return engine_of(kind).adopt(kind, native)
 
 
 def _short(error: BaseException) -> str:
@@ -171,7 +172,7 @@ def read_public(data: bytes) -> bytes:
     except _REFUSALS as error:
         raise KeyFileError(f"a damaged or unknown public key: {_short(error)}") from None
     kind = _kind_of(native)
-    return kind.engine.public_blob(kind, native)
+    return engine_of(kind).public_blob(kind, native)
 
 
 def write_public(native: Any, *, traditional: bool) -> bytes:

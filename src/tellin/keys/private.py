@@ -5,7 +5,8 @@ from typing import Protocol, Self
 
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed, UsageError
 from tellin.keys import openssh
-from tellin.keys.kinds import KINDS, RSA_MOST_BITS, Secret, kind_of
+from tellin.keys.engines import Secret, engine_of
+from tellin.keys.kinds import KINDS, RSA_MOST_BITS, kind_of
 from tellin.keys.public import PublicKey
 from tellin.wire import Cursor, string
 
@@ -29,15 +30,15 @@ _SIZES = {
     "ecdsa": {bits: f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)},
 }
 _RSA_DEFAULT_BITS = 3072
-_RSA_NEW_LEAST_BITS = 2048
+RSA_NEW_LEAST_BITS = 2048
 
 
 def _chosen(kind: str, bits: int | None) -> tuple[str, int]:
     if kind == "rsa":
         bits = _RSA_DEFAULT_BITS if bits is None else bits
-        if not _RSA_NEW_LEAST_BITS <= bits <= RSA_MOST_BITS:
+        if not RSA_NEW_LEAST_BITS <= bits <= RSA_MOST_BITS:
             raise UsageError(
-                f"an RSA key has {_RSA_NEW_LEAST_BITS} to {RSA_MOST_BITS} bits, not {bits}"
+                f"an RSA key has {RSA_NEW_LEAST_BITS} to {RSA_MOST_BITS} bits, not {bits}"
             )
         return "ssh-rsa", bits
     sizes = _SIZES.get(kind)
@@ -63,14 +64,14 @@ class PrivateKey:
         """A new key of kind ``ed25519``, ``ecdsa`` or ``rsa``."""
         key_type, size = _chosen(kind, bits)
         row = KINDS[key_type]
-        return cls(row.engine.generate(row, size), comment)
+        return cls(engine_of(row).generate(row, size), comment)
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self:
         """Read type and numbers as ``encode`` writes them; the cursor is left behind them."""
         row = kind_of(cursor)
         try:
-            return cls(row.engine.read_secret(row, cursor))
+            return cls(engine_of(row).read_secret(row, cursor))
         except MalformedPacket as error:
             raise KeyFileError(f"a damaged {row.key_type} private key: {error}") from None
 

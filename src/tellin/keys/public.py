@@ -6,7 +6,8 @@ from typing import Self
 
 from tellin.errors import KeyFileError, MalformedPacket
 from tellin.keys import fingerprints, rfc4716
-from tellin.keys.kinds import Verifier, kind_of
+from tellin.keys.engines import Verifier, engine_of
+from tellin.keys.kinds import kind_of
 from tellin.wire import Cursor
 
 
@@ -124,7 +125,7 @@ class PublicKey:
 
     def _arithmetic(self) -> Verifier:
         if self._verifier is None:
-            self._verifier = self._kind.engine.verifier(self._kind, self.blob)
+            self._verifier = engine_of(self._kind).verifier(self._kind, self.blob)
         return self._verifier
 
     def _hash_name(self, algorithm: str, *, sha1: bool) -> str | None:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Key files on disk: read if they are kept well, written so that no half of one is ever seen."""
+
+# pathlib is not imported anywhere in this program: it costs as much start-up time as making a key.
+# ruff: noqa: PTH105, PTH108, PTH116
+
+import contextlib
+import os
+import secrets
+import stat
+
+from tellin.errors import KeyFileError
+from tellin.keys import PublicKey, load_public_key
+from tellin.keys.formats import MOST_BYTES
+from tellin.programs.command import visible
+
+# What OpenSSH prints, line by line: people search for it.
+_BAR = "@" * 59
+_UNPROTECTED = f"""\
+{_BAR}
+@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @
+{_BAR}
+Permissions {{mode:04o}} for '{{path}}' are too open.
+It is required that your private key files are NOT accessible by others.
+This private key will be ignored."""
+
+
+class Unprotected(KeyFileError):
+    """A private key file that others may read or replace; ``warning`` is the box to print."""
+
+    def __init__(self, warning: str) -> None:
+        super().__init__("bad permissions")
+        self.warning = warning
+
+
+def read(path: str) -> bytes:
+    """The bytes of a key file, from one opening: a file replaced meanwhile is not read in halves."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_standard_input() -> bytes:
+    """The same of standard input."""
+    return _read_all(0)
+
+
+def read_public(path: str) -> PublicKey:
+    """The first public key of a file of lines."""
+    for line in read(path).decode("utf-8", "surrogateescape").split("\n"):
+        text = line.strip(" \t\r")
+        if text and not text.startswith("#"):
+            return PublicKey.from_line(text)
+    raise KeyFileError("a file without a public key")
+
+
+def find_public(path: str) -> PublicKey:
+    """The public key in a file, else in the .pub beside it, else the head of a private key."""
+    for candidate in (path, f"{path}.pub"):
+        with contextlib.suppress(OSError, KeyFileError):
+            return read_public(candidate)
+    return load_public_key(read(path))
+
+
+def _read_all(descriptor: int) -> bytes:
+    data = b""
+    while piece := os.read(descriptor, MOST_BYTES + 1 - len(data)):
+        data += piece
+    return data
+
+
+def read_private(path: str) -> bytes:
+    """The bytes of a private key file; Unprotected if it is not its owner's alone (case 283)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        user = os.getuid()
+        if status.st_uid == user and status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode) & 0o777
+            raise Unprotected(_UNPROTECTED.format(mode=mode, path=visible(path)))
+        if user != 0 and status.st_uid not in {0, user}:
+            raise Unprotected(
+                f"'{visible(path)}' belongs to user {status.st_uid}, who could replace it."
+            )
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: str, data: bytes, *, mode: int, replace: bool) -> None:
+    """Put a file in place whole or not at all; without ``replace`` FileExistsError if one is there.
+
+    The bytes go into a new file beside it that is ``mode`` from its first moment (R120), and that
+    file takes the name when they are on the disk. Owner and mode of a replaced file are kept.
+    """
+    path = os.path.realpath(path)
+    before = _status(path)
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        # /dev/stdout and the like: there is nothing to protect, and renaming would destroy it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return
+    beside = f"{path}.{secrets.token_hex(8)}"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if before is not None:
+                _keep_owner(descriptor, before)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        if replace:
+            os.replace(beside, path)
+        else:
+            # A link, unlike a rename, does not replace a file that came up meanwhile.
+            os.link(beside, path)
+            os.unlink(beside)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _keep_owner(descriptor: int, before: os.stat_result) -> None:
+    # Root changing a user's passphrase must leave the file to the user; others may not give away.
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o777)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""ssh-keygen's showing side: fingerprints, public halves, and keys in others' formats."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from tellin.errors import KeyFileError, UsageError
+from tellin.keys import PublicKey, load_private_key, load_public_key, randomart
+from tellin.programs import keygen_files
+from tellin.programs.command import Failure, visible
+from tellin.programs.keygen_asking import account, file_of, must_exist, open_key, quoted
+from tellin.programs.keygen_settings import FATAL, Settings
+
+_WHICH: Final = "Enter file in which the key is"
+_PROGRAM: Final = "ssh-keygen: "
+_RFC4716_COMMENT: Final = 60
+
+
+def public_key(settings: Settings) -> int:
+    """The public half of a private key, as a line."""
+    path = file_of(settings, _WHICH)
+    must_exist(path)
+    print(_opened_public(settings, path).to_line())
+    return 0
+
+
+def _opened_public(settings: Settings, path: str) -> PublicKey:
+    return open_key(
+        settings,
+        path,
+        question=f"Enter passphrase for {quoted(path)}: ",
+        complaint=f"Load key {quoted(path)}",
+    ).key.public
+
+
+def fingerprints(settings: Settings) -> int:
+    """One line for each key in a file: a private key, or keys as in authorized_keys or known_hosts."""
+    path = file_of(settings, _WHICH)
+    if path == "-":
+        data = keygen_files.read_standard_input()
+        path = "(stdin)"
+    else:
+        must_exist(path, prefix=_PROGRAM)
+        try:
+            data = keygen_files.read(path)
+        except IsADirectoryError:
+            data = b""
+        if b"PRIVATE KEY" in data.partition(b"\n")[0]:
+            key, comment = _public_half(path, data)
+            _print_fingerprint(settings, key, comment)
+            return 0
+    shown = False
+    for key, comment in _keys_of_lines(data.decode("utf-8", "surrogateescape")):
+        _print_fingerprint(settings, key, comment)
+        shown = True
+    if not shown:
+        raise Failure(f"{visible(path)} is not a public key file.", status=FATAL)
+    return 0
+
+
+def _print_fingerprint(settings: Settings, key: PublicKey, comment: str | None) -> None:
+    short = key.bubble_babble() if "B" in settings.modes else key.fingerprint(settings.hash_name)
+    beside = "no comment" if comment is None else visible(comment)
+    print(f"{key.bits} {short} {beside} ({key.kind})")
+    if settings.verbose:
+        print(randomart(key, settings.hash_name))
+
+
+def _keys_of_lines(text: str) -> Iterator[tuple[PublicKey, str | None]]:
+    for line in text.split("\n"):
+        body = line.lstrip(" \t").removesuffix("\r")
+        if not body or body.startswith("#"):
+            continue
+        found = _leading_key(body)
+        comment: str | None = None
+        if found is None:
+            # Options of authorized_keys or a host's name stand before the key.
+            first, rest = _first_word(body)
+            comment = first
+            found = _leading_key(rest)
+        if found is None:
+            continue
+        key, behind = found
+        if behind and not behind.startswith("#"):
+            comment = behind
+        yield key, comment
+
+
+def _leading_key(text: str) -> tuple[PublicKey, str] | None:
+    """The key that ``text`` begins with, and what stands behind it."""
+    words = text.split(None, 2)
+    if len(words) < 2:
+        return None
+    try:
+        key = PublicKey.from_line(f"{words[0]} {words[1]}")
+    except KeyFileError:
+        return None
+    return key, words[2] if len(words) == 3 else ""
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    """The first word, in which blanks between double quotes do not count, and what follows it."""
+    quoted_now = False
+    at = 0
+    while at < len(text) and (quoted_now or text[at] not in " \t"):
+        if text.startswith('\\"', at):
+            at += 1
+        elif text[at] == '"':
+            quoted_now = not quoted_now
+        at += 1
+    return text[:at], text[at + 1 :].lstrip(" \t")
+
+
+def _public_half(path: str, data: bytes) -> tuple[PublicKey, str | None]:
+    """The public half of a private key file and its comment: from ``.pub``, or from the file."""
+    try:
+        beside = keygen_files.read_public(f"{path}.pub")
+    except (OSError, KeyFileError):
+        beside = None
+    if beside is not None:
+        return beside, beside.comment or f"{path}.pub"
+    try:
+        head: PublicKey | None = load_public_key(data)
+    except KeyFileError:
+        head = None
+    comment: str | None = None
+    try:
+        opened = load_private_key(keygen_files.read_private(path)).public
+        comment = opened.comment if head is not None else None
+        head = head or opened
+    except keygen_files.Unprotected as error:
+        print(error.warning, file=sys.stderr)
+    except KeyFileError:
+        # Encrypted: the comment is too, and nothing is asked for a fingerprint.
+        comment = None
+    if head is None:
+        raise Failure(f"{visible(path)} is not a key file.", status=FATAL)
+    return head, comment
+
+
+def export(settings: Settings) -> int:
+    """A public key in the format of -m, RFC 4716 if there is none."""
+    path = file_of(settings, _WHICH)
+    must_exist(path, prefix=_PROGRAM)
+    try:
+        key = keygen_files.find_public(path)
+    except (OSError, KeyFileError):
+        key = _opened_public(settings, path)
+    if settings.format == "PKCS8":
+        text = key.to_pkcs8().decode("ascii")
+    elif settings.format == "PEM":
+        if key.kind == "ED25519":
+            raise Failure("do_convert_to_pem: unsupported key type ED25519", status=FATAL)
+        text = key.to_pem().decode("ascii")
+    else:
+        who = f"{account().pw_name}@{os.uname().nodename}"
+        comment = f"{key.bits}-bit {key.kind}, converted by {who} from OpenSSH"
+        text = key.to_rfc4716(comment[:_RFC4716_COMMENT])
+    sys.stdout.write(text)
+    return 0
+
+
+def import_(settings: Settings) -> int:
+    """A public key in the format of -m, as a line."""
+    path = file_of(settings, _WHICH)
+    if path == "-":
+        data = keygen_files.read_standard_input()
+    else:
+        must_exist(path, prefix=_PROGRAM)
+        data = keygen_files.read(path)
+    try:
+        key = load_public_key(data)
+    except (KeyFileError, UsageError) as error:
+        raise Failure(
+            f"{visible(path)} is not a recognised public key format: {error}", status=FATAL
+        ) from None
+    print(key.with_comment("").to_line())
+    return 0
