@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: MIT
+"""The system's accounts: who may log in, and which keys their own files let in.
+
+Everything here blocks on the disk or the name service: run it off the loop.
+"""
+
+import ctypes
+import errno
+import glob
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Final, Protocol
+
+from tellin.config.patterns import match_any, match_user
+from tellin.config.tokens import expand
+from tellin.errors import TellinError
+from tellin.keys import PublicKey
+from tellin.runtime.privileges import Account
+from tellin.server.passwords import ShadowEntry, Verdict, find_entry
+from tellin.wire import Record
+
+# Ten thousand keys of 4096 bits fit in half of it; more is not read (case 317).
+MAXIMUM_KEY_FILE: Final = 16 * 1024 * 1024
+MAXIMUM_KEY_FILES: Final = 64
+_DAY: Final = 86400
+
+# What a shell or a path would take for more than a letter of a name (R117, CVE-2023-51385).
+_UNSAFE_IN_PATHS: Final = frozenset("/'`\"$\\;&<>|(){}[]*?!~#^\t\n\r \0")
+
+
+class AccessRefused(TellinError):
+    """A file or an account that nobody may log in by; the message is for the log."""
+
+
+class RootLogin(Enum):
+    """PermitRootLogin."""
+
+    YES = "yes"
+    PROHIBIT_PASSWORD = "prohibit-password"  # noqa: S105  (the keyword's value)
+    FORCED_COMMANDS_ONLY = "forced-commands-only"
+    NO = "no"
+
+
+class AccessRules(Record):
+    """What sshd_config says of accounts and of their key files; patterns as in ssh_config."""
+
+    authorized_keys_files: tuple[str, ...] = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+    strict_modes: bool = True
+    permit_root_login: RootLogin = RootLogin.PROHIBIT_PASSWORD
+    allow_users: tuple[str, ...] = ()
+    deny_users: tuple[str, ...] = ()
+    allow_groups: tuple[str, ...] = ()
+    deny_groups: tuple[str, ...] = ()
+    # A "!" before the hash locks an account for keys as well; where PAM decides, it does so alone.
+    refuse_locked: bool = True
+
+
+class Visitor(Record):
+    """Where a login comes from: a name (empty without UseDNS) and an address (empty without one)."""
+
+    host: str
+    address: str
+
+    def __str__(self) -> str:
+        return self.host or self.address or "UNKNOWN"
+
+
+class KeyLines(Protocol):
+    """Reads authorized_keys: the options of the first line that lets ``key`` in, or None."""
+
+    def __call__(
+        self, text: str, file: str, key: PublicKey, *, visitor: Visitor, now: float
+    ) -> object | None:
+        """Text in, options out; every option that narrows who may come is checked here (R069)."""
+
+
+class KeyGrant(Record):
+    """A line that lets a key in: where it stands, and what it allows."""
+
+    file: str
+    options: object
+
+
+class AccountAccess:
+    """Answers questions about this machine's accounts; ``notes`` collects what the log should say."""
+
+    def __init__(
+        self,
+        rules: AccessRules,
+        *,
+        key_lines: KeyLines,
+        find: Callable[[str], Account | None] = Account.named,
+        shadow: Callable[[str], ShadowEntry | None] = find_entry,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.rules = rules
+        self.notes: list[str] = []
+        self._key_lines = key_lines
+        self._find = find
+        self._shadow = shadow
+        self._now = now
+
+    def account(self, user: str) -> Account | None:
+        """The account of that name, if there is one."""
+        try:
+            return self._find(user)
+        except (ValueError, UnicodeEncodeError):
+            return None
+
+    def refusal(self, account: Account, visitor: Visitor) -> str | None:
+        """Why this account may not log in from there, in OpenSSH's words; None if it may.
+
+        The order is that of sshd_config(5): DenyUsers, AllowUsers, DenyGroups, AllowGroups.
+        """
+        name = account.name
+        checks = (
+            self._bad_state(account),
+            self._bad_shell(account),
+            self._unlisted_user(account, visitor),
+            self._unlisted_group(account, visitor),
+        )
+        return next((f"{subject} {name} {why}" for subject, why in checks if why), None)
+
+    def root_may(self, account: Account, method: str, *, forced_command: bool) -> bool:
+        """Whether PermitRootLogin lets this account in by ``method``; it concerns root alone."""
+        if account.uid != 0:
+            return True
+        match self.rules.permit_root_login:
+            case RootLogin.YES:
+                return True
+            case RootLogin.PROHIBIT_PASSWORD:
+                # Names of methods that cannot be guessed; a new one is not among them by itself.
+                return method in {"publickey", "hostbased", "gssapi-with-mic"}
+            case RootLogin.FORCED_COMMANDS_ONLY:
+                return forced_command and method in {"publickey", "hostbased", "gssapi-with-mic"}
+            case RootLogin.NO:
+                return False
+
+    def authorize(
+        self, account: Account, user: str, key: PublicKey, visitor: Visitor
+    ) -> KeyGrant | None:
+        """The first line of the user's files that lets ``key`` in."""
+        try:
+            with filesystem_identity(account):
+                for path in self.key_files(account, user):
+                    grant = self._authorize_by(path, account, key, visitor)
+                    if grant is not None:
+                        return grant
+        except AccessRefused as refused:
+            self.notes.append(str(refused))
+        return None
+
+    def key_files(self, account: Account, user: str) -> list[str]:
+        """The files of AuthorizedKeysFile for this user, shell patterns resolved."""
+        found: list[str] = []
+        for pattern in self.rules.authorized_keys_files:
+            if pattern != "none":
+                found += _key_files(pattern, account, user)
+        return found[:MAXIMUM_KEY_FILES]
+
+    def _authorize_by(
+        self, path: str, account: Account, key: PublicKey, visitor: Visitor
+    ) -> KeyGrant | None:
+        try:
+            text = read_guarded(path, account, strict=self.rules.strict_modes)
+        except AccessRefused as refused:
+            self.notes.append(f"Authentication refused: {refused}")
+            return None
+        if text is None:
+            return None
+        options = self._key_lines(text, path, key, visitor=visitor, now=self._now())
+        return None if options is None else KeyGrant(path, options)
+
+    # The parts of ``refusal``: a subject and the reason, empty where there is none.
+
+    def _bad_state(self, account: Account) -> tuple[str, str]:
+        entry = self._shadow(account.name)
+        if entry is None:
+            return "", ""
+        if self.rules.refuse_locked and entry.password_hash.startswith("!"):
+            return "User", "not allowed because account is locked"
+        if entry.standing(int(self._now()) // _DAY) is Verdict.ACCOUNT_EXPIRED:
+            return "Account", "has expired"
+        return "", ""
+
+    def _bad_shell(self, account: Account) -> tuple[str, str]:
+        shell = account.shell
+        try:
+            mode = Path(shell).stat().st_mode
+        except OSError:
+            return "User", f"not allowed because shell {shell} does not exist"
+        if not stat.S_ISREG(mode) or not mode & 0o111:
+            return "User", f"not allowed because shell {shell} is not executable"
+        return "", ""
+
+    def _unlisted_user(self, account: Account, visitor: Visitor) -> tuple[str, str]:
+        def listed(patterns: tuple[str, ...]) -> bool:
+            return any(
+                match_user(account.name, visitor.host, visitor.address, pattern)
+                for pattern in patterns
+            )
+
+        if listed(self.rules.deny_users):
+            return "User", f"from {visitor} not allowed because listed in DenyUsers"
+        if self.rules.allow_users and not listed(self.rules.allow_users):
+            return "User", f"from {visitor} not allowed because not listed in AllowUsers"
+        return "", ""
+
+    def _unlisted_group(self, account: Account, visitor: Visitor) -> tuple[str, str]:
+        denied, allowed = self.rules.deny_groups, self.rules.allow_groups
+        if not denied and not allowed:
+            return "", ""
+        names = group_names(account)
+        if not names:
+            return "User", f"from {visitor} not allowed because not in any group"
+        if match_any(names, denied):
+            return "User", f"from {visitor} not allowed because a group is listed in DenyGroups"
+        if allowed and not match_any(names, allowed):
+            return (
+                "User",
+                f"from {visitor} not allowed because none of user's groups are listed in AllowGroups",
+            )
+        return "", ""
+
+
+def _key_files(pattern: str, account: Account, user: str) -> list[str]:
+    magic = glob.has_magic(pattern)
+
+    def quote(value: str) -> str:
+        # What is put in is a name and not a pattern, whatever characters it holds.
+        return glob.escape(value) if magic else value
+
+    def user_name() -> str:
+        if not safe_in_paths(user):
+            raise AccessRefused(f"user name {user[:100]!a} is not put into a file name")
+        return quote(user)
+
+    tokens = {"h": lambda: quote(account.home), "u": user_name, "U": lambda: str(account.uid)}
+    path = expand(pattern, tokens, allowed="huU")
+    if not path.startswith("/"):
+        path = f"{quote(account.home)}/{path}"
+    return sorted(glob.glob(path)) if magic else [path]  # noqa: PTH207  (absolute patterns)
+
+
+def group_names(account: Account) -> list[str]:
+    """The names of all groups of the account; a group without a name is left out."""
+    import grp  # noqa: PLC0415  (only rules about groups need it)
+
+    names = []
+    for number in account.groups():
+        try:
+            names.append(grp.getgrgid(number).gr_name)
+        except KeyError:
+            continue
+    return names
+
+
+def safe_in_paths(user: str) -> bool:
+    """Whether a user's name may become part of a file's name (R117)."""
+    return (
+        user not in {"", ".", ".."}
+        and not user.startswith("-")
+        and user.isprintable()
+        and not _UNSAFE_IN_PATHS.intersection(user)
+    )
+
+
+def read_guarded(path: str, account: Account, *, strict: bool) -> str | None:
+    """The text of a user's file; None if there is none that the user could read.
+
+    With ``strict`` nobody but the user and root may be able to put anything there: neither the
+    file nor a directory above it, up to the home directory, may be writable for others. Called
+    with the user's own rights (``filesystem_identity``), so that a link leads nowhere that the
+    user could not go (R118).
+    """
+    try:
+        real = os.path.realpath(path, strict=True)
+        # Not blocking, or a FIFO in the place of the file holds up the server (Dropbear 8b57957).
+        fd = os.open(
+            real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+        )
+    except (OSError, ValueError):
+        return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise AccessRefused(f"{path} is not a regular file")
+        if strict:
+            _check_modes(real, status, account)
+        if status.st_size > MAXIMUM_KEY_FILE:
+            raise AccessRefused(f"{path} is larger than {MAXIMUM_KEY_FILE >> 20} MiB")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(MAXIMUM_KEY_FILE).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(fd)
+
+
+def _check_modes(real: str, status: os.stat_result, account: Account) -> None:
+    def private(found: os.stat_result) -> bool:
+        return found.st_uid in {0, account.uid} and not found.st_mode & 0o022
+
+    if not private(status):
+        raise AccessRefused(f"bad ownership or modes for file {real}")
+    home = os.path.realpath(account.home)
+    directory = real
+    while directory not in {home, "/"}:
+        directory = os.path.dirname(directory)  # noqa: PTH120  (a text that realpath has made)
+        if not private(os.lstat(directory)):
+            raise AccessRefused(f"bad ownership or modes for directory {directory}")
+
+
+# Reading with the user's rights. seteuid would do it, but with threads it changes all of them: a
+# hash that is checked beside it would run, or fail to, as another user. A forked child a login
+# costs ten times the login, and forking beside threads is a gamble. Linux has a user and groups
+# for the file system alone, of one thread alone, and that is all that is needed here: root's right
+# to read everything goes with it (capabilities(7)), and comes back with it.
+
+# setgroups(2) through the kernel concerns the calling thread; the C library's tells all others.
+_SETGROUPS: Final = {
+    "x86_64": 116,
+    "aarch64": 159,
+    "riscv64": 159,
+    "loongarch64": 159,
+    "ppc64le": 81,
+    "s390x": 206,
+    "armv7l": 206,
+    "i686": 206,
+}
+_NO_CHANGE: Final = 0xFFFFFFFF
+
+
+@contextmanager
+def filesystem_identity(account: Account) -> Iterator[None]:
+    """Let this thread touch files as ``account`` does; without root, it stays who it is.
+
+    No thread may be started meanwhile: it would stay that user. Raises OSError where the change,
+    or the way back, fails.
+    """
+    if os.geteuid() != 0 or account.uid == 0:
+        yield
+        return
+    ours = os.getgroups()
+    theirs = account.groups()
+    library = ctypes.CDLL(None, use_errno=True)
+    _set_groups(library, theirs)
+    try:
+        _set_filesystem_ids(library, account.uid, account.gid)
+        yield
+    finally:
+        _set_filesystem_ids(library, os.geteuid(), os.getegid())
+        _set_groups(library, ours)
+
+
+def _set_groups(library: ctypes.CDLL, groups: list[int]) -> None:
+    machine = os.uname().machine
+    if machine not in _SETGROUPS:
+        raise OSError(errno.ENOSYS, f"no way known to read as another user on {machine}")
+    array = (ctypes.c_uint32 * len(groups))(*groups)
+    number, size = ctypes.c_long(_SETGROUPS[machine]), ctypes.c_long(len(groups))
+    if library.syscall(number, size, array) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"setgroups: {os.strerror(error)}")
+
+
+def _set_filesystem_ids(library: ctypes.CDLL, uid: int, gid: int) -> None:
+    # These two report no errors: what they did is seen by asking for nothing.
+    for name, wanted in (("setfsgid", gid), ("setfsuid", uid)):
+        change = library[name]
+        change(ctypes.c_uint32(wanted))
+        if change(ctypes.c_uint32(_NO_CHANGE)) != wanted:
+            raise OSError(errno.EPERM, f"{name} to {wanted} failed")
