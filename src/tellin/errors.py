@@ -129,7 +129,12 @@ class AuthenticationFailed(TellinError):
     """The server let none of our attempts in; ``tried`` and ``allowed`` list the methods."""
 
     def __init__(
-        self, message: str, *, tried: Sequence[str] = (), allowed: Sequence[str] = (), hint: str = ""
+        self,
+        message: str,
+        *,
+        tried: Sequence[str] = (),
+        allowed: Sequence[str] = (),
+        hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.tried = tuple(tried)
@@ -205,5 +210,3 @@ class ConfigError(TellinError):
         self.file = file
         self.line = line
         self.keyword = keyword
-
-

@@ -77,6 +77,15 @@ class Multiplexer(Protocol):
         """The channel is closed by both sides."""
 
 
+class Debt:
+    """A reply that we owe, undecided while ``success`` is None."""
+
+    __slots__ = ("success",)
+
+    def __init__(self) -> None:
+        self.success: bool | None = None
+
+
 class Channel:
     """One channel of a connection; drivers get it from events and call its verbs.
 
@@ -89,7 +98,7 @@ class Channel:
         "_arrived_extended",
         "_awaiting",
         "_connection",
-        "_unanswered",
+        "_owed",
         "channel_type",
         "credit",
         "epoch_bytes",
@@ -135,7 +144,7 @@ class Channel:
         self._arrived: list[memoryview] | None = None
         self._arrived_extended: list[memoryview] | None = None
         self._awaiting: deque[Request] | None = None
-        self._unanswered = 0
+        self._owed: deque[Debt] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} {self.channel_type} {self.standing.name}>"
@@ -273,17 +282,30 @@ class Channel:
             raise ProtocolError(f"an answer on channel {self.number} to no request")
         return self._awaiting.popleft()
 
-    def asked(self) -> None:
+    def asked(self) -> "Debt":
         """The peer made a request that wants a reply."""
-        self._unanswered += 1
-        if self._unanswered > UNANSWERED_REQUESTS:
+        if self._owed is None:
+            self._owed = deque()
+        elif len(self._owed) >= UNANSWERED_REQUESTS:
             raise ProtocolError(f"too many requests on channel {self.number}")
+        debt = Debt()
+        self._owed.append(debt)
+        return debt
 
-    def answer(self, success: bool) -> None:
-        """Answer the oldest unanswered request of the peer's that wants a reply."""
-        if self._unanswered <= 0:
-            raise UsageError(f"channel {self.number} owes no answer")
-        self._unanswered -= 1
-        if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
-            kind = ChannelSuccess if success else ChannelFailure
-            self._connection.send(kind(self.peer))
+    def answer(self, success: bool, debt: "Debt | None" = None) -> None:
+        """Answer a request of the peer's that wants a reply: ``debt``, or else the oldest.
+
+        Replies carry no name; they go out in the order of the requests (RFC 4254 section 5.4), so
+        one that is not decided yet holds the later ones back.
+        """
+        owed = self._owed
+        if debt is None and owed:
+            debt = next((one for one in owed if one.success is None), None)
+        if debt is None or debt.success is not None or owed is None:
+            raise UsageError(f"channel {self.number} owes no such answer")
+        debt.success = success
+        while owed and owed[0].success is not None:
+            paid = owed.popleft()
+            if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
+                kind = ChannelSuccess if paid.success else ChannelFailure
+                self._connection.send(kind(self.peer))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the connection protocol tells its driver."""
 
-from tellin.connection.channel import Channel
+from tellin.connection.channel import Channel, Debt
 from tellin.connection.requests import Request
 from tellin.transport.events import Event
 
@@ -30,11 +30,19 @@ class ChannelOpenRefused(Event):
 
 
 class ChannelRequested(Event):
-    """The peer asks something of a channel; answer with ``channel.answer`` if it wants a reply."""
+    """The peer asks something of a channel.
+
+    If it wants a reply there is a ``debt``: answer with ``channel.answer(success, debt)``.
+    """
 
     channel: Channel
     request: Request
-    want_reply: bool
+    debt: Debt | None
+
+    @property
+    def want_reply(self) -> bool:
+        """Whether the peer waits for an answer."""
+        return self.debt is not None
 
 
 class ChannelReplied(Event):

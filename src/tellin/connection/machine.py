@@ -381,9 +381,8 @@ class Connection:
         )
         if channel.sending is Half.CLOSED:
             return  # crossed our CLOSE: there is nothing left to ask
-        if message.want_reply:
-            channel.asked()
-        self._emit(ChannelRequested(channel, request, message.want_reply))
+        debt = channel.asked() if message.want_reply else None
+        self._emit(ChannelRequested(channel, request, debt))
 
     def _succeeded(self, message: ChannelSuccess) -> None:
         self._replied(message.recipient_channel, success=True)

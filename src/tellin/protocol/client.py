@@ -7,7 +7,7 @@ from typing import Final
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import HostKeyRejected, ProtocolError, UsageError
 from tellin.protocol.core import Core, KeepAlive
-from tellin.protocol.events import AuthenticationReady, Authenticated, SignatureWanted
+from tellin.protocol.events import Authenticated, AuthenticationReady, SignatureWanted
 from tellin.transport.messages import ServiceRequest
 from tellin.transport.settings import Settings
 from tellin.transport.version import Role

@@ -58,7 +58,7 @@ class FrozenDirection(Message, secret=("key", "iv", "mac_key")):
 class FrozenChannel(Message):
     """One open channel; its ends are attached again by the driver."""
 
-    number: UInt32
+    ours: UInt32
     peer: UInt32
     channel_type: Text
     sending: Byte
@@ -104,8 +104,10 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
     keying = transport.keying
     reader, writer = transport.reader, transport.writer
     resting = transport.phase in {Phase.AUTHENTICATION, Phase.OPEN}
-    if keying.stage is not Stage.IDLE or not resting or transport.pending() != len(
-        transport.outgoing
+    if (
+        keying.stage is not Stage.IDLE
+        or not resting
+        or transport.pending() != len(transport.outgoing)
     ):
         raise UsageError("a connection cannot be frozen during a key exchange")
     if reader.decompressor is not None or writer.compressor is not None:
@@ -147,9 +149,7 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
     channels = b"".join(
         string(_freeze_channel(channel).encode()) for channel in connection.channels.values()
     )
-    return b"".join(
-        map(string, (head.encode(), *directions, extensions, channels, own))
-    )
+    return b"".join(map(string, (head.encode(), *directions, extensions, channels, own)))
 
 
 def _freeze_direction(
@@ -283,7 +283,7 @@ def _thaw_keys(
 def _thaw_channel(frozen: FrozenChannel, connection: Connection) -> None:
     if frozen.sending >= len(_HALVES) or frozen.receiving >= len(_HALVES):
         raise MalformedPacket("a frozen channel in no known state")
-    channel = Channel(connection, frozen.number, frozen.channel_type, Standing.OPEN)
+    channel = Channel(connection, frozen.ours, frozen.channel_type, Standing.OPEN)
     channel.peer = frozen.peer
     channel.sending = _HALVES[frozen.sending]
     channel.receiving = _HALVES[frozen.receiving]

@@ -117,15 +117,17 @@ class Loopback:
         self.client_events: list[Event] = []
         self.server_events: list[Event] = []
         self.answers: dict[type[Event], Callable[[Core, Any], object]] = {
-            HostKeyOffered: lambda core, _: core.trust_host_key(),
+            HostKeyOffered: lambda _core, _event: self.client.trust_host_key(),
             HostKeySignatureWanted: self._sign,
             ExchangeDone: self._log_in,
-            AuthenticationAsked: lambda core, _: core.grant_authentication("user", "none"),
+            AuthenticationAsked: lambda _core, _event: self.server.grant_authentication(
+                "user", "none"
+            ),
             ChannelAsked: lambda core, event: core.accept_channel(event.channel),
         }
 
-    def _sign(self, core: Any, event: HostKeySignatureWanted) -> None:
-        core.give_host_key_signature(self.host_key.sign(event.data, event.algorithm))
+    def _sign(self, _core: Core, event: HostKeySignatureWanted) -> None:
+        self.server.give_host_key_signature(self.host_key.sign(event.data, event.algorithm))
 
     def _log_in(self, core: Core, event: ExchangeDone) -> None:
         if core is self.client and event.first:

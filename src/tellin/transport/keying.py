@@ -343,4 +343,3 @@ class Keying:
         self.stage = Stage.IDLE
         self._emit(NewKeysReceived())
         self._emit(ExchangeDone(first))
-

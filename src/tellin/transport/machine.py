@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
+from tellin.algorithms.compression import COMPRESSIONS
 from tellin.errors import (
     Disconnected,
     DisconnectReason,
@@ -18,7 +19,6 @@ from tellin.errors import (
     TellinError,
     TimedOut,
 )
-from tellin.algorithms.compression import COMPRESSIONS
 from tellin.transport.events import (
     Closed,
     DebugReceived,
@@ -231,7 +231,7 @@ class Transport:
     def authenticated(self) -> None:
         """Somebody is logged in: the connection protocol begins, and compression if it was agreed."""
         self.resting = Phase.OPEN
-        if self.phase is Phase.AUTHENTICATION:
+        if self.phase in {Phase.AUTHENTICATION, Phase.OPEN}:
             self._enter(Phase.OPEN)
         self._start_compression(sending=True, receiving=True)
 
@@ -494,7 +494,9 @@ class Transport:
         reader, writer = self.reader, self.writer
         block = min(writer.sealer.block, reader.opener.block)
         limit = self.settings.rekey_bytes or (
-            REKEY_BYTES if block >= 16 or not self._uses_small_blocks() else REKEY_BYTES_SMALL_BLOCK
+            REKEY_BYTES
+            if block >= 16 or not self._uses_small_blocks()
+            else REKEY_BYTES_SMALL_BLOCK
         )
         if (
             reader.bytes >= limit

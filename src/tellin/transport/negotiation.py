@@ -73,9 +73,7 @@ def proposal(
     )
 
 
-def _first_common(
-    kind: str, client: tuple[str, ...], server: tuple[str, ...], role: Role
-) -> str:
+def _first_common(kind: str, client: tuple[str, ...], server: tuple[str, ...], role: Role) -> str:
     """The client's first choice that the server has too."""
     offered = frozenset(server)
     for name in client:

@@ -26,7 +26,16 @@ _SEQUENCE: Final = 0xFFFFFFFF
 class PacketReader:
     """Opens the packets in a ReceiveBuffer, one after the other, in place."""
 
-    __slots__ = ("_length", "_poisoned", "buffer", "bytes", "decompressor", "opener", "packets", "sequence")
+    __slots__ = (
+        "_length",
+        "_poisoned",
+        "buffer",
+        "bytes",
+        "decompressor",
+        "opener",
+        "packets",
+        "sequence",
+    )
 
     def __init__(self, buffer: ReceiveBuffer) -> None:
         self.buffer = buffer
@@ -94,7 +103,7 @@ class PacketReader:
         # With CBC and encrypt-and-MAC, the moment at which we give up after a forged length would
         # tell an attacker what the length decrypted to (CVE-2008-5161): such an opener takes what
         # comes until the longest packet is full, and then fails as for any other forgery (R029).
-        if not self.opener.poisons:
+        if not self.opener.hides_length:
             raise error
         self._poisoned = True
         self.buffer.at = at
@@ -245,9 +254,7 @@ class PacketWriter:
             middle = at + header + size
             end = middle + padding
             if extended is None:
-                _DATA_HEADER.pack_into(
-                    view, at, end - at - 4, padding, 94, self._recipient, size
-                )
+                _DATA_HEADER.pack_into(view, at, end - at - 4, padding, 94, self._recipient, size)
             else:
                 _EXTENDED_HEADER.pack_into(
                     view, at, end - at - 4, padding, 95, self._recipient, extended, size

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""One client's connection at a server: answers the core's events, with the help of those who know.
+
+Nothing here waits: who may take long (a password check, a hardware key, a user's coroutine) gets a
+callback to give the answer to, at once or later.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tellin.connection.channel import Channel
+from tellin.connection.requests import Request
+from tellin.errors import ChannelOpenFailureReason, ProtocolError, TellinError
+from tellin.protocol import ServerProtocol
+from tellin.protocol.events import (
+    Authenticated,
+    AuthenticationAsked,
+    ChannelAsked,
+    ChannelClosed,
+    ChannelEnded,
+    ChannelRequested,
+    ChannelWritable,
+    Closed,
+    Event,
+    GlobalRequested,
+    HostKeySignatureWanted,
+)
+from tellin.runtime.loop import Loop
+from tellin.runtime.sockets import Duplex
+from tellin.runtime.stream import Link
+from tellin.userauth.policy import Policy
+from tellin.userauth.questions import (
+    Answer,
+    Ask,
+    Attempt,
+    Factor,
+    Granted,
+    Question,
+    Reply,
+    Step,
+)
+from tellin.userauth.server import Authenticator
+from tellin.wire import Record
+
+
+class Peer(Record):
+    """Where a connection comes from and where it arrived; empty without a network address."""
+
+    host: str
+    port: int
+    local_host: str
+    local_port: int
+
+    def __str__(self) -> str:
+        return f"{self.host} port {self.port}"
+
+
+class Login(Record):
+    """Who is in, and how: the verified keys stand in ``factors`` (R067)."""
+
+    user: str
+    method: str
+    factors: tuple[Factor, ...]
+
+
+class SessionHandler(Protocol):
+    """What serves one channel; the methods are called in the order of the client's messages."""
+
+    def requested(self, request: Request, answer: Callable[[bool], None]) -> None:
+        """The client asks something; ``answer`` is called exactly once, now or later."""
+
+    def ended(self) -> None:
+        """The client sends no more data."""
+
+    def closed(self) -> None:
+        """The channel is gone."""
+
+    def writable(self) -> None:
+        """There is room for data again."""
+
+
+class Services(Protocol):
+    """What a server offers to its connections."""
+
+    def sign(
+        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
+    ) -> None:
+        """Sign with the host key ``key_blob``."""
+
+    def policy(self, connection: "ServerConnection") -> Policy:
+        """What users must show whom nobody knows yet."""
+
+    def ask(
+        self,
+        connection: "ServerConnection",
+        question: Question,
+        done: Callable[[Answer], None],
+    ) -> None:
+        """Answer a question about a user, a key or a password."""
+
+    def logged_in(self, connection: "ServerConnection", login: Login) -> None:
+        """A user is in; raising a TellinError sends him away again."""
+
+    def open_session(
+        self, connection: "ServerConnection", channel: Channel
+    ) -> SessionHandler | str:
+        """The handler of a new session channel, or why there is none."""
+
+    def attempted(self, connection: "ServerConnection", attempt: Attempt) -> None:
+        """For the log: one try to log in has ended."""
+
+    def ended(self, connection: "ServerConnection", error: TellinError | None) -> None:
+        """The connection is over."""
+
+
+class ServerConnection:
+    """Serves one stream."""
+
+    __slots__ = (
+        "__weakref__",
+        "_authenticator",
+        "_granting",
+        "_open",
+        "core",
+        "link",
+        "login",
+        "peer",
+        "services",
+    )
+
+    def __init__(
+        self,
+        loop: Loop,
+        stream: Duplex,
+        core: ServerProtocol,
+        services: Services,
+        peer: Peer,
+        *,
+        on_closed: Callable[["ServerConnection"], object] | None = None,
+    ) -> None:
+        self.core = core
+        self.services = services
+        self.peer = peer
+        self.login: Login | None = None
+        self._authenticator: Authenticator | None = None
+        self._granting: Granted | None = None
+        self._open = True
+        self.link = Link(
+            loop,
+            stream,
+            core,
+            self._on_event,
+            on_closed=None if on_closed is None else lambda _: on_closed(self),
+        )
+
+    def _on_event(self, event: Event) -> None:
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def flush(self) -> None:
+        """Send what was said outside an event."""
+        self.link.flush_soon()
+
+    def disconnect(self, reason: int, description: str) -> None:
+        """Say goodbye and close."""
+        self.core.disconnect(reason, description)
+        self.flush()
+
+    # The host key
+
+    def _sign(self, event: HostKeySignatureWanted) -> None:
+        def done(signature: bytes) -> None:
+            if self._open and not self.core.closed:
+                self.core.give_host_key_signature(signature)
+                self.flush()
+
+        self.services.sign(event.key_blob, event.algorithm, event.data, done)
+
+    # Who may in
+
+    def _asked(self, event: AuthenticationAsked) -> None:
+        authenticator = self._authenticator
+        if authenticator is None:
+            self._authenticator = authenticator = Authenticator(
+                self.core.session_id,
+                host_key_blob=self.core.host_key,
+                policy=self.services.policy(self),
+            )
+        self._step(lambda: authenticator.receive(event.payload))
+
+    def _step(self, take: Callable[[], Step]) -> None:
+        if self.core.closed:
+            return
+        authenticator = self._authenticator
+        assert authenticator is not None
+        try:
+            step = take()
+        except ProtocolError as error:
+            self._report(authenticator)
+            self.core.fail(error)
+            return
+        self._report(authenticator)
+        for message in step.messages if not isinstance(step, Reply) else ():
+            self.core.send_authentication(message)
+        if isinstance(step, Reply):
+            self.core.answer_authentication(step.messages)
+        elif isinstance(step, Ask):
+            self.services.ask(self, step.question, self._answered)
+        else:
+            self._granting = step
+            self.core.grant_authentication(step.user, step.method)
+
+    def _answered(self, value: Answer) -> None:
+        authenticator = self._authenticator
+        if not self._open or authenticator is None:
+            return
+        self._step(lambda: authenticator.answer(value))
+        self.flush()
+
+    def _report(self, authenticator: Authenticator) -> None:
+        for attempt in authenticator.attempts():
+            self.services.attempted(self, attempt)
+
+    def _logged_in(self, event: Authenticated) -> None:
+        granted, self._granting = self._granting, None
+        assert granted is not None
+        self._authenticator = None
+        self.login = Login(event.user, event.method, granted.factors)
+        try:
+            self.services.logged_in(self, self.login)
+        except TellinError as error:
+            self.core.fail(error)
+
+    # Channels
+
+    def _channel_asked(self, event: ChannelAsked) -> None:
+        handler = self.services.open_session(self, event.channel)
+        if isinstance(handler, str):
+            self.core.refuse_channel(
+                event.channel, ChannelOpenFailureReason.ADMINISTRATIVELY_PROHIBITED, handler
+            )
+            return
+        event.channel.owner = handler
+        self.core.accept_channel(event.channel)
+
+    def _channel_requested(self, event: ChannelRequested) -> None:
+        channel = event.channel
+        debt = event.debt
+
+        def answer(success: bool) -> None:
+            if debt is not None:
+                channel.answer(success, debt)
+                self.flush()
+
+        handler: SessionHandler | None = channel.owner
+        if handler is None:
+            answer(False)
+        else:
+            handler.requested(event.request, answer)
+
+    def _channel_ended(self, event: ChannelEnded) -> None:
+        if event.channel.owner is not None:
+            event.channel.owner.ended()
+
+    def _channel_writable(self, event: ChannelWritable) -> None:
+        if event.channel.owner is not None:
+            event.channel.owner.writable()
+
+    def _channel_closed(self, event: ChannelClosed) -> None:
+        handler, event.channel.owner = event.channel.owner, None
+        event.channel.sink = event.channel.extended_sink = None
+        if handler is not None:
+            handler.closed()
+
+    def _global_requested(self, event: GlobalRequested) -> None:
+        if event.want_reply:
+            self.core.answer_global(False)
+
+    # The end
+
+    def _closed(self, event: Closed) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._authenticator = None
+        for channel in list(self.core.channels.values()):
+            handler, channel.owner = channel.owner, None
+            if handler is not None:
+                handler.closed()
+        self.services.ended(self, event.error)
+
+
+_HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
+    HostKeySignatureWanted: ServerConnection._sign,
+    AuthenticationAsked: ServerConnection._asked,
+    Authenticated: ServerConnection._logged_in,
+    ChannelAsked: ServerConnection._channel_asked,
+    ChannelRequested: ServerConnection._channel_requested,
+    ChannelEnded: ServerConnection._channel_ended,
+    ChannelWritable: ServerConnection._channel_writable,
+    ChannelClosed: ServerConnection._channel_closed,
+    GlobalRequested: ServerConnection._global_requested,
+    Closed: ServerConnection._closed,
+}
