@@ -14,6 +14,7 @@ from tellin.wire import ReceiveBuffer, SendBuffer
 HEADER = struct.Struct(">BI")
 DATA, ADJUST, EOF, BYE, ASK, ANSWER, STDERR = range(7)
 PACKET = 32768
+HIGH_WATER = 512 * 1024
 
 
 class Sink(Protocol):
@@ -32,13 +33,21 @@ class Channel:
         self.starved = False
         self._reserved: list[memoryview] = []
         self._place: tuple[memoryview, int] | None = None
+        self._kind = DATA
 
     def room(self) -> int:
-        self.starved = self.window == 0
-        return self.window
+        room = min(self.window, HIGH_WATER - len(self.core.output))
+        self.starved |= room <= 0
+        return max(0, room)
 
-    def reserve(self) -> list[memoryview]:
-        room = self.room()
+    def wake(self) -> None:
+        if self.starved and self.window and len(self.core.output) <= HIGH_WATER // 2:
+            self.starved = False
+            self.core.happened.append(("writable",))
+
+    def reserve(self, limit: int = 1 << 20, extended: int | None = None) -> list[memoryview]:
+        self._kind = DATA if extended is None else STDERR
+        room = min(limit, self.room())
         if not room:
             return []
         full = PACKET + HEADER.size
@@ -64,22 +73,16 @@ class Channel:
             if not count:
                 break
             size = min(count, len(view))
-            HEADER.pack_into(block, at, DATA, size)
+            HEADER.pack_into(block, at, self._kind, size)
             at += HEADER.size + size
             count -= size
         self.core.output.commit(at - start)
 
-    def _send(self, kind: int, data: memoryview) -> int:
+    def send(self, data: memoryview) -> int:
         size = min(len(data), self.room())
         self.window -= size
-        self.core.put(kind, bytes(data[:size]))
+        self.core.put(DATA, bytes(data[:size]))
         return size
-
-    def send(self, data: memoryview) -> int:
-        return self._send(DATA, data)
-
-    def send_extended(self, data: memoryview) -> int:
-        return self._send(STDERR, data)
 
     def consumed(self, count: int) -> None:
         self.core.uncredited += count
@@ -150,9 +153,7 @@ class ToyCore:
     def _handle(self, kind: int, body: bytes) -> None:
         if kind == ADJUST:
             self.channel.window += int.from_bytes(body, "big")
-            if self.channel.starved:
-                self.channel.starved = False
-                self.happened.append(("writable",))
+            self.channel.wake()
         elif kind == STDERR:
             self.channel.extended += body
             self.channel.consumed(len(body))
@@ -170,12 +171,19 @@ class ToyCore:
             self.error = ConnectionLost("ended")
             self.happened.append(("closed", self.error))
 
+    def connection_lost(self, error: OSError, now: float) -> None:
+        if not self.closed:
+            self.closed = True
+            self.error = ConnectionLost(f"broke: {error.strerror}")
+            self.happened.append(("closed", self.error))
+
     def to_send(self) -> list[memoryview]:
         self.most_unsent = max(self.most_unsent, len(self.output))
         return self.output.views()
 
     def sent(self, count: int) -> None:
         self.output.sent(count)
+        self.channel.wake()
 
     def events(self) -> list[Any]:
         happened, self.happened = self.happened, []

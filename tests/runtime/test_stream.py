@@ -14,7 +14,7 @@ from tellin.errors import ConnectionLost, ProtocolError
 from tellin.runtime import stream
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import PipePair
-from tellin.runtime.stream import HARD_MARK, HIGH_MARK, LOW_MARK, Link, Stage
+from tellin.runtime.stream import HARD_MARK, Link, Stage
 
 Cores = Callable[..., Any]
 
@@ -155,34 +155,6 @@ def test_one_busy_peer_does_not_starve_the_others(
     link.detach()
     for end in (*busy, *quiet):
         end.close()
-
-
-def test_congestion_begins_above_the_high_mark_and_ends_below_the_low_one(
-    loop: SmallLoop, toy_core: Cores, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    core = toy_core()
-    link = Link(loop, pair[0], core, print)
-    core.put(ANSWER, bytes(2 * HIGH_MARK))
-    link.flush_soon()
-    assert loop.run_until(lambda: link.congested, timeout=1)
-    drained: list[int] = []
-
-    def note() -> None:
-        drained.append(link._unsent)
-
-    link.when_drained(note)
-    link.when_drained(note)
-    left = 2 * HIGH_MARK + 5
-
-    def read() -> None:
-        nonlocal left
-        left -= len(pair[1].recv(65536))
-
-    loop.add_reader(pair[1].fileno(), read)
-    assert loop.run_until(lambda: not left, timeout=5)
-    assert len(drained) == 1
-    assert drained[0] <= LOW_MARK
-    assert not link.congested
 
 
 def test_a_peer_that_asks_and_never_reads_is_not_read_from_any_more(
@@ -335,6 +307,7 @@ def test_a_reset_is_reported_once_with_the_kernels_error(
     tcp[1].close()
     assert loop.run_until(lambda: closed, timeout=1)
     assert isinstance(link.failure, ConnectionResetError)
+    assert str(core.error) == "broke: Connection reset by peer"
     assert closed == [link]
 
 

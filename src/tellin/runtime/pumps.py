@@ -31,7 +31,10 @@ __all__ = [
 
 _VIEWS_PER_CALL: Final = 1024
 # One wake-up fills this often what the channel offers (up to several packets each time).
-_FILLS_PER_TURN: Final = 4
+_FILLS_PER_TURN: Final = 2
+_PLACE: Final = 1 << 20
+# RFC 4254 section 5.2: SSH_EXTENDED_DATA_STDERR.
+_STDERR: Final = 1
 _COPIED_CHUNK: Final = 32768
 # What a pipe holds unless asked for more: a read of this much tells of a writer in bulk.
 _FULL_PIPE: Final = 65536
@@ -40,13 +43,8 @@ _FULL_PIPE: Final = 65536
 class Outlet(Protocol):
     """The part of a link that its pumps use."""
 
-    congested: bool
-
     def flush_soon(self) -> None:
         """Packets were made: send them."""
-
-    def when_drained(self, callback: Callable[[], object]) -> None:
-        """Call when there is room again."""
 
 
 class ReceivingEnd(Protocol):
@@ -62,7 +60,7 @@ class SendingEnd(Protocol):
     def room(self) -> int:
         """How many bytes may be sent now."""
 
-    def reserve(self) -> list[memoryview]:
+    def reserve(self, limit: int, extended: int | None, /) -> list[memoryview]:
         """Where to write them: one view per packet to be; empty if nothing may be sent now."""
 
     def commit(self, count: int, /) -> None:
@@ -70,9 +68,6 @@ class SendingEnd(Protocol):
 
     def send(self, data: memoryview, /) -> int:
         """Send as much of a copy as there is room for."""
-
-    def send_extended(self, data: memoryview, /) -> int:
-        """The same for standard error."""
 
 
 class FdSink:
@@ -237,7 +232,6 @@ class Flow(Enum):
     STOPPED = "start()"
     READING = "its descriptor"
     NO_ROOM = "the channel (resume)"
-    CONGESTED = "the link to drain"
     ENDED = "nothing more"
 
 
@@ -246,9 +240,9 @@ class FdSource:
 
     Call ``resume`` for every ChannelWritable. ``on_end`` is called once: with None at the end of
     file (and for EIO of a terminal's master: its last user has gone), else with the error.
-    ``extended`` sends as standard error; ``edit`` sees every block first and returns what to send
-    (escape characters of a terminal). Those two ways copy, the plain one does not. The
-    descriptor stays open: who gave it closes it.
+    ``extended`` sends as standard error. ``edit`` sees every block first and returns what to send
+    (escape characters of a terminal); that way copies, the others do not. The descriptor stays
+    open: who gave it closes it.
     """
 
     def __init__(
@@ -271,8 +265,8 @@ class FdSource:
         self._edit = edit
         self._on_end = on_end
         self._descriptor = Descriptor(fd, ours=not inherited, writing=False)
-        self._send = channel.send_extended if extended else channel.send
-        self._fill = self._copy if extended or edit is not None else self._read
+        self._extended = _STDERR if extended else None
+        self._fill = self._read if edit is None else self._copy
         self._left = memoryview(b"")
         self._enlarged = False
         self._call: Cancellable | None = None
@@ -284,7 +278,7 @@ class FdSource:
 
     def resume(self) -> None:
         """There is room again; does nothing unless the source waits for it."""
-        if self.flow in (Flow.NO_ROOM, Flow.CONGESTED):
+        if self.flow is Flow.NO_ROOM:
             self._watch()
 
     def stop(self) -> None:
@@ -319,10 +313,6 @@ class FdSource:
         self._call = None
         try:
             for _ in range(_FILLS_PER_TURN):
-                if self._link.congested:
-                    self._unwatch(Flow.CONGESTED)
-                    self._link.when_drained(self.resume)
-                    break
                 if not self._fill():
                     break
         except (BlockingIOError, InterruptedError):
@@ -336,7 +326,7 @@ class FdSource:
 
     def _read(self) -> bool:
         """Fill the channel's own place once; whether more is to be had at once."""
-        views = self._channel.reserve()
+        views = self._channel.reserve(_PLACE, self._extended)
         if not views:
             self._unwatch(Flow.NO_ROOM)
             return False
@@ -352,9 +342,9 @@ class FdSource:
         return count == sum(map(len, views))
 
     def _copy(self) -> bool:
-        """The same with a block between, for what has no place in the send buffer."""
+        """The same with a block between, for an edit to look at."""
         if self._left:
-            self._left = self._left[self._send(self._left) :]
+            self._left = self._left[self._channel.send(self._left) :]
         room = self._channel.room()
         if self._left or not room:
             self._unwatch(Flow.NO_ROOM)
@@ -369,7 +359,7 @@ class FdSource:
             data = self._edit(data)
         if data:
             view = memoryview(data)
-            self._left = view[self._send(view) :]
+            self._left = view[self._channel.send(view) :]
             if self._left:
                 self._unwatch(Flow.NO_ROOM)
         return count == len(block) and not self._left

@@ -24,11 +24,9 @@ _LAST_READS: Final = 64
 # IOV_MAX of Linux.
 _VIEWS_PER_CALL: Final = 1024
 
-# Sources of channel data pause above the high mark. Above the hard mark nothing is read from the
-# peer either: only answers can bring the output there, so the peer asks without reading them.
-# (Stopping at the high mark already would let two busy ends wait for each other for ever.)
-HIGH_MARK: Final = 512 * 1024
-LOW_MARK: Final = 128 * 1024
+# Above this much unsent output nothing is read from the peer. Channel data stops far below (the
+# core gives no room and says ChannelWritable later), so only answers can bring it here: the peer
+# asks without reading. (Stopping where data stops would let two busy ends wait for each other.)
 HARD_MARK: Final = 4 * 1024 * 1024
 LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1024 * 1024
@@ -53,6 +51,9 @@ class Core(Protocol):
 
     def received_eof(self, now: float) -> None:
         """No more will arrive."""
+
+    def connection_lost(self, error: OSError, now: float) -> None:
+        """The kernel reports that the connection broke."""
 
     def to_send(self) -> Sequence[memoryview]:
         """All that waits to be sent, in order."""
@@ -103,9 +104,7 @@ class Link:
         self.on_closed = on_closed
         self.stage = Stage.OPEN
         self.failure: OSError | None = None
-        """What the kernel reported when the connection broke; the core knows only that it ended."""
-        self.congested = False
-        """More is unsent than the high mark: whoever has more to say waits (``when_drained``)."""
+        """What the kernel reported when the connection broke."""
         self._receive = stream.recv_into
         self._send = stream.sendmsg
         self._read_fd = stream.fileno()
@@ -116,7 +115,6 @@ class Link:
         self._busy = False
         self._unsent = 0
         self._events: deque[Any] = deque()
-        self._waiting: list[Callable[[], object]] = []
         self._flush_call: Cancellable | None = None
         self._timer: Cancellable | None = None
         self._timer_at = 0.0
@@ -135,11 +133,6 @@ class Link:
         if self._flush_call is None and not self._busy and not self.is_over():
             self._flush_call = self.loop.call_soon(self._flush_due)
 
-    def when_drained(self, callback: Callable[[], object]) -> None:
-        """Call once when the unsent output is below the low mark; at most once per callback."""
-        if callback not in self._waiting:
-            self._waiting.append(callback)
-
     def pause(self) -> None:
         """Take nothing more from the peer for now."""
         self._held = True
@@ -156,7 +149,6 @@ class Link:
             self._let_go()
             self.stage = Stage.CLOSED
             self.stream.close()
-            self._waiting.clear()
             if self.on_closed is not None:
                 self.on_closed(self)
 
@@ -240,7 +232,7 @@ class Link:
         """The kernel says that the connection is gone: nothing can be sent or received any more."""
         if self.failure is None:
             self.failure = error
-        self.core.received_eof(self.loop.time())
+        self.core.connection_lost(self.failure, self.loop.time())
         self._ended()
 
     def _ended(self) -> None:
@@ -277,7 +269,7 @@ class Link:
             self._finish()
         elif self.stage is Stage.OPEN:
             self._arm()
-            self._weigh()
+            self._watch_input()
 
     def _flush(self) -> bool:
         """Offer the kernel what waits; whether it took anything."""
@@ -326,21 +318,7 @@ class Link:
             if not count:
                 break
             core.received(count, self.loop.time())
-        if not core.closed:
-            core.received_eof(self.loop.time())
-        self._ended()
-
-    def _weigh(self) -> None:
-        """Congestion begins above the high mark and ends below the low one."""
-        if self._unsent > HIGH_MARK:
-            self.congested = True
-        elif self._unsent <= LOW_MARK:
-            self.congested = False
-            if self._waiting:
-                waiting, self._waiting = self._waiting, []
-                for callback in waiting:
-                    callback()
-        self._watch_input()
+        self._broken(error)
 
     def _arm(self) -> None:
         """One timer, moved only when the deadline comes nearer: most packets move it further off."""
