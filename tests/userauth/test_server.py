@@ -656,6 +656,17 @@ def test_case_147_bad_names_or_signatures_of_a_host_fail(host: str, user: str, n
     assert backend.asked_about(HostQuestion) == (not name)
 
 
+def test_case_147_a_hosts_algorithm_must_be_listed_for_hosts() -> None:
+    backend = Backend()
+    backend.host = Accepted()
+    server = Server(backend, policy=policy(methods=("publickey", "hostbased")))
+    fields = SignedHostBasedFields(
+        "ssh-ed25519", key().public.blob, "host.", "al", signature=b"signature"
+    )
+    server.take(request(fields, method="hostbased"))
+    assert backend.asked_about(HostQuestion) == 0
+
+
 # R089, case 155: what is offered
 
 
@@ -758,6 +769,13 @@ def test_an_answer_that_is_none_is_the_drivers_mistake() -> None:
     with pytest.raises(UsageError):
         machine.answer(Account(known=True))
     machine.answer(Refused())
+
+
+def test_the_driver_can_see_who_it_is_about() -> None:
+    server = Server()
+    assert (server.authenticator.user, server.authenticator.known) == (None, False)
+    server.take(NONE)
+    assert (server.authenticator.user, server.authenticator.known) == ("alice", True)
 
 
 # The log

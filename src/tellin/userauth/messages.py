@@ -170,7 +170,7 @@ class SignedPublicKeyFields(PublicKeyFields):
 
 
 class HostBoundFields(PublicKeyFields):
-    """As for ``publickey``, with the host key of the first exchange (OpenSSH PROTOCOL, 1.10)."""
+    """As for ``publickey``, with the host key of the first exchange (OpenSSH's PROTOCOL file)."""
 
     host_key_blob: String
 
