@@ -10,7 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import exec_bulk, processes, report
+from bench import (
+    commands,
+    echo,
+    exec_bulk,
+    latency,
+    library,
+    login,
+    memory,
+    processes,
+    report,
+)
 from bench.pairs import Bench
 from bench.results import Results
 from bench.servers import Servers
@@ -19,6 +29,12 @@ from bench.workspace import make_workspace
 
 PARTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "exec": (exec_bulk.run, "exec download and upload per cipher, CPU of both sides"),
+    "library": (library.run, "library to library, from memory to nowhere"),
+    "login": (login.run, "whole process, in one process, eight at once; server CPU a login"),
+    "commands": (commands.run, "commands a second on one connection"),
+    "memory": (memory.run, "server memory of idle sessions"),
+    "echo": (echo.run, "keystroke echo, p50 and p99"),
+    "latency": (latency.run, "100 ms of round trip: exec both ways, round trips of a login"),
 }
 
 

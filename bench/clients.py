@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import subprocess
@@ -165,6 +166,10 @@ class Library:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
         stop(self._process)
 
     def _line(self, patience: float) -> dict[str, object]:
@@ -183,10 +188,9 @@ class Library:
         """Have one operation carried out; an error over there becomes a BenchError here."""
         assert self._process.stdin is not None
         request = json.dumps({"operation": operation, **arguments}) + "\n"
-        try:
+        # A process that has gone shows below, as the end of its answers with the reason.
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(request.encode())
-        except BrokenPipeError:
-            pass  # the answer below is the end of file, with the reason
         answer = self._line(patience)
         if "error" in answer:
             raise BenchError(f"{self._name} {operation}: {answer['error']}")

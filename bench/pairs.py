@@ -38,7 +38,7 @@ ASYNCSSH = Pair("asyncssh", "asyncssh")
 PARAMIKO = Pair("paramiko", "paramiko")
 TELLIN_LIBRARY = Pair("tellin-library", "tellin-library")
 
-Run = Callable[[], None]
+Run = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)

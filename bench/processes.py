@@ -101,7 +101,7 @@ def stop(process: subprocess.Popen[bytes], *, patience: float = 3.0) -> None:
 
 @contextlib.contextmanager
 def limited(process: subprocess.Popen[bytes], patience: float) -> Iterator[None]:
-    """Kill the process when it takes longer; its pipes end then, and so does whoever reads them."""
+    """Kill the process when it takes longer; its pipes end then, and with them their readers."""
     expired = threading.Event()
 
     def expire() -> None:

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def lines(results: Results, settings: Settings, *, everything: bool) -> Iterator
 def as_json(results: Results, settings: Settings) -> dict[str, object]:
     """Everything that was found, every sample of it."""
     return {
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": machine(),
         "settings": vars(settings),
@@ -173,7 +173,7 @@ def write(results: Results, settings: Settings, *, everything: bool) -> Path:
     text = "\n".join(lines(results, settings, everything=everything)) + "\n"
     sys.stdout.write(text)
     document = json.dumps(as_json(results, settings), indent=1) + "\n"
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = FOLDER / f"{stamp}.json"
     for name, content in ((f"{stamp}.json", document), (f"{stamp}.txt", text)):
         (FOLDER / name).write_text(content, encoding="utf-8")

@@ -171,6 +171,16 @@ def _start_program(name: str, argv: tuple[str, ...], extra: str) -> Callable[[Wo
     return begin
 
 
+def read_announcement(process: subprocess.Popen[bytes]) -> int:
+    """The port that one of our server processes prints once it listens."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], 20)
+    line = process.stdout.readline() if ready else b""
+    if not line:
+        raise BenchError("no port was announced")
+    return int(json.loads(line)["port"])
+
+
 def _start_library(name: str, module: str, **told: str) -> Callable[[Workspace], Server]:
     def begin(workspace: Workspace) -> Server:
         orders = {
@@ -189,14 +199,12 @@ def _start_library(name: str, module: str, **told: str) -> Callable[[Workspace],
                 stdout=subprocess.PIPE,
                 stderr=errors,
             )
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], 20)
-        line = process.stdout.readline() if ready else b""
-        if not line:
+        try:
+            return Server(name, process, read_announcement(process))
+        except BenchError:
             stop(process)
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise BenchError(f"the {name} server did not start: {' '.join(tail)}")
-        return Server(name, process, int(json.loads(line)["port"]))
+            raise BenchError(f"the {name} server did not start: {' '.join(tail)}") from None
 
     return begin
 

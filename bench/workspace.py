@@ -144,7 +144,7 @@ def _enclosure(folder: Path, user: pwd.struct_passwd, home: Path) -> tuple[str, 
         lines.append(":".join(fields) + "\n")
     accounts = folder / "passwd"
     accounts.write_text("".join(lines), encoding="utf-8")
-    prefix = (unshare, "--mount", "--propagation", "private")
-    prefix += ("/bin/sh", "-c", _ENCLOSE, "enclose", str(accounts))
+    shell = ("/bin/sh", "-c", _ENCLOSE, "enclose", str(accounts))
+    prefix = (unshare, "--mount", "--propagation", "private", *shell)
     tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     return prefix if tried.returncode == 0 else ()
