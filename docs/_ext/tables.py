@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tellin
 from sphinx.application import Sphinx
 
+import tellin
 from tellin.errors import TellinError
 from tellin.wire import Message
 

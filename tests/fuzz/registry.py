@@ -6,17 +6,26 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.fuzz import cores, files, messages
+
+HARNESSES = [*messages.HARNESSES, *files.HARNESSES, *cores.HARNESSES]
+
 # What reads bytes or text that came from elsewhere calls itself one of these.
 _FUNCTION = re.compile(r"(parse|decode|load|read|decompress|unpack)(_\w+)?")
 _METHOD = re.compile(r"(parse|decode|load|read|from|decompress|unpack)(_\w+)?|thaw|received|feed")
 _RAW = re.compile(r"\b(bytes|bytearray|memoryview|str|Cursor|Buffer)\b")
 
 
+# What says where something lies is no input itself.
+_PLACES = {"path", "name", "file", "filename", "descriptor"}
+
+
 def _raw(function: ast.FunctionDef, *, bound: bool) -> bool:
+    """Whether the first argument is bytes or text."""
     arguments = [*function.args.posonlyargs, *function.args.args][bound:]
-    return bool(
-        arguments and arguments[0].annotation and _RAW.search(ast.unparse(arguments[0].annotation))
-    )
+    if not arguments or arguments[0].arg in _PLACES or arguments[0].annotation is None:
+        return False
+    return bool(_RAW.search(ast.unparse(arguments[0].annotation)))
 
 
 def _functions(module: ast.Module) -> Iterator[str]:

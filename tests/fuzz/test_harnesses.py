@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Every harness for a moment, with hypothesis; and for ten minutes, with atheris, in `make test-all`."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.fuzz.harness import CORPUS, Harness, inputs
+from tests.fuzz.registry import HARNESSES
+
+ROOT = Path(__file__).parents[2]
+SECONDS = int(os.environ.get("TELLIN_FUZZ_SECONDS", "600"))
+BY_NAME = [pytest.param(harness, id=harness.name) for harness in HARNESSES]
+
+
+@pytest.mark.parametrize("harness", BY_NAME)
+def test_good_inputs_and_kept_ones_pass(harness: Harness) -> None:
+    for data in harness.seeds():
+        harness.run(data)
+        harness.run(data[: len(data) // 2])
+    harness.run(b"")
+
+
+@pytest.mark.parametrize("harness", BY_NAME)
+def test_damaged_inputs_pass(harness: Harness) -> None:
+    seeds = harness.seeds()
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        harness.run(data.draw(inputs(seeds)))
+
+    run()
+
+
+def test_names_are_one_each_and_every_corpus_has_its_harness() -> None:
+    names = [harness.name for harness in HARNESSES]
+    assert len(set(names)) == len(names)
+    kept = {path.name for path in CORPUS.iterdir()} if CORPUS.exists() else set()
+    assert kept <= set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 300)
+@pytest.mark.parametrize("harness", BY_NAME)
+def test_atheris_finds_nothing(harness: Harness) -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("no atheris here")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.explore", harness.name, "--seconds", str(SECONDS)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
