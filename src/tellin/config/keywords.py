@@ -5,7 +5,7 @@ A table is a class whose attributes are rows. From it come the parser, the typed
 defaults, the dump of ``-G`` and ``-T``, the errors with near spellings, and the manual.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Generic, Self, TypeVar, dataclass_transform
 
@@ -49,6 +49,10 @@ class Row(Generic[T]):
         self.by_shell = False
         self.in_match = False
         self.merge: Callable[[T, T], T] | None = None
+
+    def shown(self, value: T) -> Sequence[str]:
+        """What a dump says of a value, one text a line; an empty default needs no line."""
+        return () if value == () == self.default else self.kind.show(value)
 
     def read(self, line: Line) -> T:
         """The value that a line gives; raises ConfigError with its place."""
@@ -213,16 +217,14 @@ class KeywordFile:
     def dump(self) -> Iterator[str]:
         """Lower-case ``keyword value`` lines that read back as these values."""
         for name, row in self.rows.items():
-            value = getattr(self, name)
-            for text in row.kind.show(value) if value != () or row.default != () else ():
+            for text in row.shown(getattr(self, name)):
                 yield f"{row.spelling.lower()} {text}"
 
     @classmethod
     def manual(cls) -> Iterator[str]:
         """One paragraph a keyword, in the order of the table."""
         for row in cls.rows.values():
-            shown = "none" if row.default is None else " ".join(row.kind.show(row.default))
-            notes = [row.kind.grammar, f"default {shown or 'none'}"]
+            notes = [row.kind.grammar, f"default {' '.join(row.shown(row.default)) or 'none'}"]
             if row.merge is not None:
                 notes.append("may be given several times")
             if row.tokens:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""A machine made of a dictionary."""
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from tellin.config.surroundings import Surroundings
+from tellin.errors import ConfigError
+
+
+class PaperMachine(Surroundings):
+    """Files are texts by path; a text of None is a file that cannot be read."""
+
+    def __init__(self, files: Mapping[str, str | None], **environment: str) -> None:
+        super().__init__(
+            user="me", home="/home/me", uid=1000, host="box.example.org", environment=environment
+        )
+        self.files = dict(files)
+        self.ran: list[str] = []
+        self.succeeds: Callable[[str], bool] = lambda command: command.startswith("true")
+        self.local_addresses: Sequence[str] = ("127.0.0.1", "192.0.2.7", "2001:db8::7")
+        self.guarded: list[str] = []
+
+    def read(self, path: str, *, guarded: bool = False) -> str | None:
+        if guarded:
+            self.guarded.append(path)
+        if path not in self.files:
+            return None
+        text = self.files[path]
+        if text is None:
+            raise ConfigError("cannot be read", file=path)
+        return text
+
+    def glob(self, pattern: str) -> Sequence[str]:
+        return sorted(path for path in self.files if fnmatch.fnmatchcase(path, pattern))
+
+    def run(self, command: str) -> bool:
+        self.ran.append(command)
+        return self.succeeds(command)
+
+    def home_of(self, user: str) -> str | None:
+        return {"root": "/root", "me": "/home/me"}.get(user)
+
+    def addresses(self) -> Sequence[str]:
+        return self.local_addresses
+
+
+Machine = Callable[..., PaperMachine]
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """``machine({"/path": "text"}, VARIABLE="value")``."""
+    return PaperMachine

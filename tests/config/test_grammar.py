@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Lines and words of configuration files."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tellin.config.grammar import LONGEST_LINE, quoted, read_line, read_lines, split_words
+from tellin.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "keyword", "words"),
+    [
+        ("Port 22", "Port", ["22"]),
+        ("Port=22", "Port", ["22"]),
+        ("Port = 22", "Port", ["22"]),
+        ("Port\t22", "Port", ["22"]),
+        ("Port =22", "Port", ["22"]),
+        ("Port==22", "Port", ["=22"]),
+        ("Host a b  c", "Host", ["a", "b", "c"]),
+        ("Host a # b c", "Host", ["a"]),
+        ("Host a#b", "Host", ["a#b"]),
+        ('IdentityFile "a b"', "IdentityFile", ["a b"]),
+        ("IdentityFile 'a \"b'", "IdentityFile", ['a "b']),
+        ('SetEnv A="b c" D=e', "SetEnv", ["A=b c", "D=e"]),
+        (r"IdentityFile a\ b", "IdentityFile", ["a b"]),
+        (r'X "a\"b" c\\d e\f', "X", ['a"b', r"c\d", r"e\f"]),
+        (r'X "a\ b"', "X", [r"a\ b"]),
+        ('X "#a" #b', "X", ["#a"]),
+        ('X ""', "X", [""]),
+        ("X a\u00a0b", "X", ["a\u00a0b"]),
+        ("X", "X", []),
+        ("X a\\", "X", ["a\\"]),
+    ],
+)
+def test_a_line_is_a_keyword_and_words(text: str, keyword: str, words: list[str]) -> None:
+    line = read_line(text, file="f", number=3)
+    assert (line.keyword, line.words()) == (keyword, words)
+
+
+@pytest.mark.parametrize("text", ['X "a', "X 'a", 'X a"b c', "X \"a'"])
+def test_an_open_quote_is_an_error_with_its_place(text: str) -> None:
+    with pytest.raises(ConfigError, match="f line 3: a quote is not closed") as caught:
+        read_line(text, file="f", number=3).words()
+    assert (caught.value.file, caught.value.line, caught.value.keyword) == ("f", 3, "X")
+
+
+@pytest.mark.parametrize("text", ["= 22", '"Port" 22', "X a\0b"])
+def test_a_line_without_keyword_or_with_a_nul_is_an_error(text: str) -> None:
+    with pytest.raises(ConfigError, match="f line 1"):
+        read_line(text, file="f", number=1)
+
+
+def test_comments_empty_lines_and_both_line_ends() -> None:
+    text = "# c\r\n\r\n  Port 1\r\n\t# d\nHost a \nX b"
+    found = [(line.number, line.keyword, line.rest) for line in read_lines(text, file="f")]
+    assert found == [(3, "Port", "1"), (5, "Host", "a"), (6, "X", "b")]
+
+
+def test_only_a_newline_ends_a_line() -> None:
+    (line,) = read_lines("X a\u2028Port 1\x0bPort 2", file="f")
+    assert line.keyword == "X"
+
+
+def test_an_over_long_line_comes_whole_and_without_keyword() -> None:
+    # R109: a reader with a fixed buffer would take the tail for a line of its own.
+    long, after = read_lines("X " + "a" * LONGEST_LINE + " Port 1\nPort 2", file="f")
+    assert (long.keyword, long.rest) == ("", "")
+    assert (after.number, after.rest) == (2, "2")
+
+
+@given(st.text(st.characters(exclude_characters="\n\0")))
+def test_a_quoted_word_reads_back(word: str) -> None:
+    assert split_words(f"{quoted(word)} x") == [word, "x"]
