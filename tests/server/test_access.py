@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from tellin.errors import ConfigError
-from tellin.keys import PrivateKey, PublicKey
+from tellin.keys import PrivateKey
 from tellin.runtime.privileges import Account
 from tellin.server.access import (
     AccessRefused,
     AccessRules,
     AccountAccess,
-    KeyGrant,
     RootLogin,
     Visitor,
     filesystem_identity,
@@ -33,14 +32,6 @@ OTHER = PrivateKey.generate("ed25519").public
 NOW = 20_000 * 86400.0
 
 
-def lines(text: str, file: str, key: PublicKey, *, visitor: Visitor, now: float) -> object | None:
-    """Reads lines of a key alone, or of a word and a key."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if key.to_line() in line:
-            return (number, visitor.address, now)
-    return None
-
-
 def me(home: Path, **changes: Any) -> Account:
     fields = {
         "name": "alice",
@@ -55,7 +46,6 @@ def me(home: Path, **changes: Any) -> Account:
 def access(entry: ShadowEntry | None = None, **rules: Any) -> AccountAccess:
     return AccountAccess(
         AccessRules(**rules),
-        key_lines=lines,
         find=lambda name: None,
         shadow=lambda name: entry,
         now=lambda: NOW,
@@ -83,8 +73,9 @@ def authorized(home: Path, text: str, name: str = ".ssh/authorized_keys") -> Pat
 
 def test_a_key_in_the_users_file_lets_in(home: Path) -> None:
     path = authorized(home, f"# mine\n{KEY.to_line()} alice@desk\n")
-    grant = access().authorize(me(home), "alice", KEY, VISITOR)
-    assert grant == KeyGrant(str(path), (2, "192.0.2.7", NOW))
+    line = access().authorize(me(home), "alice", KEY, VISITOR)
+    assert line is not None
+    assert line.where == f"{path}:2"
     assert access().authorize(me(home), "alice", OTHER, VISITOR) is None
 
 
@@ -94,6 +85,83 @@ def test_the_first_of_several_files_with_the_key_counts(home: Path) -> None:
     grant = access().authorize(me(home), "alice", KEY, VISITOR)
     assert grant is not None
     assert grant.file == str(second)
+
+
+def test_the_options_of_the_line_come_with_it(home: Path) -> None:
+    authorized(home, f'restrict,command="date",from="192.0.2.0/24" {KEY.to_line()}')
+    line = access().authorize(me(home), "alice", KEY, VISITOR)
+    assert line is not None
+    assert line.options.command == "date"
+    assert not line.options.permit_pty
+
+
+@pytest.mark.parametrize(
+    "address", ["", "198.51.100.1", "192.0.2.70"], ids=["no address", "other net", "other host"]
+)
+def test_r069_a_key_for_some_addresses_lets_in_from_no_other(home: Path, address: str) -> None:
+    authorized(home, f'from="192.0.2.7,trusted.example" {KEY.to_line()}')
+    checker = access()
+    visitor = Visitor("trusted.example" if not address else "", address)
+    assert checker.authorize(me(home), "alice", KEY, visitor) is None
+    assert "not from a permitted host" in checker.notes[0]
+    assert checker.authorize(me(home), "alice", KEY, VISITOR) is not None
+
+
+def test_r069_a_present_but_empty_from_lets_nobody_in(home: Path) -> None:
+    path = authorized(home, f'from="" {KEY.to_line()}')
+    checker = access()
+    assert checker.authorize(me(home), "alice", KEY, VISITOR) is None
+    assert checker.notes[0].startswith(f"{path}:1: ")
+
+
+def test_a_key_ends_with_its_expiry_time(home: Path) -> None:
+    # The tests' day is 4 October 2024.
+    authorized(home, f'expiry-time="20241003Z" {KEY.to_line()}')
+    checker = access()
+    assert checker.authorize(me(home), "alice", KEY, VISITOR) is None
+    assert "has expired" in checker.notes[0]
+    authorized(home, f'expiry-time="20241005Z" {KEY.to_line()}')
+    assert checker.authorize(me(home), "alice", KEY, VISITOR) is not None
+
+
+def test_case_318_of_two_lines_the_first_that_lets_in_counts(home: Path) -> None:
+    authorized(
+        home,
+        f'from="10.0.0.1",command="a" {KEY.to_line()}\n'
+        f'command="b" {KEY.to_line()}\ncommand="c" {KEY.to_line()}\n',
+    )
+    line = access().authorize(me(home), "alice", KEY, VISITOR)
+    assert line is not None
+    assert line.options.command == "b"
+
+
+def test_an_authoritys_key_is_no_users_key(home: Path) -> None:
+    authorized(home, f"cert-authority {KEY.to_line()}")
+    assert access().authorize(me(home), "alice", KEY, VISITOR) is None
+
+
+@pytest.mark.parametrize(
+    "options", ["no-such-option", 'command="x', "restrict,", 'permitopen="h:0"', 'tunnel="x"']
+)
+def test_case_314_a_line_that_is_not_understood_lets_nobody_in_and_is_logged(
+    home: Path, options: str
+) -> None:
+    path = authorized(home, f"{OTHER.to_line()}\n{options} {KEY.to_line()}\n")
+    checker = access()
+    assert checker.authorize(me(home), "alice", KEY, VISITOR) is None
+    assert checker.notes[0].startswith(f"{path}:2: ")
+
+
+def test_a_key_that_only_stands_in_a_comment_lets_nobody_in(home: Path) -> None:
+    authorized(home, f"# {KEY.to_line()}\n{OTHER.to_line()} was {KEY.to_line()}\n")
+    assert access().authorize(me(home), "alice", KEY, VISITOR) is None
+
+
+def test_case_317_ten_thousand_keys_take_no_time(home: Path) -> None:
+    authorized(home, f"{OTHER.to_line()} x\n" * 10_000 + KEY.to_line())
+    started = time.monotonic()
+    assert access().authorize(me(home), "alice", KEY, VISITOR) is not None
+    assert time.monotonic() - started < 1
 
 
 def test_no_file_and_no_home_let_nobody_in_and_raise_nothing(home: Path) -> None:
@@ -448,7 +516,7 @@ def test_permit_root_login(
 
 
 def test_accounts_are_looked_up_and_odd_names_are_nobody() -> None:
-    checker = AccountAccess(AccessRules(), key_lines=lines)
+    checker = AccountAccess(AccessRules())
     root = checker.account("root")
     assert root is not None
     assert root.uid == 0

@@ -10,15 +10,18 @@ import glob
 import os
 import stat
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from tellin.config.authorized_keys import AuthorizedKey, read_key
+from tellin.config.key_options import KeyOptions, Moment
 from tellin.config.patterns import match_any, match_user
 from tellin.config.tokens import expand
-from tellin.errors import TellinError
+from tellin.errors import ConfigError, TellinError
 from tellin.keys import PublicKey
 from tellin.runtime.privileges import Account
 from tellin.server.passwords import ShadowEntry, Verdict, find_entry
@@ -70,22 +73,6 @@ class Visitor(Record):
         return self.host or self.address or "UNKNOWN"
 
 
-class KeyLines(Protocol):
-    """Reads authorized_keys: the options of the first line that lets ``key`` in, or None."""
-
-    def __call__(
-        self, text: str, file: str, key: PublicKey, *, visitor: Visitor, now: float
-    ) -> object | None:
-        """Text in, options out; every option that narrows who may come is checked here (R069)."""
-
-
-class KeyGrant(Record):
-    """A line that lets a key in: where it stands, and what it allows."""
-
-    file: str
-    options: object
-
-
 class AccountAccess:
     """Answers questions about this machine's accounts; ``notes`` collects what the log should say."""
 
@@ -93,14 +80,12 @@ class AccountAccess:
         self,
         rules: AccessRules,
         *,
-        key_lines: KeyLines,
         find: Callable[[str], Account | None] = Account.named,
         shadow: Callable[[str], ShadowEntry | None] = find_entry,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.rules = rules
         self.notes: list[str] = []
-        self._key_lines = key_lines
         self._find = find
         self._shadow = shadow
         self._now = now
@@ -143,14 +128,14 @@ class AccountAccess:
 
     def authorize(
         self, account: Account, user: str, key: PublicKey, visitor: Visitor
-    ) -> KeyGrant | None:
-        """The first line of the user's files that lets ``key`` in."""
+    ) -> AuthorizedKey | None:
+        """The first line of the user's files that lets ``key`` in from there and now."""
         try:
             with filesystem_identity(account):
                 for path in self.key_files(account, user):
-                    grant = self._authorize_by(path, account, key, visitor)
-                    if grant is not None:
-                        return grant
+                    line = self._authorize_by(path, account, key, visitor)
+                    if line is not None:
+                        return line
         except AccessRefused as refused:
             self.notes.append(str(refused))
         return None
@@ -165,16 +150,49 @@ class AccountAccess:
 
     def _authorize_by(
         self, path: str, account: Account, key: PublicKey, visitor: Visitor
-    ) -> KeyGrant | None:
+    ) -> AuthorizedKey | None:
         try:
             text = read_guarded(path, account, strict=self.rules.strict_modes)
         except AccessRefused as refused:
             self.notes.append(f"Authentication refused: {refused}")
             return None
-        if text is None:
-            return None
-        options = self._key_lines(text, path, key, visitor=visitor, now=self._now())
-        return None if options is None else KeyGrant(path, options)
+        for line in self._lines_of(key, text or "", path):
+            refusal = self._line_refusal(line.options, visitor)
+            if refusal is None:
+                return line
+            # As in sshd: what is not for this visitor does not stand before a line that is.
+            self.notes.append(f"{line.where}: key of {account.name} {refusal}")
+        return None
+
+    def _lines_of(self, key: PublicKey, text: str, path: str) -> Iterator[AuthorizedKey]:
+        """The lines for this key, in order; one that is for it and not understood is noted."""
+        # Ten thousand lines are looked at in a millisecond and parsed in a tenth of a second:
+        # each probe of a stranger would cost that (case 317).
+        encoded = b2a_base64(key.blob, newline=False).decode("ascii").rstrip("=")
+        for number, raw in enumerate(text.split("\n"), 1):
+            line = raw.strip(" \t\r")
+            if encoded not in line or line.startswith("#"):
+                continue
+            try:
+                found = read_key(line)
+            except ConfigError as fault:
+                self.notes.append(f"{path}:{number}: {fault}")
+                continue
+            found.file, found.line = path, number
+            # An authority's key signs certificates; it is not a user's.
+            if found.blob == key.blob and not found.options.cert_authority:
+                yield found
+
+    def _line_refusal(self, options: KeyOptions, visitor: Visitor) -> str | None:
+        # Where there is no address, no rule about addresses is kept (R069).
+        if options.from_patterns is not None and not (
+            visitor.address and options.allows_from(visitor.host, visitor.address)
+        ):
+            return f"is right but not from a permitted host ({visitor})"
+        now = self._now()
+        if options.expired(utc=_moment(time.gmtime(now)), local=_moment(time.localtime(now))):
+            return "has expired"
+        return None
 
     # The parts of ``refusal``: a subject and the reason, empty where there is none.
 
@@ -226,6 +244,10 @@ class AccountAccess:
                 f"from {visitor} not allowed because none of user's groups are listed in AllowGroups",
             )
         return "", ""
+
+
+def _moment(at: time.struct_time) -> Moment:
+    return at.tm_year, at.tm_mon, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec
 
 
 def _key_files(pattern: str, account: Account, user: str) -> list[str]:
