@@ -343,6 +343,23 @@ def test_events_survive_a_callback_that_raises(
     assert loop.run_until(lambda: len(heard) == 2, timeout=1)
 
 
+def test_what_an_answer_sets_free_is_heard_in_the_same_turn(
+    loop: SmallLoop, toy_core: Cores, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    core = toy_core()
+    heard: list[Any] = []
+
+    def listen(event: Any) -> None:
+        heard.append(event)
+        if len(heard) < 5:
+            core.happened.append(("more",))
+
+    Link(loop, pair[0], core, listen)
+    core.happened.append(("first",))
+    assert loop.run_until(lambda: len(heard) == 5, timeout=0.05)
+    assert not core.happened
+
+
 def test_a_detached_stream_stays_open_and_silent(
     loop: SmallLoop, toy_core: Cores, pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -440,7 +457,8 @@ def test_the_same_link_runs_on_asyncio(
 
         def listen(event: Any) -> None:
             heard.append(event)
-            theirs.say_goodbye()
+            if event[0] == "answer":
+                theirs.say_goodbye()
 
         left = Link(loop, pair[0], ours, print, on_closed=lambda _: done.set())
         Link(loop, pair[1], theirs, listen)

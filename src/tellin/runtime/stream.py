@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from tellin.errors import TellinError
+from tellin.errors import ConnectionLost, Disconnected, TellinError, TimedOut
 from tellin.runtime.loop import Cancellable, Loop
 from tellin.runtime.sockets import Duplex, without_delay, write_descriptor
 
@@ -30,6 +30,8 @@ _VIEWS_PER_CALL: Final = 1024
 HARD_MARK: Final = 4 * 1024 * 1024
 LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1024 * 1024
+# After such an end nobody is there to be told why: no error, the peer's own goodbye, or its silence.
+_HEARD: Final = (type(None), Disconnected, ConnectionLost, TimedOut)
 
 
 class Core(Protocol):
@@ -246,9 +248,13 @@ class Link:
 
     def _dispatch(self) -> None:
         waiting = self._events
-        waiting.extend(self.core.events())
-        # One at a time: if a callback raises, the rest is still here for the next turn.
-        while waiting and not self.is_over():
+        while not self.is_over():
+            if not waiting:
+                # An answer given inside a callback may have let the core go on: ask again.
+                waiting.extend(self.core.events())
+                if not waiting:
+                    return
+            # One at a time: if a callback raises, the rest is still here for the next turn.
             self.on_event(waiting.popleft())
 
     def _settle(self) -> None:
@@ -336,7 +342,7 @@ class Link:
         """Close, once all is sent."""
         if self._unsent:
             return
-        if self.failure is not None or self.core.error is None:
+        if self.failure is not None or isinstance(self.core.error, _HEARD):
             self.close()
             return
         # We close because of an error, most likely of the peer's, which may still be sending.
