@@ -32,6 +32,13 @@ def _split(peer_public: bytes, kem_size: int, curve_size: int) -> tuple[bytes, b
     return peer_public[:kem_size], peer_public[kem_size:]
 
 
+def _missing() -> KeyExchangeFailed:
+    return KeyExchangeFailed(
+        "this build of the cryptography package has no ML-KEM",
+        hint="install its wheel from PyPI, or take mlkem768* out of KexAlgorithms",
+    )
+
+
 class HybridInitiator:
     """The client's half: it sends an encapsulation key, and its value on the curve behind it."""
 
@@ -40,10 +47,7 @@ class HybridInitiator:
         try:
             self._kem = MLKEM768PrivateKey.generate()
         except UnsupportedAlgorithm:
-            raise KeyExchangeFailed(
-                "this build of the cryptography package has no ML-KEM",
-                hint="install its wheel from PyPI, or take mlkem768* out of KexAlgorithms",
-            ) from None
+            raise _missing() from None
         self._key = curve.generate()
         self.public = self._kem.public_key().public_bytes_raw() + self._key.public
 
@@ -74,6 +78,8 @@ class Hybrid:
             kem = MLKEM768PublicKey.from_public_bytes(kem_public)
         except ValueError:
             raise KeyExchangeFailed("the peer's value is no ML-KEM-768 key") from None
+        except UnsupportedAlgorithm:
+            raise _missing() from None
         ours = self._curve.generate()
         curve_secret = ours.secret(curve_public)
         kem_secret, ciphertext = kem.encapsulate()
