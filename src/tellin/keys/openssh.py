@@ -2,6 +2,7 @@
 """The openssh-key-v1 file: its armour, its header, and its private part (OpenSSH PROTOCOL.key)."""
 
 import binascii
+from collections.abc import Callable
 from typing import Final
 
 from tellin.errors import KeyFileError, MalformedPacket, UsageError, WrongPassphrase
@@ -138,12 +139,20 @@ def comment_field(comment: str) -> bytes:
 
 
 def write(
-    public_blob: bytes, private: bytes, passphrase: bytes | None, *, cipher: str, rounds: int
+    public_blob: bytes,
+    private: bytes,
+    passphrase: bytes | None,
+    *,
+    cipher: str,
+    rounds: int,
+    random: Callable[[int], bytes] | None = None,
 ) -> bytes:
-    """The whole file; ``private`` is type, numbers and comment."""
-    import secrets  # noqa: PLC0415  (start-up: logins only read)
+    """The whole file; ``private`` is type, numbers and comment, ``random`` makes so many bytes."""
+    if random is None:
+        import secrets  # noqa: PLC0415  (start-up: logins only read)
 
-    check = secrets.token_bytes(4)
+        random = secrets.token_bytes
+    check = random(4)
     clear = check + check + private
     if not passphrase:
         clear += bytes(range(1, 1 + -len(clear) % _PLAIN_BLOCK))
@@ -156,7 +165,7 @@ def write(
             raise UsageError(f"unknown cipher {cipher!r} for a key file")
         row = FILE_CIPHERS[cipher]
         clear += bytes(range(1, 1 + -len(clear) % row.block_size))
-        salt = secrets.token_bytes(_SALT_BYTES)
+        salt = random(_SALT_BYTES)
         material = stretch(passphrase, salt, rounds, row.key_size + row.iv_size)
         head = (
             string(cipher.encode("ascii"))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Private keys: made, written, and signing."""
 
+from collections.abc import Callable
 from typing import Protocol, Self
 
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed, UsageError
@@ -106,15 +107,24 @@ class PrivateKey:
         return string(algorithm.encode("ascii")) + string(self._secret.sign(data, hash_name))
 
     def to_openssh(
-        self, passphrase: bytes | None = None, *, cipher: str = "aes256-ctr", rounds: int = 16
+        self,
+        passphrase: bytes | None = None,
+        *,
+        cipher: str = "aes256-ctr",
+        rounds: int = 16,
+        random: Callable[[int], bytes] | None = None,
     ) -> bytes:
-        """The key as an openssh-key-v1 file, encrypted if there is a passphrase."""
+        """The key as an openssh-key-v1 file, encrypted if there is a passphrase.
+
+        ``random`` is where the salt comes from; the system's source if nothing is said.
+        """
         return openssh.write(
             self.public.blob,
             self.encode() + openssh.comment_field(self.comment),
             passphrase,
             cipher=cipher,
             rounds=rounds,
+            random=random,
         )
 
     def to_pkcs8(self, passphrase: bytes | None = None) -> bytes:

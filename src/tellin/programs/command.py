@@ -45,6 +45,7 @@ class Program:
 PROGRAMS: Final[Mapping[str, str]] = {
     "link": "tellin.programs.link",
     "ssh-keygen": "tellin.programs.ssh_keygen",
+    "sshd": "tellin.programs.sshd",
 }
 
 
@@ -106,11 +107,14 @@ class OptionError(UsageError):
 
 
 class Failure(TellinError):
-    """The end of a program, with a message for standard error and a status of its own."""
+    """The end of a program: a message and perhaps the usage for standard error, and a status."""
 
-    def __init__(self, message: str = "", *, status: int | None = None, hint: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, status: int | None = None, usage: str = "", hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.usage = usage
 
 
 # Bytes of a file name or comment that were no UTF-8, as OpenSSH shows them.
@@ -122,14 +126,24 @@ def visible(text: str) -> str:
     return "\t".join(map(escape_text, text.translate(_UNDECODED).split("\t")))
 
 
+def say_error(text: str) -> None:
+    """Lines on standard error, ended as OpenSSH ends them: also a raw terminal begins a new one."""
+    shown = escape_text(text.translate(_UNDECODED), keep_newlines=True)
+    sys.stderr.write("".join(f"{line}\r\n" for line in shown.split("\n")))
+    sys.stderr.flush()
+
+
 def complain(error: TellinError) -> None:
     """Say on standard error what went wrong; on a terminal also what to do about it."""
     message = str(error)
     if message:
-        print(escape_text(message.translate(_UNDECODED), keep_newlines=True), file=sys.stderr)
+        sys.stdout.flush()
+        say_error(message)
+    if isinstance(error, Failure) and error.usage:
+        print(error.usage, file=sys.stderr)
     # Scripts compare standard error with OpenSSH's line by line: the hint is for people.
     if error.hint and sys.stderr.isatty():
-        print(visible(error.hint), file=sys.stderr)
+        say_error(error.hint)
 
 
 def start(argv: Sequence[str]) -> int:
@@ -158,16 +172,15 @@ def start(argv: Sequence[str]) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{name}: {visible(where)}{error.strerror or error}", file=sys.stderr)
+        say_error(f"{name}: {visible(where)}{error.strerror or error}")
         return failure
     except Exception as error:
         if os.environ.get("TELLIN_TRACEBACK"):
             raise
         # A fault of ours: its traceback could hold passwords, so it is shown only when asked for.
-        print(
+        say_error(
             f"{name}: internal error: {type(error).__name__}: {visible(str(error))}"
-            " (TELLIN_TRACEBACK=1 shows where)",
-            file=sys.stderr,
+            " (TELLIN_TRACEBACK=1 shows where)"
         )
         return failure
     return status

@@ -13,7 +13,7 @@ from tellin.keys import PrivateKey, load_private_key
 from tellin.keys.openssh import BEGIN as OPENSSH_BEGIN
 from tellin.keys.openssh import DEFAULT_MOST_ROUNDS
 from tellin.programs import keygen_files
-from tellin.programs.command import Failure, visible
+from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
 from tellin.runtime import prompts
 from tellin.wire import Record
@@ -84,7 +84,7 @@ def open_key(settings: Settings, path: str, *, question: str, complaint: str) ->
                 secret = passphrase(question)
             key = _load(settings, data, secret)
     except keygen_files.Unprotected as error:
-        print(error.warning, file=sys.stderr)
+        say_error(error.warning)
         raise Failure(f"{complaint}: {error}", status=FATAL) from None
     except KeyFileError as error:
         raise Failure(f"{complaint}: {error}", status=FATAL, hint=error.hint) from None

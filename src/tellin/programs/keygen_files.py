@@ -6,7 +6,6 @@
 
 import contextlib
 import os
-import secrets
 import stat
 
 from tellin.errors import KeyFileError
@@ -50,9 +49,8 @@ def read_standard_input() -> bytes:
 def read_public(path: str) -> PublicKey:
     """The first public key of a file of lines."""
     for line in read(path).decode("utf-8", "surrogateescape").split("\n"):
-        text = line.strip(" \t\r")
-        if text and not text.startswith("#"):
-            return PublicKey.from_line(text)
+        with contextlib.suppress(KeyFileError):
+            return PublicKey.from_line(line)
     raise KeyFileError("a file without a public key")
 
 
@@ -103,7 +101,7 @@ def write(path: str, data: bytes, *, mode: int, replace: bool) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         return
-    beside = f"{path}.{secrets.token_hex(8)}"
+    beside = f"{path}.{os.urandom(8).hex()}"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -13,7 +13,7 @@ from tellin.keys import PrivateKey, PublicKey, randomart
 from tellin.keys.kinds import KINDS, RSA_MOST_BITS, Ecdsa
 from tellin.keys.private import RSA_NEW_LEAST_BITS
 from tellin.programs import keygen_files
-from tellin.programs.command import Failure, visible
+from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import (
     account,
     file_of,
@@ -114,10 +114,7 @@ def _make_user_directory(path: str, say: Callable[[str], None]) -> None:
         try:
             os.mkdir(directory, 0o700)
         except OSError as error:
-            print(
-                f"Could not create directory '{visible(directory)}' ({error.strerror}).",
-                file=sys.stderr,
-            )
+            say_error(f"Could not create directory '{visible(directory)}' ({error.strerror}).")
             return
         say(f"Created directory '{visible(directory)}'.")
 
@@ -146,7 +143,9 @@ def _encoded(settings: Settings, key: PrivateKey, secret: bytes) -> bytes:
     plain = settings.format in {None, "RFC4716"}
     if plain or (settings.format == "PEM" and key.public.kind == "ED25519"):
         rounds = settings.rounds or _DEFAULT_ROUNDS
-        return key.to_openssh(secret or None, cipher=settings.cipher, rounds=rounds)
+        return key.to_openssh(
+            secret or None, cipher=settings.cipher, rounds=rounds, random=os.urandom
+        )
     if 0 < len(secret) < _PEM_PASSPHRASE_BYTES:
         raise ValueError("passphrase is too short (minimum five characters)")
     return key.to_pem(secret or None) if settings.format == "PEM" else key.to_pkcs8(secret or None)
@@ -195,10 +194,10 @@ def host_keys(settings: Settings) -> int:
         try:
             # The public half first: a server that finds the private one has both.
             _save_public(path, key.public)
-            keygen_files.write(path, key.to_openssh(), mode=0o600, replace=True)
+            keygen_files.write(path, key.to_openssh(random=os.urandom), mode=0o600, replace=True)
         except (OSError, Failure) as error:
             cause = error.strerror if isinstance(error, OSError) else error
-            print(f"Could not save your private key in {visible(path)}: {cause}", file=sys.stderr)
+            say_error(f"Could not save your private key in {visible(path)}: {cause}")
             status = REFUSED
     if said and not settings.quiet:
         print()
@@ -239,10 +238,7 @@ def change_comment(settings: Settings) -> int:
         complaint=f"Cannot load private key {quoted(path)}",
     )
     if settings.format not in {None, "RFC4716"} and opened.key.public.kind != "ED25519":
-        print(
-            "Comments are only supported for keys stored in the new format (-o).",
-            file=sys.stderr,
-        )
+        say_error("Comments are only supported for keys stored in the new format (-o).")
         return REFUSED
     print(
         f"Old comment: {visible(opened.key.comment)}"

@@ -34,7 +34,7 @@ class Settings:
 
 
 def _bits(settings: Settings, value: str) -> None:
-    settings.bits = _number(value, "Bits has bad value {}", least=10, most=32768)
+    settings.bits = _number(value, "Bits has bad value {}", least=1, most=2**32 - 1)
 
 
 def _rounds(settings: Settings, value: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from tellin.errors import KeyFileError, UsageError
 from tellin.keys import PublicKey, load_private_key, load_public_key, randomart
 from tellin.programs import keygen_files
-from tellin.programs.command import Failure, visible
+from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import account, file_of, must_exist, open_key, quoted
 from tellin.programs.keygen_settings import FATAL, Settings
 
@@ -131,7 +131,7 @@ def _public_half(path: str, data: bytes) -> tuple[PublicKey, str | None]:
         comment = opened.comment if head is not None else None
         head = head or opened
     except keygen_files.Unprotected as error:
-        print(error.warning, file=sys.stderr)
+        say_error(error.warning)
     except KeyFileError:
         # Encrypted: the comment is too, and nothing is asked for a fingerprint.
         comment = None

@@ -25,9 +25,9 @@ def run(arguments: list[str]) -> int:
         for _ in options:
             replace = True
     except OptionError as error:
-        raise Failure(f"{error}\n{USAGE}", status=1) from None
+        raise Failure(str(error), usage=USAGE, status=1) from None
     if not options.rest:
-        raise Failure(USAGE, status=1)
+        raise Failure(usage=USAGE, status=1)
     directory, *names = options.rest
     linkable = [name for name in PROGRAMS if load(name).linked]
     for name in names:

@@ -80,7 +80,7 @@ _ACCEPTED: Final = "".join([*_MODES, *FLAGS, *(f"{letter}:" for letter in VALUES
 
 
 def _misused(why: str) -> Failure:
-    return Failure(f"{why}\n{USAGE}", status=REFUSED)
+    return Failure(why, usage=USAGE, status=REFUSED)
 
 
 def run(arguments: list[str]) -> int:

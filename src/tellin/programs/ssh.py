@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""``ssh``: a command, a shell or a subsystem on another machine.
+
+The connection is begun before the larger part of the program is loaded: while the two machines
+greet each other there is time for that.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from tellin.client.journal import LEVELS, Journal, to_descriptor
+from tellin.config.destination import parse_destination, parse_port
+from tellin.config.grammar import quoted
+from tellin.config.ssh_config import SshConfig
+from tellin.config.ssh_reading import read_ssh_config
+from tellin.errors import TellinError
+from tellin.programs.command import Failure, OptionError, Options, Program
+from tellin.runtime.surroundings import LocalSurroundings
+
+FAILED: Final = 255
+
+USAGE: Final = """\
+usage: ssh [-46aCfGknNqsTtVvx] [-b bind_address] [-c cipher_spec]
+           [-E log_file] [-e escape_char] [-F configfile] [-i identity_file]
+           [-l login_name] [-m mac_spec] [-o option] [-P tag] [-p port]
+           destination [command [argument ...]]
+       ssh [-Q query_option]"""
+
+# What a flag without a value is short for.
+_PLAIN: Final = {
+    "4": ("AddressFamily=inet",),
+    "6": ("AddressFamily=inet6",),
+    "a": ("ForwardAgent=no",),
+    "C": ("Compression=yes",),
+    "f": ("ForkAfterAuthentication=yes", "StdinNull=yes"),
+    "k": ("GSSAPIDelegateCredentials=no",),
+    "N": ("SessionType=none", "RequestTTY=no"),
+    "n": ("StdinNull=yes",),
+    "s": ("SessionType=subsystem",),
+    "T": ("RequestTTY=no",),
+    "x": ("ForwardX11=no",),
+}
+# What a flag with a value is short for.
+_VALUED: Final = {
+    "b": "BindAddress",
+    "c": "Ciphers",
+    "e": "EscapeChar",
+    "i": "IdentityFile",
+    "m": "MACs",
+    "P": "Tag",
+}
+# Flags of ssh whose features are missing: refused by name, or a script would believe in them.
+_REFUSED: Final = {
+    "A": "agent forwarding",
+    "B": "binding to an interface",
+    "D": "dynamic forwarding",
+    "g": "forwarding for other hosts",
+    "I": "PKCS#11",
+    "J": "jump hosts",
+    "K": "GSSAPI",
+    "L": "local forwarding",
+    "M": "connection sharing",
+    "O": "connection sharing",
+    "R": "remote forwarding",
+    "S": "connection sharing",
+    "W": "forwarding of standard input and output",
+    "w": "tunnel devices",
+    "X": "X11 forwarding",
+    "Y": "X11 forwarding",
+    "y": "logging to syslog",
+    "Z": "listing the keys that would be tried",
+}
+_WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
+_ACCEPTED: Final = "".join(
+    letter + (":" if letter in _WITH_VALUE else "")
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQloptqv"})
+)
+_VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
+
+
+class Invocation:
+    """What a command line says."""
+
+    def __init__(self) -> None:
+        self.destination = ""
+        self.command: list[str] = []
+        self.options: list[str] = []
+        self.file: str | None = None
+        self.user: str | None = None
+        self.port: int | None = None
+        self.log_file = ""
+        self.show_config = False
+        self.query = ""
+        self.version = False
+        self.level = ""
+        self.identities: list[str] = []
+        self._verbosity = 0
+        self._terminal = 0
+
+    def take(self, letter: str, value: str) -> None:
+        """Take one flag."""
+        if letter in _REFUSED:
+            raise Failure(f"ssh: -{letter} ({_REFUSED[letter]}) is not supported")
+        if letter in _PLAIN:
+            self.options += _PLAIN[letter]
+        elif letter in _VALUED:
+            self.options.append(f"{_VALUED[letter]}={quoted(value)}")
+            if letter == "i":
+                self.identities.append(value)
+        elif letter in _DEEDS:
+            _DEEDS[letter](self, value)
+
+    def _louder(self, _: str) -> None:
+        self._verbosity = min(self._verbosity + 1, len(_VERBOSITY) - 1)
+        self.level = _VERBOSITY[self._verbosity]
+
+    def _quiet(self, _: str) -> None:
+        self.level = "QUIET"
+
+    def _terminal_wanted(self, _: str) -> None:
+        self._terminal += 1
+        # The first -t that counts is the last: two force a terminal.
+        wanted = "RequestTTY=yes" if self._terminal == 1 else "RequestTTY=force"
+        self.options = [option for option in self.options if option != "RequestTTY=yes"]
+        self.options.append(wanted)
+
+    def _option(self, value: str) -> None:
+        self.options.append(value)
+
+    def _file(self, value: str) -> None:
+        self.file = value
+
+    def _log_file(self, value: str) -> None:
+        self.log_file = value
+
+    def _login_name(self, value: str) -> None:
+        if self.user is None:
+            self.user = value
+
+    def _port(self, value: str) -> None:
+        if self.port is None:
+            self.port = parse_port(value)
+
+    def _show_config(self, _: str) -> None:
+        self.show_config = True
+
+    def _query(self, value: str) -> None:
+        self.query = value
+
+    def _version(self, _: str) -> None:
+        self.version = True
+
+
+_DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
+    "E": Invocation._log_file,
+    "F": Invocation._file,
+    "G": Invocation._show_config,
+    "l": Invocation._login_name,
+    "o": Invocation._option,
+    "p": Invocation._port,
+    "Q": Invocation._query,
+    "q": Invocation._quiet,
+    "t": Invocation._terminal_wanted,
+    "V": Invocation._version,
+    "v": Invocation._louder,
+}
+
+
+def parse(arguments: list[str]) -> Invocation:
+    """Read a command line; flags may stand before and behind the destination."""
+    made = Invocation()
+    try:
+        options = Options(arguments, _ACCEPTED)
+        for letter, value in options:
+            made.take(letter, value)
+        rest = options.rest
+        if rest:
+            made.destination = rest.pop(0)
+            if not options.ended:
+                options = Options(rest, _ACCEPTED)
+                for letter, value in options:
+                    made.take(letter, value)
+                rest = options.rest
+            made.command = rest
+    except OptionError as error:
+        raise Failure(f"ssh: {error}\n{USAGE}") from None
+    return made
+
+
+def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshConfig:
+    """The values that hold for the destination; the parts of it are checked first (R170)."""
+    destination = parse_destination(invocation.destination)
+    options = list(invocation.options)
+    if invocation.level:
+        # -v and -q stand over every LogLevel.
+        options.insert(0, f"LogLevel={invocation.level}")
+    if "SessionType=none" in options:
+        session = "none"
+    elif "SessionType=subsystem" in options:
+        session = "subsystem"
+    else:
+        session = "exec" if invocation.command else "shell"
+    config = read_ssh_config(
+        surroundings,
+        destination.host,
+        user=invocation.user if invocation.user is not None else destination.user,
+        port=invocation.port if invocation.port is not None else destination.port,
+        options=options,
+        file=invocation.file,
+        command=" ".join(invocation.command),
+        session=session,
+    )
+    return config.expanded(surroundings)
+
+
+def make_journal(invocation: Invocation, config: SshConfig) -> Journal:
+    """Where words go: standard error, or the file of -E."""
+    fd = 2
+    if invocation.log_file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            fd = os.open(invocation.log_file, flags, 0o600)
+        except OSError as error:
+            raise Failure(
+                f"Couldn't open logfile {invocation.log_file}: {error.strerror}"
+            ) from None
+    return Journal(LEVELS[config.log_level], to_descriptor(fd))
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the command line says; the exit status is the remote command's, or 255."""
+    invocation = parse(arguments)
+    if invocation.version:
+        print(_version(), file=sys.stderr)
+        return 0
+    if invocation.query:
+        from tellin.programs.ssh_query import answer
+
+        return answer(invocation.query)
+    if not invocation.destination:
+        raise Failure(USAGE)
+    surroundings = LocalSurroundings()
+    config = configure(invocation, surroundings)
+    if invocation.show_config:
+        from tellin.client.preferences import with_lists
+
+        print("\n".join(with_lists(config).dump()))
+        return 0
+    journal = make_journal(invocation, config)
+    try:
+        return _connect(invocation, config, journal)
+    except Failure:
+        raise
+    except TellinError as error:
+        journal.fatal(str(error))
+        if error.hint and not invocation.log_file and os.isatty(2):
+            journal.info(error.hint)
+        return FAILED
+
+
+def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int:
+    from tellin.programs.ssh_connecting import Connecting
+    from tellin.runtime.loop import SmallLoop
+
+    loop = SmallLoop()
+    try:
+        connecting = Connecting(loop, config, journal)
+        if journal.debugs:
+            journal.debug(_version())
+        connecting.start()
+        # Only now what takes long to load: the greeting is on its way meanwhile.
+        from tellin.programs.ssh_run import Run
+
+        return Run(loop, config, journal, connecting, command=invocation.command).run()
+    finally:
+        loop.close()
+
+
+def _version() -> str:
+    from tellin.transport.settings import VERSION
+
+    return f"tellin_{VERSION}, Python {sys.version.partition(' ')[0]}"
+
+
+PROGRAM: Final = Program("ssh", "run a command, or a shell, on another machine", run)

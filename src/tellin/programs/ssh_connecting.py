@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""How ``ssh`` gets to the server: a TCP connection, or the two ends of a ProxyCommand."""
+
+import _socket
+import os
+import signal
+from contextlib import suppress
+from typing import Any, Final
+
+from tellin.client.endings import NOWHERE, Place
+from tellin.client.journal import Journal
+from tellin.config.ssh_config import SshConfig
+from tellin.errors import ConnectFailed, TellinError
+from tellin.runtime.listeners import (
+    AF_INET,
+    AF_INET6,
+    AF_UNSPEC,
+    Address,
+    Attempt,
+    bind_source,
+    connection_failure,
+    resolve,
+)
+from tellin.runtime.loop import SmallLoop
+from tellin.runtime.sockets import Socket
+
+_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
+
+
+class Connecting:
+    """Begins to connect at once; ``wait`` gives the socket."""
+
+    def __init__(self, loop: SmallLoop, config: SshConfig, journal: Journal) -> None:
+        self.place = Place(config.host)
+        self.began = loop.time()
+        self._loop = loop
+        self._config = config
+        self._journal = journal
+        self._attempt: Attempt | None = None
+        self._addresses: list[Address] = []
+        self._tries = config.connection_attempts
+        self._found: Socket | None = None
+        self._answered = False
+        self._child = 0
+
+    def start(self) -> None:
+        """Send the first packet, or start the command that connects for us."""
+        config = self._config
+        if config.proxy_command is not None:
+            self._spawn(config.proxy_command)
+            return
+        family = _FAMILIES[config.address_family]
+        self._addresses = resolve(config.host, config.port, family=family)
+        self._try()
+        # One turn of the loop: the SYN leaves now, whatever else there is to do.
+        self._loop.call_soon(self._loop.stop)
+        self._loop.run_until(self._is_answered)
+
+    def wait(self) -> Socket:
+        """The connected socket; raises ConnectFailed."""
+        self._loop.run_until(self._is_answered)
+        if self._found is None:
+            error = self._attempt.error if self._attempt is not None else None
+            raise connection_failure(self._config.host, self._config.port, error)
+        if self._attempt is not None:
+            self.place = Place(self._config.host, *self._found.getpeername()[:2])
+            self._journal.debug("Connection established.")
+        return self._found
+
+    def remaining(self) -> float | None:
+        """What ConnectTimeout leaves for the identifications and the first exchange."""
+        timeout = self._config.connect_timeout
+        if not timeout:
+            return None
+        return max(0.001, self.began + timeout - self._loop.time())
+
+    def end(self) -> None:
+        """Let the ProxyCommand go, which may wait for more."""
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGHUP)
+            self._child = 0
+
+    def _is_answered(self) -> bool:
+        return self._answered
+
+    def _try(self) -> None:
+        config, journal = self._config, self._journal
+        self._tries -= 1
+        if journal.debugs:
+            address = self._addresses[0][1][0]
+            journal.debug(f"Connecting to {config.host} [{address}] port {config.port}.")
+        self._attempt = Attempt(
+            self._loop,
+            self._addresses,
+            self._done,
+            timeout=config.connect_timeout or None,
+            prepare=self._prepare(),
+        )
+
+    def _prepare(self) -> Any:
+        config = self._config
+        bind = bind_source(config.bind_address) if config.bind_address else None
+
+        def prepare(made: Socket) -> None:
+            if bind is not None:
+                bind(made)
+            if config.tcp_keep_alive:
+                made.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+
+        return prepare
+
+    def _done(self, found: Socket | None) -> None:
+        if found is None and self._tries > 0:
+            self._loop.call_later(1.0, self._try)
+            return
+        self._found = found
+        self._answered = True
+
+    def _spawn(self, command: str) -> None:
+        """Run a ProxyCommand on one end of a socket pair; the other end is our connection."""
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        self._journal.debug(f"Executing proxy command: exec {command}")
+        # The C module's pair: these are what the rest of the program calls sockets.
+        ours, theirs = (Socket(fileno=fd) for fd in _pair())
+        try:
+            self._child = os.posix_spawn(
+                shell,
+                [shell, "-c", f"exec {command}"],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
+                ],
+                # Python ignores SIGPIPE; the command should not.
+                setsigdef=[signal.SIGPIPE],
+            )
+        except OSError as error:
+            ours.close()
+            raise ConnectFailed(f"{shell}: {error.strerror}") from None
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self.place = Place(self._config.host, *NOWHERE)
+        self._found, self._answered = ours, True
+
+
+def _pair() -> tuple[int, int]:
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    return ours.detach(), theirs.detach()
+
+
+def failed_to_connect(error: TellinError) -> str:
+    """The line for an error of connecting."""
+    return f"ssh: {error}" if isinstance(error, ConnectFailed) else str(error)

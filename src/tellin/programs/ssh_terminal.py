@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""The user's terminal while an ``ssh`` session has it: raw, resized, and watched for escapes."""
+
+import os
+import termios
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from tellin.client.connection import ClientConnection
+from tellin.client.journal import LEVELS, Journal
+from tellin.client.session import Session
+from tellin.connection.requests import PtyRequest, WindowChange
+from tellin.runtime.loop import SmallLoop
+from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, window_size
+
+_LEVEL_NAMES: Final = tuple(LEVELS)
+_LONGEST_TERMINAL: Final = 128
+_STDIN: Final = 0
+_STDERR: Final = 2
+
+
+class Owner(Protocol):
+    """What a terminal needs of the program."""
+
+    connection: ClientConnection
+    session: Session | None
+
+    def terminate(self) -> None:
+        """End the connection."""
+
+
+class Terminal:
+    """Standard input as a terminal; the deeds of the escapes are done here.
+
+    They are done in the next turn of the loop: an escape is found in the middle of reading, and
+    some of them end that.
+    """
+
+    def __init__(self, owner: Owner, loop: SmallLoop, journal: Journal) -> None:
+        self.entered = False
+        self._owner = owner
+        self._loop = loop
+        self._journal = journal
+        self._raw = RawMode(_STDIN)
+        self._watch: SizeWatch | None = None
+
+    def request(self) -> PtyRequest:
+        """What the server is asked for: a terminal like this one."""
+        size = window_size(_STDIN) or WindowSize(columns=0, rows=0)
+        name = os.environ.get("TERM", "")[:_LONGEST_TERMINAL]
+        return PtyRequest(
+            name.encode("utf-8", "replace").decode("utf-8"),
+            size.columns,
+            size.rows,
+            size.width,
+            size.height,
+            read_modes(_STDIN),
+        )
+
+    def enter(self) -> None:
+        """The session has begun: every key goes to the other side."""
+        self.entered = True
+        if os.isatty(_STDIN):
+            self._raw.enter()
+            self._watch = SizeWatch(self._loop, _STDIN, self._resized)
+
+    def leave(self) -> None:
+        """Put the terminal in order."""
+        self._raw.leave()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _resized(self, size: WindowSize) -> None:
+        session = self._owner.session
+        if session is not None:
+            session.resize(WindowChange(size.columns, size.rows, size.width, size.height))
+
+    def _later(self, deed: Callable[[], object]) -> None:
+        self._loop.call_soon(deed)
+
+    # What escapes do
+
+    def show(self, lines: tuple[str, ...]) -> None:
+        """Write lines to the terminal."""
+        text = "".join(f"{line}\r\n" for line in lines)
+        os.write(_STDERR, text.encode("utf-8", "replace"))
+
+    def terminate(self) -> None:
+        """End the connection."""
+        self._later(self._owner.terminate)
+
+    def send_break(self) -> None:
+        """Send a BREAK."""
+        if self._owner.session is not None:
+            self._later(self._owner.session.send_break)
+
+    def rekey(self) -> None:
+        """Ask for new keys."""
+        self._later(self._rekey)
+
+    def _rekey(self) -> None:
+        self._owner.connection.core.rekey()
+        self._owner.connection.link.flush_soon()
+
+    def change_level(self, step: int) -> str:
+        """Say more or less; the new level's name."""
+        level = min(max(self._journal.level + step, 0), len(_LEVEL_NAMES) - 1)
+        self._journal.level = level
+        return _LEVEL_NAMES[level]
+
+    def suspend(self) -> None:
+        """Stop as Ctrl-Z does; the terminal is in order meanwhile."""
+        self._later(self._suspend)
+
+    def _suspend(self) -> None:
+        self._raw.suspend()
+        # The window may have changed while we were away, without a word to us.
+        size = window_size(_STDIN)
+        if size is not None:
+            self._resized(size)
+
+    def open_channels(self) -> tuple[str, ...]:
+        """A line for each channel."""
+        return tuple(
+            f"  #{channel.number} {channel.channel_type} ({channel.standing.value})"
+            for channel in self._owner.connection.core.channels.values()
+        )
+
+    def information(self) -> tuple[str, ...]:
+        """What connection this is."""
+        connection = self._owner.connection
+        core, place = connection.core, connection.place
+        algorithms = core.algorithms
+        lines = [f"  server {place.host} ({place.where})", f"  {core.peer_identification}"]
+        if algorithms is not None:
+            lines += [
+                f"  kexalgorithm {algorithms.key_exchange}",
+                f"  hostkeyalgorithm {algorithms.host_key}",
+                f"  cipher {algorithms.client_to_server.cipher}",
+                f"  compression {algorithms.client_to_server.compression}",
+            ]
+        return tuple(lines)
+
+    def background(self) -> None:
+        """Let go of the terminal: no more input, and the shell has its prompt again."""
+        self._later(self._background)
+
+    def _background(self) -> None:
+        self.leave()
+        if os.fork():
+            os._exit(0)
+        if self._owner.session is not None:
+            self._owner.session.end_input()
+
+
+Attributes = list[Any]
+NotATerminal = termios.error
