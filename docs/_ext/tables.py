@@ -79,7 +79,7 @@ def algorithms() -> Iterator[str]:
     yield "`+`, `-` and `^` before a list of names add to, take from and go before the defaults."
     yield ""
     for _, _, registry in tables("Registry"):
-        yield f"## {registry.kind.capitalize()}"
+        yield f"## {registry.kind[0].upper()}{registry.kind[1:]}"
         yield ""
         rows = ((f"`{row.name}`", row.standing, row.source, row.doc) for row in registry)
         yield from table(("name", "offered", "source", "what it is"), rows)
@@ -104,7 +104,8 @@ def keywords() -> Iterator[str]:
         for row in kind.rows.values():
             shown = "" if row.default is None else " ".join(row.kind.show(row.default))
             yield f"`{row.spelling}`"
-            yield f": {cell(row.doc)}. Takes {cell(row.kind.grammar)}; default `{shown or 'none'}`."
+            doc = cell(row.doc).rstrip(".")
+            yield f": {doc}. Takes {cell(row.kind.grammar)}; default `{shown or 'none'}`."
             yield ""
 
 
@@ -161,7 +162,7 @@ def errors() -> Iterator[str]:
     """Every error that tellin raises; all are `TellinError`s and carry a `hint`."""
     rows = []
     for kind in (TellinError, *subclasses(TellinError)):
-        if not kind.__module__.startswith("tellin."):
+        if not kind.__module__.startswith("tellin.") or ".programs." in kind.__module__:
             continue
         above = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
         reason = getattr(kind, "reason", None)
