@@ -44,6 +44,7 @@ class Program:
 # is run.
 PROGRAMS: Final[Mapping[str, str]] = {
     "link": "tellin.programs.link",
+    "ssh": "tellin.programs.ssh",
     "ssh-keygen": "tellin.programs.ssh_keygen",
     "sshd": "tellin.programs.sshd",
 }

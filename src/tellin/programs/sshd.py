@@ -16,7 +16,7 @@ from tellin.errors import ConfigError, KeyFileError, TellinError
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.programs.command import Failure, OptionError, Options, Program
-from tellin.runtime.files import read_bytes
+from tellin.runtime.files import read_file
 from tellin.runtime.journal import DEBUG1, LEVELS, QUIET, Journal, to_descriptor
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.privileges import mend_standard_descriptors
@@ -154,7 +154,7 @@ def _host_key(path: str, journal: Journal) -> PrivateKey | None:
                 " this private key will be ignored."
             )
             return None
-        data = read_bytes(path, limit=_LARGEST_KEY_FILE)
+        data = read_file(path, limit=_LARGEST_KEY_FILE)
     except OSError as error:
         journal.error(f"Unable to load host key: {path}: {error.strerror}")
         return None
@@ -167,7 +167,7 @@ def _host_key(path: str, journal: Journal) -> PrivateKey | None:
 
 def _moduli(path: str) -> Moduli | None:
     with suppress(OSError):
-        return Moduli.parse(read_bytes(path, limit=_LARGEST_MODULI_FILE).decode("ascii", "replace"))
+        return Moduli.parse(read_file(path, limit=_LARGEST_MODULI_FILE).decode("ascii", "replace"))
     return None
 
 

@@ -58,6 +58,7 @@ class CommandSession:
         "_end_told",
         "_link",
         "_loop",
+        "_on_closed",
         "_open_sources",
         "_pty",
         "_rules",
@@ -67,7 +68,16 @@ class CommandSession:
         "_terminal",
     )
 
-    def __init__(self, loop: Loop, channel: Channel, link: Outlet, rules: SessionRules) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        channel: Channel,
+        link: Outlet,
+        rules: SessionRules,
+        *,
+        on_closed: Callable[[], object] | None = None,
+    ) -> None:
+        self._on_closed = on_closed
         self._loop = loop
         self._channel = channel
         self._link = link
@@ -226,9 +236,7 @@ class CommandSession:
             self._sink = FdSink(loop, master, channel, link, end=None)
             self._sources = [FdSource(loop, master, channel, link, on_end=self._stream_ended)]
         else:
-            self._sink = FdSink(
-                loop, child.stdin_fd, channel, link, on_broken=self._stdin_closed
-            )
+            self._sink = FdSink(loop, child.stdin_fd, channel, link, on_broken=self._stdin_closed)
             self._sources = [
                 FdSource(loop, child.stdout_fd, channel, link, on_end=self._stream_ended),
                 FdSource(
@@ -318,6 +326,8 @@ class CommandSession:
         elif self._pty is not None:
             self._pty.close()
         self._sources = []
+        if self._on_closed is not None:
+            self._on_closed()
 
 
 # How long the output of a command that has ended may still come out of its terminal (seconds).

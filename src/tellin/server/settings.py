@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""From the values of sshd_config to the settings of a core, of a login and of a session."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
+from tellin.algorithms.key_exchange import Moduli
+from tellin.algorithms.signatures import SIGNATURES, USER_KEY_ALGORITHMS
+from tellin.config.algorithm_lists import server_algorithms
+from tellin.config.patterns import match_pattern
+from tellin.config.sshd_config import SshdConfig
+from tellin.connection.machine import ConnectionSettings
+from tellin.errors import ConfigError
+from tellin.keys.private import PrivateKey
+from tellin.protocol import KeepAlive, Preferences, Settings
+from tellin.protocol.server import SESSION
+from tellin.runtime.machine import has_aes
+from tellin.server.access import AccessRules, RootLogin
+from tellin.transport.settings import IDENTIFICATION
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
+from tellin.userauth.policy import Policy, parse_chains
+
+# Variables that change what a shell or an interpreter runs before the user's own words: a pattern
+# never lets them through, only their full name does (R150).
+_DANGEROUS: Final = (
+    "LD_*",
+    "DYLD_*",
+    "PATH",
+    "PYTHON*",
+    "PERL*",
+    "BASH_ENV",
+    "ENV",
+    "IFS",
+    "SHELL",
+)
+_LONGEST_IDENTIFICATION: Final = 253
+
+
+def core_settings(
+    config: SshdConfig, host_keys: Sequence[PrivateKey], moduli: Moduli | None
+) -> Settings:
+    """What every connection is told before it begins; raises ConfigError where nothing is left."""
+    lists = server_algorithms(config)
+    ciphers = lists.ciphers
+    if not config.ciphers:
+        ciphers = tuple(
+            name for name in preferred_ciphers(has_aes=has_aes()) if name in CIPHERS.defaults()
+        )
+    # Which of the algorithms there is a key for, in the order of the list.
+    pairs = tuple(
+        (name, key.public.blob)
+        for name in lists.host_keys
+        for key in host_keys
+        if key.public.key_type == SIGNATURES[name].key_type
+    )
+    if not pairs:
+        raise ConfigError("no hostkeys available -- exiting.")
+    extensions = {
+        "server-sig-algs": ",".join(lists.user_keys).encode(),
+        "publickey-hostbound@openssh.com": b"0",
+        "ping@openssh.com": b"0",
+    }
+    rekey_bytes, rekey_seconds = config.rekey_limit
+    unique = dict(reversed(pairs))
+    return Settings(
+        Preferences(
+            lists.key_exchanges,
+            tuple(dict.fromkeys(name for name, _ in pairs)),
+            ciphers,
+            lists.macs,
+            lists.compressions,
+        ),
+        os.urandom,
+        identification=_identification(config),
+        rekey_bytes=rekey_bytes,
+        rekey_seconds=float(rekey_seconds),
+        host_keys=tuple(unique.items()),
+        moduli=moduli,
+        extensions=extensions,
+    )
+
+
+def _identification(config: SshdConfig) -> str:
+    if not config.version_addendum:
+        return IDENTIFICATION
+    made = f"{IDENTIFICATION} {config.version_addendum}"
+    if not (made.isascii() and made.isprintable()) or len(made) > _LONGEST_IDENTIFICATION:
+        raise ConfigError("VersionAddendum: it must be printable ASCII, and not long")
+    return made
+
+
+def connection_settings(_config: SshdConfig) -> ConnectionSettings:
+    """What the peer may open."""
+    return ConnectionSettings(channel_types=frozenset({SESSION}))
+
+
+def keepalive(config: SshdConfig) -> KeepAlive:
+    """The signs of life to ask for; a count of 0 never ends a connection."""
+    return KeepAlive(float(config.client_alive_interval), config.client_alive_count_max or 2**31)
+
+
+def policy(config: SshdConfig, *, banner: str = "") -> Policy:
+    """What must be shown to log in."""
+    switches = {
+        PUBLIC_KEY: config.pubkey_authentication,
+        PASSWORD: config.password_authentication,
+        KEYBOARD_INTERACTIVE: config.kbd_interactive_authentication,
+    }
+    spec = config.pubkey_accepted_algorithms
+    return Policy(
+        SIGNATURES.select(spec, USER_KEY_ALGORITHMS) if spec else USER_KEY_ALGORITHMS,
+        methods=tuple(name for name, on in switches.items() if on),
+        chains=parse_chains(config.authentication_methods),
+        devices=("password",),
+        maximum_tries=config.max_auth_tries,
+        permit_empty_passwords=config.permit_empty_passwords,
+        banner=banner,
+    )
+
+
+def access_rules(config: SshdConfig) -> AccessRules:
+    """Which accounts there are for a login, and which files let keys in."""
+    return AccessRules(
+        authorized_keys_files=config.authorized_keys_file,
+        strict_modes=config.strict_modes,
+        permit_root_login=RootLogin(config.permit_root_login),
+        allow_users=config.allow_users,
+        deny_users=config.deny_users,
+        allow_groups=config.allow_groups,
+        deny_groups=config.deny_groups,
+    )
+
+
+def accepts_variable(config: SshdConfig) -> Callable[[str], bool]:
+    """Which of a client's variables a session takes."""
+    patterns = config.accept_env
+
+    def accepts(name: str) -> bool:
+        if any(match_pattern(name, dangerous) for dangerous in _DANGEROUS):
+            return name in patterns
+        return any(match_pattern(name, pattern) for pattern in patterns)
+
+    return accepts
