@@ -4,16 +4,15 @@
 import _socket
 import os
 import signal
-import sys
+from contextlib import suppress
 from typing import Any, Final
 
 from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
-from tellin.client.endings import Stage
 from tellin.client.escapes import Escapes
 from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
 from tellin.client.identities import FileKeys, KeyPolicy
-from tellin.client.journal import INFO, LEVELS, Journal
+from tellin.client.journal import INFO, Journal
 from tellin.client.login import Login
 from tellin.client.preferences import keepalive, login_plan, required_rsa_size, settings
 from tellin.client.questions import Nobody, Prompter
@@ -24,28 +23,28 @@ from tellin.config.ssh_config import SshConfig
 from tellin.connection.requests import (
     NO_MORE_SESSIONS,
     ExecRequest,
-    PtyRequest,
     Request,
     ShellRequest,
     SubsystemRequest,
-    WindowChange,
 )
 from tellin.errors import ConnectFailed
 from tellin.keys.public import PublicKey
-from tellin.protocol.events import Authenticated
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
+from tellin.programs.ssh_terminal import Terminal
+from tellin.protocol.events import Authenticated
 from tellin.runtime.loop import SmallLoop
-from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 from tellin.userauth.text import escape_text
 
 FAILED: Final = 255
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_LEVEL_NAMES: Final = tuple(LEVELS)
 
 
 class Run:
     """One run of ``ssh``."""
+
+    connection: ClientConnection
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class Run:
         self._command = _command(command, config)
         self._over = False
         self._status = FAILED
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._terminal: Terminal | None = None
         self._host_key: PublicKey | None = None
         self._killed = 0
@@ -113,7 +112,7 @@ class Run:
         return self._result()
 
     def _is_over(self) -> bool:
-        return self._over and (self._session is None or self._session.is_over)
+        return self._over and (self.session is None or self.session.is_over)
 
     # The login
 
@@ -122,7 +121,11 @@ class Run:
         prompter: Prompter = (
             Nobody()
             if config.batch_mode
-            else TerminalPrompter(journal, visual=config.visual_host_key)
+            else TerminalPrompter(
+                journal,
+                who=f"{config.user}@{config.host_argument}",
+                visual=config.visual_host_key,
+            )
         )
         place = connection.place
         connection.login = Login(
@@ -184,8 +187,8 @@ class Run:
         config, journal, place = self._config, self._journal, self.connection.place
         how = f'using "{event.method}".'
         where = f"{place.host} ([{place.address}]:{place.port})"
-        if event.method == NONE:
-            # R023: what asks for anything from here on is the other side's program, not the login.
+        if not self.connection.login.proved and os.isatty(2):
+            # R023: whatever asks for a secret from here on is no part of the login any more.
             journal.info(f"Authenticated to {where} without any proof of who you are.")
         else:
             journal.verbose(f"Authenticated to {where} {how}")
@@ -233,6 +236,11 @@ class Run:
             # Without a word: the child has the terminal's output and the connection.
             os._exit(0)
         os.setsid()
+        if self._config.session_type == "none":
+            # Whoever reads our output (``$(ssh -fN host)``) waits for its end.
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1) if self._journal.debugs else (0, 1, 2):
+                os.dup2(null, fd)
 
     # The session
 
@@ -256,7 +264,7 @@ class Run:
         terminal = None
         edit = None
         if self._wants_terminal():
-            self._terminal = Terminal(self)
+            self._terminal = Terminal(self, self._loop, journal)
             terminal = self._terminal.request()
             if config.escape_char:
                 edit = Escapes(config.escape_char, self._terminal).edit
@@ -268,7 +276,7 @@ class Run:
         request = self._request()
         if journal.debugs and self._command:
             journal.debug(f"Sending command: {os.fsdecode(self._command)}")
-        self._session = Session(
+        self.session = Session(
             self._loop,
             connection.link,
             connection.core,
@@ -295,20 +303,20 @@ class Run:
             self._terminal.enter()
 
     def _session_over(self) -> None:
-        assert self._session is not None
-        self._status = self._session.status
+        assert self.session is not None
+        self._status = self.session.status
         self.connection.quit()
 
     def _event(self, event: Any) -> None:
-        if self._session is not None:
-            self._session.handle(event)
+        if self.session is not None:
+            self.session.handle(event)
 
     # The end
 
     def _ended(self) -> None:
         self._over = True
-        if self._session is not None:
-            self._session.lost()
+        if self.session is not None:
+            self.session.lost()
 
     def terminate(self) -> None:
         """End the connection because the user said so."""
@@ -327,7 +335,7 @@ class Run:
             journal.verbose(f"Killed by signal {self._killed}.")
             return FAILED
         # What the server says after the command has ended is of no interest.
-        if self._session is not None and self._session.finished:
+        if self.session is not None and self.session.finished:
             return self._status
         for line in connection.reasons():
             journal.fatal(line)
@@ -336,3 +344,22 @@ class Run:
                 journal.info(connection.error.hint)
             return FAILED
         return self._status
+
+
+def _command(words: list[str], config: SshConfig) -> bytes:
+    """The command as the shell on the other side gets it, or nothing for a shell."""
+    configured = config.remote_command
+    if words and configured and config.session_type == "default":
+        raise Failure("Cannot execute command-line and remote command.")
+    command = os.fsencode(" ".join(words)) if words else os.fsencode(configured or "")
+    if config.session_type == "subsystem" and not command:
+        raise Failure("You must specify a subsystem to invoke.")
+    if config.session_type == "none" and command:
+        raise Failure("Cannot specify a command with -N.")
+    return command
+
+
+def _write(fd: int, data: bytes) -> None:
+    # A banner that nobody reads is no reason to give up.
+    with suppress(OSError):
+        os.write(fd, data)

@@ -2,9 +2,8 @@
 """The user's terminal while an ``ssh`` session has it: raw, resized, and watched for escapes."""
 
 import os
-import termios
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from tellin.client.connection import ClientConnection
 from tellin.client.journal import LEVELS, Journal
@@ -152,7 +151,3 @@ class Terminal:
             os._exit(0)
         if self._owner.session is not None:
             self._owner.session.end_input()
-
-
-Attributes = list[Any]
-NotATerminal = termios.error

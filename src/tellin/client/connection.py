@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""One client's connection driven by callbacks: checked, logged in, and then its owner's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from tellin.client.endings import Place, Stage, told
+from tellin.client.host_keys import HostKeyCheck
+from tellin.client.journal import Journal
+from tellin.client.login import Login
+from tellin.client.narration import Narrator
+from tellin.connection.machine import ConnectionSettings
+from tellin.errors import DisconnectReason, TellinError
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.core import KeepAlive
+from tellin.protocol.events import (
+    Authenticated,
+    Banner,
+    Closed,
+    ExchangeDone,
+    HostKeyOffered,
+    Identified,
+)
+from tellin.runtime.loop import Loop
+from tellin.runtime.sockets import Duplex
+from tellin.runtime.stream import Link
+from tellin.transport.settings import Settings
+
+
+class ClientConnection:
+    """A core on its socket. ``check`` and ``login`` are set by whoever makes it, before any event.
+
+    ``on_ready`` is called when the user is in, ``on_event`` gets what is left after that, and
+    ``on_over`` is called once when the socket is closed; ``error`` then says why, if there is
+    a reason to tell.
+    """
+
+    check: HostKeyCheck
+    login: Login
+
+    def __init__(
+        self,
+        loop: Loop,
+        stream: Duplex,
+        settings: Settings,
+        place: Place,
+        *,
+        journal: Journal,
+        keepalive: KeepAlive | None = None,
+        connection: ConnectionSettings | None = None,
+        on_ready: Callable[[Authenticated], object],
+        on_event: Callable[[Any], object],
+        on_over: Callable[[], object],
+        on_banner: Callable[[str], object] | None = None,
+    ) -> None:
+        self.place = place
+        self.journal = journal
+        self.stage = Stage.BANNER
+        self.ended_in = Stage.BANNER
+        self._on_ready = on_ready
+        self._on_event = on_event
+        self._on_over = on_over
+        self._on_banner = on_banner
+        self.core = ClientProtocol(settings, connection, keepalive=keepalive, now=loop.time())
+        self._narrator = Narrator(journal, self.core)
+        self._narrator.begin(settings.identification)
+        self.link = Link(loop, stream, self.core, self._event, on_closed=self._closed)
+
+    @property
+    def error(self) -> TellinError | None:
+        """Why the connection ended, None for a plain end."""
+        return self.core.error
+
+    def reasons(self) -> Sequence[str]:
+        """The lines to tell about the end."""
+        error = self.error
+        return told(error, self.place, self.ended_in, self.link.failure) if error else ()
+
+    def _event(self, event: Any) -> None:
+        if self.journal.debugs:
+            self._narrator.tell(event)
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+        elif self.stage is Stage.SESSION:
+            self._on_event(event)
+        else:
+            self.login.handle(event)
+
+    def _identified(self, event: Identified) -> None:
+        self.stage = Stage.EXCHANGE
+
+    def _host_key_offered(self, event: HostKeyOffered) -> None:
+        self.check.handle(event)
+        self.link.flush_soon()
+
+    def _exchange_done(self, event: ExchangeDone) -> None:
+        if event.first:
+            self.stage = Stage.LOGIN
+            self.login.handle(event)
+        else:
+            self._on_event(event)
+
+    def _banner(self, event: Banner) -> None:
+        if self._on_banner is not None:
+            self._on_banner(event.text)
+
+    def _authenticated(self, event: Authenticated) -> None:
+        self.stage = Stage.SESSION
+        self.login.handle(event)
+        self._on_ready(event)
+
+    def _core_closed(self, event: Closed) -> None:
+        self.ended_in, self.stage = self.stage, Stage.OVER
+        self._on_event(event)
+
+    def _closed(self, link: Link) -> None:
+        self._on_over()
+
+    def quit(self) -> None:
+        """Say goodbye; ``on_over`` follows when that has left."""
+        self.core.disconnect(DisconnectReason.BY_APPLICATION, "disconnected by user")
+        self.link.flush_soon()
+
+
+_HANDLERS: Final[dict[type, Callable[[ClientConnection, Any], None]]] = {
+    Identified: ClientConnection._identified,
+    HostKeyOffered: ClientConnection._host_key_offered,
+    ExchangeDone: ClientConnection._exchange_done,
+    Banner: ClientConnection._banner,
+    Authenticated: ClientConnection._authenticated,
+    Closed: ClientConnection._core_closed,
+}

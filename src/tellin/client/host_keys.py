@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: MIT
+"""Whether the server is the one it should be: records of host keys, and what to do without one.
+
+Nothing secret leaves before this is settled, and whatever is not a plain yes is a no (R014, R016).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Final, Protocol
+
+from tellin.client.journal import Journal
+from tellin.client.questions import HostKeyQuestion, Prompter
+from tellin.config.known_hosts import (
+    Entry,
+    HostKeyState,
+    KnownHosts,
+    Lookup,
+    hash_name,
+    host_name,
+    make_line,
+)
+from tellin.errors import (
+    HostKeyChanged,
+    HostKeyRejected,
+    HostKeyRevoked,
+    HostKeyUnknown,
+    TellinError,
+)
+from tellin.keys.public import PublicKey
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import HostKeyOffered
+from tellin.runtime.files import append_line, make_private_directory, read_text
+from tellin.wire import Record
+
+_BOX: Final = "@" * 59
+_SALT_BYTES: Final = 20
+
+
+class HostKeyPolicy(Enum):
+    """What to do about a host key; the values are those of StrictHostKeyChecking."""
+
+    STRICT = "yes"
+    """Only keys on record."""
+    ACCEPT_NEW = "accept-new"
+    """A host without record is recorded; a changed key is refused."""
+    ASK = "ask"
+    """Somebody is asked about a host without record; a changed key is refused."""
+    OFF = "no"
+    """Everything but a revoked key; with a changed one no password is given away."""
+
+
+class HostPlace(Record):
+    """Under which names a server is looked up."""
+
+    host: str
+    port: int = 22
+    alias: str = ""
+    address: str = ""  # known when we are connected to it ourselves
+    check_address: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name in known_hosts: an alias stands as it is, whatever the port."""
+        return self.alias.lower() if self.alias else host_name(self.host, self.port)
+
+    @property
+    def address_name(self) -> str:
+        """The address as known_hosts writes it."""
+        return host_name(self.address, self.port) if self.address else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names to record a new key under."""
+        if self.check_address and not self.alias and self.address_name not in {"", self.name}:
+            return (self.name, self.address_name)
+        return (self.name,)
+
+
+class Records(Protocol):
+    """Where host keys are on record."""
+
+    def read(self) -> KnownHosts:
+        """All that is on record now."""
+
+    def add(self, line: str) -> None:
+        """Record a line of known_hosts; raises OSError or TellinError."""
+
+    @property
+    def place(self) -> str:
+        """Where ``add`` puts it, for messages."""
+
+
+class FileRecords:
+    """known_hosts files: the user's, of which the first takes what is new, and everybody's."""
+
+    def __init__(self, user: Sequence[str], everybody: Sequence[str], journal: Journal) -> None:
+        self._user = tuple(user)
+        self._everybody = tuple(everybody)
+        self._journal = journal
+
+    def read(self) -> KnownHosts:
+        """Read all of them; a file that is not there holds nothing."""
+        found = KnownHosts()
+        for path in (*self._user, *self._everybody):
+            try:
+                text = read_text(path)
+            except OSError as error:
+                if self._journal.debugs:
+                    self._journal.debug(f"load_hostkeys: fopen {path}: {error.strerror}")
+            else:
+                if text:
+                    found.add(text, file=path)
+        return found
+
+    @property
+    def place(self) -> str:
+        """The user's first file."""
+        return self._user[0] if self._user else ""
+
+    def add(self, line: str) -> None:
+        """Write behind the others, under a lock."""
+        if self._user:
+            make_private_directory(os.path.dirname(self.place) or ".")  # noqa: PTH120 (start-up)
+            append_line(self.place, line)
+
+
+class MemoryRecords:
+    """Records that a program holds itself: the text of a known_hosts file."""
+
+    place = "known hosts"
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+
+    def read(self) -> KnownHosts:
+        """The records of the text."""
+        return KnownHosts.parse(self.text, file=self.place)
+
+    def add(self, line: str) -> None:
+        """Put the line behind the text."""
+        self.text += line + "\n"
+
+
+class HostKeyCheck:
+    """Answers HostKeyOffered for one connection.
+
+    ``on_unsafe`` is called when a changed key was let in (policy OFF): what a false server could
+    make use of, passwords above all, must be kept from it then.
+    """
+
+    def __init__(
+        self,
+        core: ClientProtocol,
+        place: HostPlace,
+        *,
+        policy: HostKeyPolicy | None,
+        records: Records,
+        prompter: Prompter,
+        journal: Journal,
+        hash_names: bool = False,
+        fingerprint_hash: str = "sha256",
+        required_rsa_size: int = 0,
+        on_unsafe: Callable[[], object] | None = None,
+        on_trusted: Callable[[PublicKey], object] | None = None,
+    ) -> None:
+        self._core = core
+        self._place = place
+        self._policy = policy
+        self._records = records
+        self._prompter = prompter
+        self._journal = journal
+        self._hash_names = hash_names
+        self._fingerprint_hash = fingerprint_hash
+        self._required_rsa_size = required_rsa_size
+        self._on_unsafe = on_unsafe
+        self._on_trusted = on_trusted
+        self._key: PublicKey | None = None
+
+    def handle(self, event: HostKeyOffered) -> None:
+        """Settle it now, or later when somebody has been asked; a fault on the way is a no."""
+        try:
+            self._judge(event)
+        except HostKeyRejected as error:
+            self._core.reject_host_key(error)
+        except (TellinError, OSError) as error:
+            # CVE-2025-26465: an error in the check must never come out as a yes.
+            self._core.reject_host_key(
+                HostKeyRejected(f"the host key could not be checked: {error}")
+            )
+        except BaseException:
+            self._core.reject_host_key(HostKeyRejected("the host key could not be checked"))
+            raise
+
+    def _judge(self, event: HostKeyOffered) -> None:
+        key = self._key = PublicKey.from_blob(event.key_blob)
+        if self._journal.debugs:
+            self._journal.debug(f"Server host key: {key.key_type} {key.fingerprint()}")
+        if self._policy is None:
+            raise HostKeyUnknown(
+                "no host key policy was given",
+                hint="say which host keys to trust: known hosts, accept-new, a callback, or off",
+            )
+        if key.kind == "RSA" and key.bits < self._required_rsa_size:
+            raise HostKeyRejected(
+                f"the host key is of {key.bits} bits, where {self._required_rsa_size} are required"
+            )
+        found = self._look_up(key)
+        if found.state is HostKeyState.REVOKED:
+            self._revoked(key)
+        elif found.state is HostKeyState.MATCHES:
+            self._matches(key, found)
+        elif found.state is HostKeyState.CHANGED:
+            self._changed(key, found)
+        else:
+            self._unknown(key, found)
+
+    def _look_up(self, key: PublicKey) -> Lookup:
+        place = self._place
+        # As OpenSSH: a record of the host without its port is good, a different one no alarm.
+        plain = () if place.alias or place.port == 22 else (host_name(place.host),)
+        records = self._records.read()
+        found = records.lookup((place.name,), key.blob, match_only=plain)
+        for warning in records.warnings:
+            self._journal.verbose(warning)
+        if len(place.names) > 1 and found.state is not HostKeyState.REVOKED:
+            here = records.lookup((place.address_name,), key.blob)
+            if here.state is HostKeyState.REVOKED:
+                return here
+            if here.state is HostKeyState.CHANGED and found.state is HostKeyState.MATCHES:
+                self._address_differs(key, here)
+        return found
+
+    # The four answers
+
+    def _matches(self, key: PublicKey, found: Lookup) -> None:
+        journal = self._journal
+        if journal.debugs and found.entry is not None:
+            name = self._place.name
+            journal.debug(f"Host '{name}' is known and matches the {key.kind} host key.")
+            journal.debug(f"Found key in {found.entry.where}")
+        self._trust()
+
+    def _revoked(self, key: PublicKey) -> None:
+        name = self._place.name
+        self._box("@       WARNING: REVOKED HOST KEY DETECTED!               @")
+        self._journal.error(f"The {key.kind} host key for {name} is marked as revoked.")
+        self._journal.error(
+            "This could mean that a stolen key is being used to impersonate this host."
+        )
+        raise HostKeyRevoked(f"{key.kind} host key for {name} was revoked")
+
+    def _changed(self, key: PublicKey, found: Lookup) -> None:
+        journal, place = self._journal, self._place
+        entry = found.entry
+        assert entry is not None
+        self._box("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @")
+        for line in (
+            "IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!",
+            "Someone could be eavesdropping on you right now (man-in-the-middle attack)!",
+            "It is also possible that a host key has just been changed.",
+            f"The fingerprint for the {key.kind} key sent by the remote host is",
+            f"{self._fingerprint(key)}.",
+            "Please contact your system administrator.",
+            f"Add correct host key in {self._records.place} to get rid of this message.",
+            *self._offending(entry, place.name),
+        ):
+            journal.error(line)
+        if self._policy is not HostKeyPolicy.OFF:
+            raise HostKeyChanged(
+                f"Host key for {place.name} has changed and you have requested strict checking.",
+                hint="ask whoever runs the server for its fingerprint before you remove the record",
+            )
+        self._go_on_unsafely()
+
+    def _address_differs(self, key: PublicKey, here: Lookup) -> None:
+        journal, place = self._journal, self._place
+        assert here.entry is not None
+        journal.info(
+            f"Warning: the {key.kind} host key for '{place.name}' differs from the key"
+            f" for the IP address '{place.address_name}'"
+        )
+        for line in self._offending(here.entry, place.address_name):
+            journal.info(line)
+        if self._policy is not HostKeyPolicy.OFF:
+            raise HostKeyChanged("Exiting, you have requested strict checking.")
+
+    def _unknown(self, key: PublicKey, found: Lookup) -> None:
+        name = self._place.name
+        if self._policy is HostKeyPolicy.STRICT:
+            raise HostKeyUnknown(
+                f"No {key.kind} host key is known for {name}"
+                " and you have requested strict checking.",
+                hint="connect once with StrictHostKeyChecking=ask and compare the fingerprint",
+            )
+        if self._policy is not HostKeyPolicy.ASK:
+            self._accept(key)
+            return
+        question = HostKeyQuestion(
+            host=name,
+            address=self._place.address_name or name,
+            key=key,
+            fingerprint=self._fingerprint(key),
+            elsewhere=tuple(
+                f"{entry.where}: {'[hashed name]' if entry.hashed else entry.names}"
+                for entry in found.elsewhere
+            ),
+            others=bool(found.known),
+        )
+        self._prompter.confirm_host_key(question, self._confirmed)
+
+    # What follows from them
+
+    def _confirmed(self, answer: bool) -> None:
+        if self._core.closed:
+            return
+        # R014: anything else that a callback may return is a no, however true it looks.
+        if answer is True and self._key is not None:
+            self._accept(self._key)
+        else:
+            self._core.reject_host_key(
+                HostKeyUnknown(f"the host key of {self._place.name} was not confirmed")
+            )
+
+    def _accept(self, key: PublicKey) -> None:
+        place, journal = self._place, self._journal
+        shown = ",".join(place.names)
+        try:
+            for names in [(name,) for name in place.names] if self._hash_names else [place.names]:
+                self._records.add(self._line(names, key))
+        except (OSError, TellinError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            journal.info(
+                f"Failed to add the host to the list of known hosts ({self._records.place}):"
+                f" {cause}"
+            )
+        else:
+            journal.info(
+                f"Warning: Permanently added '{shown}' ({key.kind}) to the list of known hosts."
+            )
+        self._trust()
+
+    def _line(self, names: Sequence[str], key: PublicKey) -> str:
+        if self._hash_names:
+            names = [hash_name(name, salt=os.urandom(_SALT_BYTES)) for name in names]
+        return make_line(names, key.key_type, key.blob)
+
+    def _go_on_unsafely(self) -> None:
+        if self._on_unsafe is not None:
+            self._on_unsafe()
+        for what in ("Password", "Keyboard-interactive"):
+            self._journal.error(
+                f"{what} authentication is disabled to avoid man-in-the-middle attacks."
+            )
+        self._trust()
+
+    def _trust(self) -> None:
+        if self._on_trusted is not None and self._key is not None:
+            self._on_trusted(self._key)
+        self._core.trust_host_key()
+
+    # Words
+
+    def _fingerprint(self, key: PublicKey) -> str:
+        return key.fingerprint(self._fingerprint_hash)
+
+    def _box(self, title: str) -> None:
+        for line in (_BOX, title, _BOX):
+            self._journal.error(line)
+
+    def _offending(self, entry: Entry, name: str) -> tuple[str, ...]:
+        kind = PublicKey.from_blob(entry.blob).kind
+        return (
+            f"Offending {kind} key in {entry.where}",
+            "  remove with:",
+            f'  ssh-keygen -f "{entry.file}" -R "{name}"',
+        )

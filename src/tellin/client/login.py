@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: MIT
+"""Logging in: which method next, which key next, and when to give up; no loop, no terminal.
+
+A ``Login`` takes the core's events and answers them. What somebody must be asked goes through a
+``Prompter``, whose answers may come at once (a program) or later (an event loop).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from tellin.client.identities import Identity, KeySource
+from tellin.client.journal import Journal
+from tellin.client.questions import Prompter
+from tellin.errors import AuthenticationFailed
+from tellin.keys.public import PublicKey
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import (
+    Authenticated,
+    AuthenticationReady,
+    AuthenticationRefused,
+    ExchangeDone,
+    KeyAccepted,
+    PasswordChangeAsked,
+    QuestionsAsked,
+    SignatureWanted,
+)
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
+from tellin.wire import Record
+
+DEFAULT_ORDER: Final = (PUBLIC_KEY, KEYBOARD_INTERACTIVE, PASSWORD)
+
+
+class LoginPlan(Record):
+    """Who logs in, and by what."""
+
+    user: str
+    host: str  # as messages and prompts name it
+    order: tuple[str, ...] = DEFAULT_ORDER
+    key_algorithms: tuple[str, ...] = ()  # what may sign, best first; none: whatever the key can
+    required_rsa_size: int = 0
+    prompts: int = 3  # how often a password may be asked for
+
+
+class Login:
+    """One login. ``handle`` says whether an event was its business.
+
+    ``failed`` holds the error once nothing is left to try; the connection is then ended with it.
+    """
+
+    def __init__(
+        self,
+        core: ClientProtocol,
+        plan: LoginPlan,
+        *,
+        keys: Sequence[KeySource],
+        prompter: Prompter,
+        journal: Journal,
+    ) -> None:
+        self.core = core
+        self.plan = plan
+        self.prompter = prompter
+        self.journal = journal
+        self.method = ""  # what the last request was for
+        self.proved = False  # whether the server has been given anything that proves who we are
+        self.granted: Authenticated | None = None
+        self.failed: AuthenticationFailed | None = None
+        self._allowed: tuple[str, ...] | None = None
+        self._forbidden: set[str] = set()
+        self._methods: dict[str, _Method] = {
+            PUBLIC_KEY: _Keys(self, keys),
+            KEYBOARD_INTERACTIVE: _Questions(self),
+            PASSWORD: _Password(self),
+        }
+
+    def forbid(self, *methods: str) -> None:
+        """Do not log in by these, whatever the plan says."""
+        self._forbidden.update(methods)
+
+    def handle(self, event: Any) -> bool:
+        """Take an event of the core's; false if it is for somebody else."""
+        handler = _HANDLERS.get(type(event))
+        if handler is None:
+            return False
+        if not self.core.closed or isinstance(event, Authenticated):
+            handler(self, event)
+        return True
+
+    # What happens
+
+    def _exchanged(self, event: ExchangeDone) -> None:
+        """The first request goes out with the wish for the service: a round trip less."""
+        if not event.first:
+            return
+        order = self._order()
+        # A key that can sign at once is the one request that needs no list of methods: with any
+        # other, a person might be asked for a secret that this server does not want.
+        if order[:1] == (PUBLIC_KEY,) and self._methods[PUBLIC_KEY].try_next():
+            return
+        self.ask_methods()
+
+    def ask_methods(self) -> None:
+        """Try ``none``, which few servers grant and all answer with a list."""
+        self.method = NONE
+        self.attempt(lambda: self.core.try_none(self.plan.user))
+
+    def _ready(self, event: AuthenticationReady) -> None:
+        """The service is granted; the first request is on its way already."""
+
+    def _refused(self, event: AuthenticationRefused) -> None:
+        self._allowed = event.allowed
+        if event.partial:
+            self.journal.verbose(f'Authenticated using "{self.method}" with partial success.')
+        if self.journal.debugs:
+            names = ",".join(event.allowed)
+            self.journal.debug(f"Authentications that can continue: {names}")
+        self.proceed()
+
+    def _key_accepted(self, event: KeyAccepted) -> None:
+        self._methods[PUBLIC_KEY].answered(event)
+
+    def _signature_wanted(self, event: SignatureWanted) -> None:
+        self._methods[PUBLIC_KEY].answered(event)
+
+    def _questions_asked(self, event: QuestionsAsked) -> None:
+        self._methods[KEYBOARD_INTERACTIVE].answered(event)
+
+    def _change_asked(self, event: PasswordChangeAsked) -> None:
+        self._methods[PASSWORD].answered(event)
+
+    def _authenticated(self, event: Authenticated) -> None:
+        self.granted = event
+
+    # What to do next
+
+    def _order(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in self.plan.order
+            if name in self._methods and name not in self._forbidden
+        )
+
+    def proceed(self) -> None:
+        """Make the next request; give up if there is none to make."""
+        if self.core.closed:
+            return
+        for name in self._order():
+            if self._allowed is not None and name not in self._allowed:
+                continue
+            if self._methods[name].try_next():
+                return
+        self.give_up()
+
+    def begin(self, method: str) -> None:
+        """A method makes a request, or asks for what it needs to make one."""
+        if method != self.method:
+            self.method = method
+            self.journal.debug(f"Next authentication method: {method}")
+
+    def give_up(self) -> None:
+        """Nothing is left: end the connection and say what was tried."""
+        self.journal.debug("No more authentication methods to try.")
+        machine = self.core.authentication
+        allowed = self._allowed or machine.allowed
+        tried = machine.tried
+        self.failed = AuthenticationFailed(
+            f"{self.plan.user}@{self.plan.host}: Permission denied ({','.join(allowed)}).",
+            tried=tried,
+            allowed=allowed,
+            hint=_hint(tried, allowed),
+        )
+        self.core.fail(self.failed)
+
+    def attempt(self, verb: Callable[[], None]) -> None:
+        """Call a verb of the core's; the bound on tries ends the login as any refusal does (R085)."""
+        if self.core.closed:
+            return
+        try:
+            verb()
+        except AuthenticationFailed:
+            self.give_up()
+
+
+def _hint(tried: Sequence[str], allowed: Sequence[str]) -> str:
+    untried = [name for name in allowed if name not in tried]
+    if untried:
+        return f"the server would also take {', '.join(untried)}, which was not tried"
+    return f"tried: {', '.join(tried)}; is the user name right, and the key known to the server?"
+
+
+_HANDLERS: Final[dict[type, Callable[[Login, Any], None]]] = {
+    ExchangeDone: Login._exchanged,
+    AuthenticationReady: Login._ready,
+    AuthenticationRefused: Login._refused,
+    KeyAccepted: Login._key_accepted,
+    SignatureWanted: Login._signature_wanted,
+    QuestionsAsked: Login._questions_asked,
+    PasswordChangeAsked: Login._change_asked,
+    Authenticated: Login._authenticated,
+}
+
+
+class _Method:
+    """One way in: ``try_next`` makes a request, or will, and is false once nothing is left."""
+
+    def __init__(self, login: Login) -> None:
+        self.login = login
+        self.attempts = 0
+
+    def try_next(self) -> bool:
+        raise NotImplementedError
+
+    def answered(self, event: Any) -> None:
+        """The server's word on the request, other than no."""
+
+
+class _Keys(_Method):
+    """Every key once: signed at once where that asks nobody anything, else offered first."""
+
+    def __init__(self, login: Login, sources: Sequence[KeySource]) -> None:
+        super().__init__(login)
+        self._sources = deque(sources)
+        self._waiting: deque[Identity] = deque()
+        self._tried: set[bytes] = set()
+        self._current: Identity | None = None
+        self._second_choices: deque[str] = deque()
+
+    def try_next(self) -> bool:
+        if self._current is not None and self._try_second_choice(self._current):
+            return True
+        while self._waiting or self._sources:
+            if not self._waiting:
+                if not self._collect():
+                    return True
+            elif self._offer(self._waiting.popleft()):
+                return True
+        self._current = None
+        return False
+
+    def _collect(self) -> bool:
+        """Ask the next source; false if it answers later, and then goes on with the login."""
+        at_once = True
+        there = False
+
+        def collected(identities: Sequence[Identity]) -> None:
+            nonlocal there
+            there = True
+            self._waiting.extend(identities)
+            if not at_once:
+                self.login.proceed()
+
+        self._sources.popleft().identities(collected)
+        at_once = False
+        return there
+
+    def _offer(self, identity: Identity) -> bool:
+        """Try a key, if it can be tried at all."""
+        if not identity.usable:
+            return False
+        public = identity.public
+        if public is not None:
+            return self._try(identity, public)
+        if not self.login.method:
+            # Nobody is asked for a passphrase before the server is known to take keys.
+            self._waiting.appendleft(identity)
+            self.login.ask_methods()
+            return True
+
+        def opened(success: bool) -> None:
+            found = identity.public
+            if not (success and found is not None and self._try(identity, found)):
+                self.login.proceed()
+
+        self.login.begin(PUBLIC_KEY)
+        identity.open(opened)
+        return True
+
+    def _try(self, identity: Identity, public: PublicKey) -> bool:
+        login, plan = self.login, self.login.plan
+        if public.blob in self._tried:
+            return False
+        self._tried.add(public.blob)
+        if public.kind == "RSA" and public.bits < plan.required_rsa_size:
+            login.journal.debug(
+                f"key_load: skipping {identity.name}: RSA of {public.bits} bits is too short"
+            )
+            return False
+        algorithms = self._algorithms(public)
+        if not algorithms:
+            login.journal.error(
+                f"send_pubkey_test: no mutual signature algorithm for {identity.name}"
+            )
+            return False
+        self._current = identity
+        self._second_choices = deque(algorithms[1:])
+        self._request(identity, public, algorithms[0])
+        return True
+
+    def _try_second_choice(self, identity: Identity) -> bool:
+        """The same key by another algorithm, where the server does not say which ones it takes."""
+        public = identity.public
+        known = self.login.core.server_signature_algorithms
+        while self._second_choices and public is not None:
+            algorithm = self._second_choices.popleft()
+            # What the server has said in the meantime may settle it: then one of the list was
+            # tried already, or this one is on it.
+            if known is None or algorithm in known:
+                self._request(identity, public, algorithm)
+                return True
+        return False
+
+    def _algorithms(self, public: PublicKey) -> tuple[str, ...]:
+        """What the key can sign with, we allow, and the server, if it has said so, takes."""
+        wanted = self.login.plan.key_algorithms
+        able = public.signature_algorithms
+        if public.key_type in wanted:
+            # RSA with SHA-1, whose name is the key type's own: only where it is named (R047).
+            able = tuple(dict.fromkeys((*able, public.key_type)))
+        mutual = tuple(name for name in wanted if name in able) if wanted else able
+        known = self.login.core.server_signature_algorithms
+        if known is None or public.key_type != "ssh-rsa":
+            # Other keys have one algorithm, which is named as the key's type and cannot surprise.
+            return mutual
+        return tuple(name for name in mutual if name in known)[:1]
+
+    def _request(self, identity: Identity, public: PublicKey, algorithm: str) -> None:
+        login = self.login
+        login.begin(PUBLIC_KEY)
+        if login.journal.debugs:
+            login.journal.debug(f"Offering public key: {_described(identity, public)}")
+        signed = identity.ready
+        login.attempt(
+            lambda: login.core.try_publickey(
+                login.plan.user, public.blob, algorithm, signed=signed
+            )
+        )
+
+    def answered(self, event: Any) -> None:
+        identity, login = self._current, self.login
+        if identity is None:
+            return
+        if isinstance(event, KeyAccepted):
+            public = identity.public
+            if login.journal.debugs and public is not None:
+                login.journal.debug(f"Server accepts key: {_described(identity, public)}")
+            # A key that has been taken is not refused for its algorithm.
+            self._second_choices.clear()
+            login.attempt(
+                lambda: login.core.try_publickey(
+                    login.plan.user, event.key_blob, event.algorithm, signed=True
+                )
+            )
+        elif isinstance(event, SignatureWanted):
+            identity.sign(event.data, event.algorithm, self._signed)
+
+    def _signed(self, signature: bytes | None) -> None:
+        core = self.login.core
+        if core.closed:
+            return
+        core.give_signature(signature)
+        self.login.proved |= signature is not None
+        if signature is None:
+            self._second_choices.clear()
+            self.login.proceed()
+
+
+def _described(identity: Identity, public: PublicKey) -> str:
+    how = " explicit" if identity.explicit else ""
+    return f"{identity.name} {public.kind} {public.fingerprint()}{how}"
+
+
+class _Password(_Method):
+    """A password, asked for as often as the plan allows."""
+
+    def try_next(self) -> bool:
+        login, plan = self.login, self.login.plan
+        if self.attempts >= plan.prompts:
+            return False
+        self.attempts += 1
+        login.begin(PASSWORD)
+        if self.attempts > 1:
+            login.journal.error("Permission denied, please try again.")
+
+        def answered(password: str | None) -> None:
+            if password is None:
+                self._end()
+            else:
+                login.proved = True
+                login.attempt(lambda: login.core.try_password(plan.user, password))
+
+        login.prompter.ask_password(plan.user, plan.host, self.attempts, answered)
+        return True
+
+    def answered(self, event: Any) -> None:
+        login, plan = self.login, self.login.plan
+
+        def answered(passwords: tuple[str, str] | None) -> None:
+            if passwords is None:
+                self._end()
+            else:
+                login.attempt(lambda: login.core.try_password(plan.user, *passwords))
+
+        # Each round counts: a server may refuse new passwords for ever.
+        self.attempts += 1
+        if self.attempts > 2 * plan.prompts:
+            self._end()
+        else:
+            login.prompter.ask_new_password(plan.user, plan.host, event.prompt, answered)
+
+    def _end(self) -> None:
+        self.attempts = 2 * self.login.plan.prompts
+        self.login.proceed()
+
+
+class _Questions(_Method):
+    """The server's own questions (RFC 4256)."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(login)
+        self._asked = False
+
+    def try_next(self) -> bool:
+        login, plan = self.login, self.login.plan
+        # A server that refused without a question will do so again.
+        if self.attempts >= plan.prompts or (self.attempts and not self._asked):
+            return False
+        self.attempts += 1
+        login.begin(KEYBOARD_INTERACTIVE)
+        login.attempt(lambda: login.core.try_keyboard_interactive(plan.user))
+        return True
+
+    def answered(self, event: Any) -> None:
+        login = self.login
+        self._asked = True
+
+        def answered(answers: Sequence[str] | None) -> None:
+            if login.core.closed:
+                return
+            if answers is None:
+                self.attempts = login.plan.prompts
+                login.proceed()
+            else:
+                login.proved |= any(answers)
+                login.core.answer_questions(answers)
+
+        login.prompter.answer_questions(event.name, event.instruction, event.prompts, answered)

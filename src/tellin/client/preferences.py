@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""From the values of ssh_config to the settings of a core and of a login."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
+from tellin.algorithms.compression import COMPRESSIONS
+from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
+from tellin.algorithms.macs import CLIENT_MACS, MACS
+from tellin.algorithms.registry import Registry
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, SIGNATURES, USER_KEY_ALGORITHMS
+from tellin.client.login import LoginPlan
+from tellin.config.ssh_config import SshConfig
+from tellin.errors import ConfigError
+from tellin.protocol.core import KeepAlive
+from tellin.runtime.machine import has_aes
+from tellin.transport.negotiation import Preferences
+from tellin.transport.settings import IDENTIFICATION, Settings
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_METHODS, PUBLIC_KEY
+
+# What we tell the server that we know (RFC 8308).
+EXTENSIONS: Final = {"ext-info-in-auth@openssh.com": b"0", "ping@openssh.com": b"0"}
+
+_LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
+_LONGEST_IDENTIFICATION: Final = 253
+
+# Keywords that hold lists of algorithms: the registry of the names, and what we offer by default.
+_LISTS: Final[dict[str, tuple[Registry[Any], Callable[[], tuple[str, ...]]]]] = {
+    "kex_algorithms": (KEY_EXCHANGES, lambda: CLIENT_KEY_EXCHANGES),
+    # R048: the same for a host that is on record and for one that is not. Moving the known type to
+    # the front would tell whoever listens that this is a first visit, and worth an attack.
+    "host_key_algorithms": (SIGNATURES, lambda: HOST_KEY_ALGORITHMS),
+    "ciphers": (CIPHERS, lambda: preferred_ciphers(has_aes=has_aes())),
+    "macs": (MACS, lambda: CLIENT_MACS),
+    "pubkey_accepted_algorithms": (SIGNATURES, lambda: USER_KEY_ALGORITHMS),
+}
+
+
+def chosen(config: SshConfig, attribute: str) -> tuple[str, ...]:
+    """The names of one list of algorithms; raises ConfigError with the place of the keyword."""
+    registry, defaults = _LISTS[attribute]
+    spec = getattr(config, attribute)
+    try:
+        names = registry.select(spec, defaults()) if spec else defaults()
+        if attribute == "kex_algorithms" and config.security_profile == "strict":
+            names = _post_quantum(names)
+    except ConfigError as fault:
+        keyword = config.rows[attribute].spelling
+        file, line = config.origin(attribute)
+        raise ConfigError(
+            f"{keyword}: {fault}", file=file, line=line, keyword=keyword, hint=fault.hint
+        ) from None
+    return names
+
+
+def _post_quantum(names: tuple[str, ...]) -> tuple[str, ...]:
+    left = tuple(name for name in names if KEY_EXCHANGES[name].post_quantum)
+    if not left:
+        raise ConfigError("SecurityProfile strict leaves nothing of the list")
+    return left
+
+
+def with_lists(config: SshConfig) -> SshConfig:
+    """The same values with every list of algorithms written out."""
+    return config.replaced(**{name: ",".join(chosen(config, name)) for name in _LISTS})
+
+
+def preferences(config: SshConfig) -> Preferences:
+    """What to offer in KEXINIT."""
+    compressions = COMPRESSIONS.names()
+    return Preferences(
+        key_exchanges=chosen(config, "kex_algorithms"),
+        host_keys=chosen(config, "host_key_algorithms"),
+        ciphers=chosen(config, "ciphers"),
+        macs=chosen(config, "macs"),
+        compressions=compressions[::-1] if config.compression else compressions,
+    )
+
+
+def settings(config: SshConfig, *, exchange_timeout: float | None = None) -> Settings:
+    """The transport's settings; ``exchange_timeout`` is what ConnectTimeout has left."""
+    rekey_bytes, rekey_seconds = config.rekey_limit
+    made = Settings(
+        preferences(config),
+        os.urandom,
+        identification=_identification(config),
+        rekey_bytes=rekey_bytes,
+        rekey_seconds=float(rekey_seconds),
+        extensions=EXTENSIONS,
+    )
+    if exchange_timeout is not None:
+        made.exchange_timeout = exchange_timeout
+    return made
+
+
+def _identification(config: SshConfig) -> str:
+    if not config.version_addendum:
+        return IDENTIFICATION
+    made = f"{IDENTIFICATION} {config.version_addendum}"
+    if not (made.isascii() and made.isprintable()) or len(made) > _LONGEST_IDENTIFICATION:
+        raise ConfigError("VersionAddendum: it must be printable ASCII, and not long")
+    return made
+
+
+def keepalive(config: SshConfig) -> KeepAlive:
+    """The signs of life to ask for."""
+    return KeepAlive(
+        interval=float(config.server_alive_interval), count=config.server_alive_count_max
+    )
+
+
+def required_rsa_size(config: SshConfig) -> int:
+    """The fewest bits of an RSA key, ours or the server's."""
+    return max(_LEAST_RSA_SIZE, config.required_rsa_size)
+
+
+def login_plan(config: SshConfig, *, host: str) -> LoginPlan:
+    """Who logs in and by what; ``host`` is how messages name the server."""
+    enabled = {
+        PUBLIC_KEY: config.pubkey_authentication != "no",
+        KEYBOARD_INTERACTIVE: config.kbd_interactive_authentication,
+        PASSWORD: config.password_authentication,
+    }
+    return LoginPlan(
+        user=config.user or "",
+        host=host,
+        order=tuple(
+            name
+            for name in dict.fromkeys(config.preferred_authentications)
+            if enabled.get(name) and not (config.batch_mode and name in PASSWORD_METHODS)
+        ),
+        key_algorithms=chosen(config, "pubkey_accepted_algorithms"),
+        required_rsa_size=required_rsa_size(config),
+        prompts=config.number_of_password_prompts,
+    )

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: MIT
+"""One session of a program: its requests, its three streams, and how it ended.
+
+The requests leave in one flight behind the channel's confirmation, and input follows at once: the
+server takes them in order, so waiting for its answers would only cost round trips.
+"""
+
+import os
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from tellin.client.journal import Journal
+from tellin.connection.requests import (
+    BreakRequest,
+    EndOfWrite,
+    EnvironmentRequest,
+    ExecRequest,
+    ExitSignal,
+    ExitStatus,
+    PtyRequest,
+    Request,
+    ShellRequest,
+    SubsystemRequest,
+    WindowChange,
+)
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import (
+    ChannelClosed,
+    ChannelEnded,
+    ChannelOpened,
+    ChannelOpenRefused,
+    ChannelReplied,
+    ChannelRequested,
+    ChannelWritable,
+)
+from tellin.runtime.loop import Loop
+from tellin.runtime.pumps import FdSink, FdSource
+from tellin.runtime.stream import Link
+from tellin.wire import Record
+
+FAILED: Final = 255
+_BREAK_MILLISECONDS: Final = 1000
+
+
+class SessionPlan(Record):
+    """What a session is to be."""
+
+    start: Request  # shell, exec or subsystem
+    environment: tuple[tuple[bytes, bytes], ...] = ()
+    terminal: PtyRequest | None = None
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+    edit: Callable[[bytes], bytes] | None = None  # what a terminal's input passes through
+
+
+class Stage(Enum):
+    """How far a session is."""
+
+    OPENING = "the channel was asked for"
+    RUNNING = "requests are out, data goes both ways"
+    DRAINING = "the channel is gone, what came last is still being written"
+    OVER = "over"
+
+
+class Session:
+    """One session channel and what is at its ends here.
+
+    ``on_over`` is called once, when the channel is gone and everything that came has been written.
+    ``status`` is then the exit status, 255 where the server gave none.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        link: Link,
+        core: ClientProtocol,
+        plan: SessionPlan,
+        *,
+        journal: Journal,
+        on_over: Callable[[], object],
+        on_started: Callable[[], object] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.stage = Stage.OPENING
+        self.status = FAILED
+        self.exit_signal = ""
+        self.finished = False
+        """Whether the server closed the channel, so that all of the output is there."""
+        self.refusal = ""
+        """Why there was no session, if there was none."""
+        self._loop = loop
+        self._link = link
+        self._core = core
+        self._journal = journal
+        self._on_over = on_over
+        self._on_started = on_started
+        self._sinks: list[FdSink] = []
+        self._writing = 0
+        self._source: FdSource | None = None
+        self.channel = core.open_channel("session")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the channel is gone and everything that came has been written."""
+        return self.stage is Stage.OVER
+
+    def handle(self, event: Any) -> bool:
+        """Take an event of the core's; false if it is not about this session."""
+        if getattr(event, "channel", None) is not self.channel:
+            return False
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+        return True
+
+    # The beginning
+
+    def _opened(self, event: ChannelOpened) -> None:
+        self.stage = Stage.RUNNING
+        plan, channel = self.plan, self.channel
+        if plan.terminal is not None:
+            channel.request(plan.terminal, want_reply=True)
+        for variable, value in plan.environment:
+            channel.request(EnvironmentRequest(variable, value))
+        channel.request(plan.start, want_reply=True)
+        output = self._sink(plan.stdout, self._output_broken)
+        errors = self._sink(plan.stderr, None)
+        channel.sink, channel.extended_sink = output, errors
+        self._sinks = [output, errors]
+        self._source = FdSource(
+            self._loop,
+            plan.stdin,
+            channel,
+            self._link,
+            inherited=True,
+            edit=plan.edit,
+            on_end=self._input_ended,
+        )
+        if self._on_started is not None:
+            self._on_started()
+        self._source.start()
+
+    def _sink(self, fd: int, on_broken: Callable[[OSError], object] | None) -> FdSink:
+        self._writing += 1
+        return FdSink(
+            self._loop,
+            fd,
+            self.channel,
+            self._link,
+            inherited=True,
+            end=None,
+            on_broken=on_broken,
+            on_finished=self._written,
+        )
+
+    def _refused(self, event: ChannelOpenRefused) -> None:
+        self.refusal = f"channel 0: open failed: {event.description} (code {event.reason})"
+        self._journal.error(self.refusal)
+        self.finished = True
+        self._end()
+
+    def _replied(self, event: ChannelReplied) -> None:
+        if event.success:
+            return
+        number = self.channel.number
+        if isinstance(event.request, PtyRequest):
+            # As OpenSSH: the command runs all the same, without a terminal.
+            self._journal.error(f"PTY allocation request failed on channel {number}")
+            return
+        name = {ExecRequest: "exec", ShellRequest: "shell", SubsystemRequest: "subsystem"}.get(
+            type(event.request), event.request.name
+        )
+        self.refusal = f"{name} request failed on channel {number}"
+        self._journal.error(self.refusal)
+        self.close()
+
+    # Data
+
+    def _input_ended(self, error: OSError | None) -> None:
+        if error is not None:
+            self._journal.debug(f"read of standard input: {error.strerror}")
+        self.channel.eof()
+        self._link.flush_soon()
+
+    def _output_broken(self, error: OSError) -> None:
+        """Whoever read our output has gone: the command may stop writing (`| head -1`)."""
+        self._journal.debug2(f"write to standard output: {error.strerror}")
+        peer = self._core.peer_identification
+        if "OpenSSH" in peer or "tellin" in peer:
+            self.channel.request(EndOfWrite())
+        else:
+            # Others do not know the request, and would send to the end of the command's life.
+            self.channel.close()
+        self._link.flush_soon()
+
+    def _writable(self, event: ChannelWritable) -> None:
+        if self._source is not None:
+            self._source.resume()
+
+    # Requests of the server
+
+    def _requested(self, event: ChannelRequested) -> None:
+        request = event.request
+        known = isinstance(request, ExitStatus | ExitSignal | EndOfWrite)
+        if self._journal.debugs:
+            name = request.name or getattr(request, "asked", "")
+            self._journal.debug(
+                f"client_input_channel_req: channel {self.channel.number}"
+                f" rtype {name} reply {int(event.want_reply)}"
+            )
+        if isinstance(request, ExitStatus):
+            self.status = request.status & 0xFF
+        elif isinstance(request, ExitSignal):
+            # Case 218: the name is the server's and may be anything.
+            self.exit_signal = request.signal[:64]
+            self._journal.verbose(f"the command was ended by signal {self.exit_signal}")
+        elif isinstance(request, EndOfWrite):
+            self._stop_input()
+        if event.want_reply:
+            self.channel.answer(known)
+
+    def _stop_input(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    # The end
+
+    def _ended(self, event: ChannelEnded) -> None:
+        for sink in self._sinks:
+            sink.finish()
+
+    def _closed(self, event: ChannelClosed) -> None:
+        self.finished = True
+        self._end()
+
+    def _written(self) -> None:
+        self._writing -= 1
+        if not self._writing and self.stage is Stage.DRAINING:
+            self._finish()
+
+    def _end(self) -> None:
+        """The channel is gone."""
+        if self.stage in {Stage.DRAINING, Stage.OVER}:
+            return
+        self.stage = Stage.DRAINING
+        self._stop_input()
+        for sink in self._sinks:
+            sink.finish()
+        if not self._writing:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.stage = Stage.OVER
+        self._journal.debug(f"Exit status {self.status if self.status != FAILED else -1}")
+        self._on_over()
+
+    # Verbs
+
+    def lost(self) -> None:
+        """The connection is gone: what has come is still written."""
+        self._end()
+
+    def close(self) -> None:
+        """End the session from this side."""
+        if self.stage is Stage.RUNNING:
+            self._stop_input()
+            self.channel.close()
+            self._link.flush_soon()
+
+    def resize(self, size: WindowChange) -> None:
+        """The terminal has another size now."""
+        if self.stage is Stage.RUNNING and self.plan.terminal is not None:
+            self.channel.request(size)
+            self._link.flush_soon()
+
+    def send_break(self) -> None:
+        """Send a BREAK (RFC 4335)."""
+        if self.stage is Stage.RUNNING:
+            self.channel.request(BreakRequest(_BREAK_MILLISECONDS))
+            self._link.flush_soon()
+
+    def end_input(self) -> None:
+        """Read no more, and tell the other side that no more will come."""
+        if self.stage is Stage.RUNNING:
+            self._stop_input()
+            self.channel.eof()
+            self._link.flush_soon()
+
+
+_HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
+    ChannelOpened: Session._opened,
+    ChannelOpenRefused: Session._refused,
+    ChannelReplied: Session._replied,
+    ChannelWritable: Session._writable,
+    ChannelRequested: Session._requested,
+    ChannelEnded: Session._ended,
+    ChannelClosed: Session._closed,
+}
+
+
+def selected_environment(
+    patterns: tuple[str, ...],
+    settings: tuple[str, ...],
+    *,
+    fits: Callable[[str, str], bool],
+    environment: Any = os.environb,
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The variables to send: those that SendEnv's patterns name, then those of SetEnv."""
+    chosen: dict[bytes, bytes] = {}
+    if patterns:
+        for variable, value in environment.items():
+            name = os.fsdecode(variable)
+            if any(fits(name, pattern) for pattern in patterns):
+                chosen[variable] = value
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        chosen[os.fsencode(name)] = os.fsencode(text)
+    return tuple(chosen.items())
