@@ -91,7 +91,8 @@ def write(path: str, data: bytes, *, mode: int, replace: bool) -> None:
     """Put a file in place whole or not at all; without ``replace`` FileExistsError if one is there.
 
     The bytes go into a new file beside it that is ``mode`` from its first moment (R120), and that
-    file takes the name when they are on the disk. Owner and mode of a replaced file are kept.
+    file takes the name when they are on the disk. The owner of a replaced file is kept, and its
+    mode as far as that is no wider than ``mode``.
     """
     path = os.path.realpath(path)
     before = _status(path)
@@ -106,7 +107,7 @@ def write(path: str, data: bytes, *, mode: int, replace: bool) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             if before is not None:
-                _keep_owner(descriptor, before)
+                _take_after(descriptor, before, mode)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
@@ -129,8 +130,9 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _keep_owner(descriptor: int, before: os.stat_result) -> None:
+def _take_after(descriptor: int, before: os.stat_result, mode: int) -> None:
     # Root changing a user's passphrase must leave the file to the user; others may not give away.
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, before.st_uid, before.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o777)
+    # A key written over a file that others may read must not come into the world readable.
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & mode)
