@@ -4,8 +4,6 @@
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 
-import pytest
-
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
 
@@ -47,10 +45,10 @@ class PaperMachine(Surroundings):
         return self.local_addresses
 
 
-Machine = Callable[..., PaperMachine]
+USER = "/home/me/.ssh/config"
+SYSTEM = "/etc/ssh/ssh_config"
 
 
-@pytest.fixture
-def machine() -> Machine:
-    """``machine({"/path": "text"}, VARIABLE="value")``."""
-    return PaperMachine
+def paper(text: str, **environment: str) -> PaperMachine:
+    """A machine whose user has this ssh_config."""
+    return PaperMachine({USER: text}, **environment)
