@@ -120,6 +120,14 @@ class SmallLoop:
         self._timers.clear()
         self._epoll.close()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: let go of the loop without taking anything from the parent's.
+
+        Both processes share one epoll instance; what is unregistered here is unregistered there.
+        """
+        self._epoll.close()
+        self._signals.leave_to_parent()
+
     def call_soon(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> "_Call":
         """Call once in the next turn, in the order of asking."""
         call = _Call(callback, args)
@@ -319,6 +327,15 @@ class _Signals:
         if self._pipe is not None:
             signal.set_wakeup_fd(self._former_wakeup)
             self._loop.remove_reader(self._pipe[0])
+            for fd in self._pipe:
+                os.close(fd)
+            self._pipe = None
+
+    def leave_to_parent(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for signum in list(self._calls):
+            self.remove(signum)
+        if self._pipe is not None:
             for fd in self._pipe:
                 os.close(fd)
             self._pipe = None

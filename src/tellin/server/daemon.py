@@ -265,7 +265,7 @@ class Daemon:
         """Serve the connection and leave; nothing of the daemon may run on in this process."""
         status = 255
         try:
-            self._loop.close()
+            self._loop.leave_to_parent()
             for acceptor in self._acceptors:
                 acceptor.listening.close()
             for other in self._starting:
