@@ -175,10 +175,39 @@ def test_without_descriptors_the_acceptor_rests_and_comes_back(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert resting
     assert spent < 0.008
+    # Closing while it rests calls the rest off; here it comes back.
     assert loop.run_until(lambda: came, timeout=1)
     acceptor.close()
     came[0].close()
     client.close()
+
+
+def test_a_connection_that_died_in_the_queue_does_not_stop_the_next(loop: SmallLoop) -> None:
+    (listening,) = listeners.listen("127.0.0.1", 0)
+    died: list[int] = []
+
+    class Queue:
+        """The listening socket, whose first connection has died."""
+
+        def fileno(self) -> int:
+            return listening.fileno()
+
+        def _accept(self) -> tuple[int, Any]:
+            if not died:
+                died.append(1)
+                raise ConnectionAbortedError(errno.ECONNABORTED, "died")
+            return listening._accept()  # type: ignore[attr-defined, no-any-return]
+
+        def close(self) -> None:
+            listening.close()
+
+    came: list[Socket] = []
+    acceptor = Acceptor(loop, Queue(), lambda made, _: came.append(made))  # type: ignore[arg-type]
+    with socket.create_connection(listening.getsockname()):
+        assert loop.run_until(lambda: came, timeout=1)
+    assert died
+    acceptor.close()
+    came[0].close()
 
 
 # Resolving and connecting

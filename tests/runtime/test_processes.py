@@ -360,6 +360,6 @@ def test_fifty_children_take_no_longer_than_a_breath(loop: SmallLoop, way: str) 
     for child in children:
         child.watch(loop, ended.append)
     assert loop.run_until(lambda: len(ended) == 50, timeout=10)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     for child in children:
         child.close()

@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import pty
 import select
@@ -187,6 +188,9 @@ def test_a_reader_that_has_gone_is_reported_once_and_the_rest_is_credited(
     os.close(pipe[0])
     assert sink.take([memoryview(b"lost")]) == 4
     assert sink.take([memoryview(b"too")]) == 3
+    # Not from within take(): that runs inside the core.
+    assert broken == []
+    loop.run_until(lambda: broken, timeout=1)
     assert [error.errno for error in broken] == [errno.EPIPE]
     assert sink.broken is broken[0]
 
@@ -210,6 +214,7 @@ def test_a_closed_descriptor_is_reported_like_a_reader_that_has_gone(
     sink = FdSink(loop, pipe[1], Credit(), Outlet(), on_broken=broken.append)
     os.close(pipe[1])
     assert sink.take([memoryview(b"x")]) == 1
+    loop.run_until(lambda: broken, timeout=1)
     assert broken[0].errno == errno.EBADF
 
 
@@ -218,8 +223,35 @@ def test_a_full_disk_is_reported(loop: SmallLoop) -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     sink = FdSink(loop, fd, Credit(), Outlet(), on_broken=broken.append)
     assert sink.take([memoryview(b"x" * 10)]) == 10
-    assert broken[0].errno == errno.ENOSPC
+    sink.finish()
+    assert [error.errno for error in broken] == [errno.ENOSPC]
+    loop.run_until(lambda: False, timeout=0.01)
+    assert len(broken) == 1
+
+
+def test_a_sink_that_is_closed_reports_nothing_more(loop: SmallLoop, pipe: Ends) -> None:
+    broken: list[OSError] = []
+    sink = FdSink(loop, pipe[1], Credit(), Outlet(), on_broken=broken.append)
+    os.close(pipe[0])
+    sink.take([memoryview(b"x")])
     sink.close()
+    assert loop.run_until(lambda: broken, timeout=0.01) is False
+
+
+def test_a_window_of_single_bytes_is_kept_in_few_pieces(loop: SmallLoop, pipe: Ends) -> None:
+    sink = FdSink(loop, pipe[1], Credit(), Outlet())
+    os.set_blocking(pipe[1], False)
+    os.write(pipe[1], bytes(1 << 20))
+    data = os.urandom(20_000)
+    for number in range(len(data)):
+        sink.take([memoryview(data)[number : number + 1]])
+    assert sink.backlog == len(data)
+    assert len(sink._chunks) <= len(data) // 2048 + 1
+    got = bytearray()
+    read_until_end(loop, pipe[0], got)
+    sink.finish()
+    assert loop.run_until(lambda: got.endswith(b"<end>"), timeout=2)
+    assert got.lstrip(b"\0") == data.lstrip(b"\0") + b"<end>"
 
 
 def test_files_are_written_directly_and_whole(loop: SmallLoop, tmp_path: Path) -> None:
@@ -565,6 +597,41 @@ def test_pipes_are_enlarged_and_other_things_are_not(pipe: Ends) -> None:
     assert enlarge_pipe(pipe[0]) >= 65536
     with socket.socket() as other:
         assert enlarge_pipe(other.fileno()) == 0
+
+
+def test_a_pipe_of_a_limited_user_is_enlarged_as_far_as_allowed(
+    pipe: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fcntl.fcntl
+
+    def limited(fd: int, command: int, size: int) -> int:
+        if size > 200_000:
+            raise PermissionError
+        return int(plain(fd, command, size))
+
+    monkeypatch.setattr(fcntl, "fcntl", limited)
+    assert enlarge_pipe(pipe[0]) == 131_072
+
+
+def test_a_shared_pipe_whose_reader_has_gone_is_reported_too(loop: SmallLoop, pipe: Ends) -> None:
+    os.close(pipe[0])
+    broken: list[OSError] = []
+    sink = FdSink(loop, pipe[1], Credit(), Outlet(), inherited=True, on_broken=broken.append)
+    assert sink.take([memoryview(b"x")]) == 1
+    assert loop.run_until(lambda: broken, timeout=1)
+    assert broken[0].errno == errno.EPIPE
+
+
+def test_a_shared_descriptor_that_does_not_wait_anyway_is_used_as_it_is(
+    loop: SmallLoop, pipe: Ends
+) -> None:
+    os.set_blocking(pipe[0], False)
+    place = Place(10_000)
+    source = FdSource(loop, pipe[0], place, Outlet(), inherited=True)
+    assert source._descriptor.fd == pipe[0]
+    source.start()
+    os.write(pipe[1], b"x")
+    assert loop.run_until(lambda: place.got, timeout=1)
 
 
 # Both ends, a link and a window between them

@@ -360,6 +360,57 @@ def test_what_an_answer_sets_free_is_heard_in_the_same_turn(
     assert not core.happened
 
 
+def test_a_core_that_fills_what_was_sent_leaves_turns_to_others(
+    loop: SmallLoop, toy_core: Cores, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    core = toy_core()
+    others: list[int] = []
+    left = 1000
+
+    def listen(event: Any) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            core.put(ANSWER, b"x")
+
+    class Eager(type(core)):  # type: ignore[misc]
+        def sent(self, count: int) -> None:
+            super().sent(count)
+            self.happened.append(("writable",))
+
+    core = Eager()
+    core.happened.append(("writable",))
+    Link(loop, pair[0], core, listen)
+
+    def turn() -> None:
+        others.append(left)
+        loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    loop.add_reader(pair[1].fileno(), lambda: pair[1].recv(100_000))
+    assert loop.run_until(lambda: not left, timeout=2)
+    assert len(others) >= 1000 // stream._ROUNDS_PER_TURN
+
+
+@pytest.mark.parametrize("heard_first", [True, False])
+def test_a_proxy_that_reads_no_more_may_still_have_said_something(
+    loop: SmallLoop, toy_core: Cores, heard_first: bool
+) -> None:
+    there, back = os.pipe(), os.pipe()
+    core = toy_core()
+    heard: list[Any] = []
+    link = Link(loop, PipePair(back[0], there[1]), core, heard.append)
+    if heard_first:
+        os.write(back[1], frame(ANSWER, b"last words"))
+    os.close(there[0])
+    core.put(ANSWER, b"unheard")
+    link.pause()
+    assert loop.run_until(link.is_over, timeout=2)
+    assert heard == [("answer", b"last words")] * heard_first + [("closed", core.error)]
+    assert str(core.error) == "broke: Broken pipe"
+    os.close(back[1])
+
+
 def test_a_detached_stream_stays_open_and_silent(
     loop: SmallLoop, toy_core: Cores, pair: tuple[socket.socket, socket.socket]
 ) -> None:

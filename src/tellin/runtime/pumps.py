@@ -36,6 +36,7 @@ _PLACE: Final = 1 << 20
 # RFC 4254 section 5.2: SSH_EXTENDED_DATA_STDERR.
 _STDERR: Final = 1
 _COPIED_CHUNK: Final = 32768
+_SMALL_CHUNK: Final = 4096
 # What a pipe holds unless asked for more: a read of this much tells of a writer in bulk.
 _FULL_PIPE: Final = 65536
 
@@ -75,8 +76,8 @@ class FdSink:
 
     ``inherited`` says that others use the open file too, so that its flags must stay. ``end`` is
     called with the descriptor when all is written (``os.close``, ``shut_writing``, or None to
-    leave it open). ``on_broken`` gets the error when the reader is gone: from then on data are
-    thrown away, with credit, so that the peer does not hang.
+    leave it open). ``on_broken`` gets the error when the reader is gone or the disk full, in a turn
+    of its own: from then on data are thrown away, with credit, so that the peer does not hang.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class FdSink:
         self._descriptor = Descriptor(fd, ours=not inherited, writing=True)
         self._write = self._descriptor.writev
         self._chunks: deque[memoryview] = deque()
+        self._report: Cancellable | None = None
         self._enlarged = False
         self._ending = False
         self._finished = False
@@ -134,18 +136,30 @@ class FdSink:
 
     def finish(self) -> None:
         """No more will come: end the descriptor once all is written."""
+        if self._report is not None and self.broken is not None:
+            # Whoever ends must have heard that not all was written.
+            self._report.cancel()
+            self._tell(self.broken)
         self._ending = True
         if not self._chunks:
             self._finish()
 
     def close(self) -> None:
-        """Give up what waits and end the descriptor now."""
+        """Give up what waits and end the descriptor now; nothing more is reported."""
+        if self._report is not None:
+            self._report.cancel()
+            self._report = None
         self._forget()
         self._finish()
 
     def _keep(self, views: list[memoryview], done: int) -> None:
         # The one copy: the views die when take() returns.
         chunk = memoryview(b"".join(_after(views, done)))
+        self.backlog += len(chunk)
+        if self._chunks and len(self._chunks[-1]) + len(chunk) <= _SMALL_CHUNK:
+            # A window of single bytes would be two million objects.
+            self._chunks[-1] = memoryview(bytes(self._chunks[-1]) + chunk)
+            return
         if not self._chunks:
             self._loop.add_writer(self._descriptor.fd, self._drain)
             if not self._enlarged:
@@ -153,7 +167,6 @@ class FdSink:
                 self._enlarged = True
                 enlarge_pipe(self._descriptor.fd)
         self._chunks.append(chunk)
-        self.backlog += len(chunk)
 
     def _drain(self) -> None:
         chunks = self._chunks
@@ -184,8 +197,14 @@ class FdSink:
     def _break(self, error: OSError) -> None:
         self.broken = error
         self._forget()
+        # Later: take() is called from within the core, where nobody may call its verbs.
+        self._report = self._loop.call_soon(self._tell, error)
+
+    def _tell(self, error: OSError) -> None:
+        self._report = None
         if self._on_broken is not None:
             self._on_broken(error)
+            self._link.flush_soon()
 
     def _forget(self) -> None:
         if self._chunks:
