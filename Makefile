@@ -62,11 +62,11 @@ demo: $(BASE_STAMP)
 
 test: $(TEST_STAMP)
 	@sh tests/install_peers.sh
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
 
 test-all: $(DEV_STAMP) $(FUZZ_STAMP) $(BENCH_STAMP)
 	@sh tests/install_peers.sh
-	@$(BIN)/python -m pytest --timeout 1800 $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" $(PYTEST)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check
@@ -85,7 +85,7 @@ bench: $(BENCH_STAMP)
 
 cover: $(TEST_STAMP)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not slow" $(PYTEST)
+	@$(BIN)/coverage run -m pytest $(PYTEST)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

@@ -41,10 +41,9 @@ def main() -> None:
         mode = [f"-max_total_time={chosen.seconds}", str(found)]
         if kept.exists():
             mode.append(str(kept))
-    crashes = kept / "crash-"
     kept.mkdir(parents=True, exist_ok=True)
     limits = [f"-max_len={LONGEST}", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={crashes}", *mode], harness.run)
+    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={kept}/", *mode], harness.run)
     atheris.Fuzz()
 
 
