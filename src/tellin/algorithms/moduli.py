@@ -12,6 +12,7 @@ _MOST_BITS: Final = 16384
 _FIELDS: Final = 7
 _SAFE_PRIME: Final = "2"
 _COMPOSITE: Final = 1
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _LINE_CHARACTERS: Final = 8192
 _NUMBER_CHARACTERS: Final = 12
 _PROBLEMS_KEPT: Final = 20
@@ -84,13 +85,10 @@ def _number(field: str) -> int:
 
 
 def _hexadecimal(field: str) -> int:
-    # int() also takes signs, prefixes and underscores, which no moduli file holds.
-    if not (field.isascii() and field.isalnum()):
+    # int() would also take signs, prefixes and underscores, which no moduli file holds.
+    if not _HEXADECIMAL.issuperset(field):
         raise ValueError("a group that is not in hexadecimal")
-    try:
-        return int(field, 16)
-    except ValueError:
-        raise ValueError("a group that is not in hexadecimal") from None
+    return int(field, 16)
 
 
 def _group(line: str) -> tuple[int, int]:
