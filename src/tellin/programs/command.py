@@ -45,6 +45,7 @@ class Program:
 PROGRAMS: Final[Mapping[str, str]] = {
     "link": "tellin.programs.link",
     "ssh": "tellin.programs.ssh",
+    "serve": "tellin.programs.serve",
     "ssh-keygen": "tellin.programs.ssh_keygen",
     "sshd": "tellin.programs.sshd",
 }

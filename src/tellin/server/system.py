@@ -10,7 +10,6 @@ from typing import Final
 
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
-from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.config.sshd_reading import SshdSettings
 from tellin.connection.channel import Channel
