@@ -53,6 +53,8 @@ UNSENT_REPLIES: Final = 1 << 20
 HELD_BYTES: Final = 1 << 20
 NOISE_BEFORE_KEXINIT: Final = 32
 DESCRIPTION_BYTES: Final = 1024
+# The exchange has waited for an answer from outside: its time begins again with the next tick.
+_ANEW: Final = -1.0
 
 
 class Phase(Enum):
@@ -478,6 +480,8 @@ class Transport:
         if self.phase is Phase.CLOSED:
             return
         answer()
+        if self._exchange_deadline is not None:
+            self._exchange_deadline = _ANEW
         self._after_keying()
 
     def rekey(self) -> None:
@@ -578,7 +582,10 @@ class Transport:
         """Time has passed; ``now`` says how much."""
         if self.phase is Phase.CLOSED:
             return
-        if self._exchange_deadline is not None and self.now >= self._exchange_deadline:
+        if self._exchange_deadline == _ANEW or self.waiting:
+            # A person who compares a fingerprint takes longer than any peer may.
+            self._exchange_deadline = self.now + self.settings.exchange_timeout
+        elif self._exchange_deadline is not None and self.now >= self._exchange_deadline:
             # R012, case 110: a peer that never finishes an exchange holds us and our queue.
             self.fail(TimedOut("the key exchange was not finished in time"))
             return
