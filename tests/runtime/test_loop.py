@@ -220,6 +220,25 @@ def test_signals_arrive_as_calls_and_handlers_are_put_back(loop: SmallLoop) -> N
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_forked_child_that_leaves_the_loop_takes_nothing_from_its_parent(
+    loop: SmallLoop, pipe: tuple[int, int]
+) -> None:
+    got: list[bytes] = []
+    seen: list[int] = []
+    loop.add_reader(pipe[0], lambda: got.append(os.read(pipe[0], 10)))
+    loop.add_signal(signal.SIGUSR1, seen.append, 1)
+    child = os.fork()
+    if not child:
+        loop.leave_to_parent()
+        default = signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+        os._exit(0 if default and signal.set_wakeup_fd(-1) == -1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    os.write(pipe[1], b"still")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert loop.run_until(lambda: got and seen, timeout=2)
+    assert got == [b"still"]
+
+
 def test_a_signal_that_cannot_be_caught_is_the_callers_mistake(loop: SmallLoop) -> None:
     with pytest.raises(UsageError):
         loop.add_signal(signal.SIGKILL, print)
