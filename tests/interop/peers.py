@@ -8,7 +8,9 @@ Clients take any ``Target``, so a server of tellin's is one too. A test says who
 ``@pytest.mark.peer("sshd", "plink")``: missing ones skip it by name, and fail it where CI is set.
 """
 
+import grp
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,7 @@ __all__ = [
     "Target",
     "make_key",
     "missing",
+    "no_terminals_of_sshd",
     "offer_of_client",
     "offer_of_server",
 ]
@@ -129,3 +132,19 @@ _CHECKS: dict[str, Callable[[], str]] = {
 def missing(name: str) -> str:
     """Why the peer ``name`` cannot be used here, or ""; an unknown name is a mistake of the test."""
     return _CHECKS[name]()
+
+
+def no_terminals_of_sshd() -> str:
+    """Why an sshd run by us cannot give terminals, or "".
+
+    It hands each one to the group tty, which only root may, unless /dev/pts is mounted that way.
+    """
+    outer, inner = os.openpty()
+    try:
+        given = os.fstat(inner).st_gid == grp.getgrnam("tty").gr_gid
+    finally:
+        os.close(outer)
+        os.close(inner)
+    if given or os.geteuid() == 0:
+        return ""
+    return "sshd run by an ordinary user gives no terminals here: /dev/pts is not mounted with gid=tty"

@@ -21,6 +21,7 @@ from tests.interop.peers import (
     OpenSSHServer,
     Target,
     make_key,
+    no_terminals_of_sshd,
     offer_of_server,
 )
 from tests.interop.servers import run
@@ -142,10 +143,10 @@ def test_a_client_uses_a_subsystem(client: str, server: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "client", [pytest.param(n, marks=pytest.mark.peer(n, "sshd")) for n in CLIENTS]
+    "client", [pytest.param(n, marks=pytest.mark.peer(n, "dropbear")) for n in CLIENTS]
 )
 def test_a_client_asks_for_a_terminal(client: str, tmp_path: Path) -> None:
-    with OpenSSHServer(tmp_path) as server:
+    with DropbearServer(tmp_path) as server:
         peer = CLIENTS[client](tmp_path)
         argv = peer.argv(server.target, "tty; exit 3", pty=True)
         # dbclient refuses to ask for one unless it has one itself.
@@ -154,9 +155,11 @@ def test_a_client_asks_for_a_terminal(client: str, tmp_path: Path) -> None:
             assert terminal.wait() == 3
 
 
-@pytest.mark.peer("ssh", "asyncssh")
+@pytest.mark.peer("ssh", "sshd", "asyncssh", "dropbear")
 @pytest.mark.parametrize("server", ["sshd", "asyncssh", "dropbear"])
 def test_a_terminal_is_resized(server: str, tmp_path: Path) -> None:
+    if server == "sshd" and (reason := no_terminals_of_sshd()):
+        pytest.skip(reason)
     with SERVERS[server](tmp_path) as running:
         client = OpenSSHClient(tmp_path)
         argv = client.argv(running.target, "stty size; read x; stty size; exit 7", pty=True)
