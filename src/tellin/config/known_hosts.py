@@ -272,7 +272,22 @@ def decode_key(type_word: str, base64: str) -> bytes:
         raise ConfigError("the key is not base64") from None
     if not type_word or _type_of(blob) != type_word:
         raise ConfigError(f"the key is not of the type {type_word[:64]!a} that the line names")
+    if not _is_whole(blob, type_word):
+        raise ConfigError("the key is cut short or has something behind it")
     return blob
+
+
+def _is_whole(blob: bytes, key_type: str) -> bool:
+    """Whether a key ends with its last field; all but a certificate's are strings or integers."""
+    if "-cert-v" in key_type:
+        return True
+    cursor = Cursor(blob)
+    try:
+        while cursor.remaining():
+            cursor.string()
+    except MalformedPacket:
+        return False
+    return True
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def _listen_address(words: list[str]) -> tuple[ListenAddress, ...]:
     found = re.fullmatch(r"\[([^]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?", word)
     if found is None:
         # An IPv6 address without brackets, which can have no port.
-        if word.count(":") < 2:
+        if word.count(":") < 2 or not re.fullmatch(r"[0-9A-Fa-f:.]+(%[^][ ]+)?", word):
             raise ConfigError(f"{word[:80]!a} is not host, host:port or [host]:port")
         return (ListenAddress(word),)
     host, port = found[1] or found[3], found[2] or found[4]
@@ -119,10 +119,13 @@ def _show_listen(value: tuple[ListenAddress, ...]) -> tuple[str, ...]:
     )
 
 
+_STARTUP_RATE: Final = 30
+
+
 def _max_startups(word: str) -> tuple[int, int, int]:
     parts = [kinds.read_integer(part, 1, 2**31 - 1) for part in word.split(":")]
     if len(parts) == 1:
-        return parts[0], 100, parts[0]
+        return parts[0], _STARTUP_RATE, parts[0]
     if len(parts) != 3 or parts[1] > 100 or parts[0] > parts[2]:
         raise ConfigError(f"{word[:40]!a} is not start:rate:full")
     return parts[0], parts[1], parts[2]
@@ -224,7 +227,7 @@ class SshdConfig(
         doc="How long a login may take; 0 is for ever.",
     )
     max_startups: tuple[int, int, int] = keyword(
-        "MaxStartups", _STARTUPS, default=(10, 30, 100), tier=Tier.EVERYDAY,
+        "MaxStartups", _STARTUPS, default=(10, _STARTUP_RATE, 100), tier=Tier.EVERYDAY,
         doc="From how many logins under way to refuse some, with what chance in a hundred, and all.",
     )
     max_auth_tries: int = keyword(

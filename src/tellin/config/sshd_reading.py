@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From a file and options to the rules of a server: Include, Match, and who gets what."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -204,9 +205,8 @@ def _check(criterion: Criterion) -> None:
         raise ConfigError(f"{criterion.name} needs an argument")
     # A Match line stands before the values that it guards, so a port that cannot be is a slip.
     if criterion.name == "localport":
-        for item in criterion.argument.split(","):
-            if not item.removeprefix("!").replace("*", "").replace("?", "").isdigit():
-                raise ConfigError(f"localport: bad port {item[:20]!a}")
+        if not re.fullmatch(r"!?[0-9*?]+(,!?[0-9*?]+)*", criterion.argument):
+            raise ConfigError(f"localport: bad ports {criterion.argument[:40]!a}")
 
 
 def read_sshd_config(
