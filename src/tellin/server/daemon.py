@@ -19,6 +19,7 @@ from tellin.runtime.sockets import Duplex, Socket
 from tellin.server import settings
 from tellin.server.connection import Peer, ServerConnection
 from tellin.server.system import SystemServices
+from tellin.server.warming import warm_up
 from tellin.wire import Record
 
 UNKNOWN_PEER: Final = Peer("UNKNOWN", 65535, "UNKNOWN", 65535)
@@ -165,6 +166,7 @@ class Daemon:
             (signal.SIGCHLD, self._reap),
         ):
             self._loop.add_signal(number, handler)
+        warm_up(self.offer.core, dict(self.offer.host_keys))
         # What is there now is never garbage; a collector that wrote to its pages would make every
         # child copy them.
         gc.collect()

@@ -165,14 +165,17 @@ class CommandSession:
         return True
 
     def _reading_stopped(self, _request: EndOfWrite) -> bool:
-        # eow@openssh.com: what the command still writes would be thrown away. Closing the pipe
+        # eow@openssh.com: what the command still writes would be thrown away. Closing its pipes
         # lets it know, as a local reader's end would.
-        for source in self._sources:
-            if source.fd != (self._pty.master if self._pty else -1):
+        if self._pty is None and self._child is not None:
+            for source in self._sources:
                 source.close()
-                os.close(source.fd)
-                self._source_ended()
-        self._sources = [source for source in self._sources if self._pty is not None]
+            if self._open_sources:
+                self._child.close()
+                self._open_sources = 0
+                self._channel.eof()
+                self._finish_if_done()
+            self._sources = []
         return True
 
     # The child
