@@ -24,11 +24,9 @@ class TerminalPrompter:
     def confirm_host_key(self, question: HostKeyQuestion, answer: Answer[bool]) -> None:
         """Yes, no, or the fingerprint as its owner told it: that proves more than a yes."""
         key = question.key
-        but = "," if question.others else "."
-        lines = [
-            f"The authenticity of host '{question.host} ({question.address})'"
-            f" can't be established{but}"
-        ]
+        end = "," if question.others else "."
+        host = f"{question.host} ({question.address})"
+        lines = [f"The authenticity of host '{host}' can't be established{end}"]
         if question.others:
             lines.append("but keys of different type are already known for this host.")
         lines.append(f"{key.kind} key fingerprint is {question.fingerprint}.")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """One client's connection driven by callbacks: checked, logged in, and then its owner's."""
 
+import _socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from tellin.client.endings import Place, Stage, told
@@ -22,7 +24,7 @@ from tellin.protocol.events import (
     Identified,
 )
 from tellin.runtime.loop import Loop
-from tellin.runtime.sockets import Duplex
+from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.stream import Link
 from tellin.transport.settings import Settings
 
@@ -65,6 +67,9 @@ class ClientConnection:
         self._narrator = Narrator(journal, self.core)
         self._narrator.begin(settings.identification)
         self.link = Link(loop, stream, self.core, self._event, on_closed=self._closed)
+        self._socket: Socket | None = None
+        if isinstance(stream, Socket) and stream.family != _socket.AF_UNIX:
+            self._socket = stream
 
     @property
     def error(self) -> TellinError | None:
@@ -77,6 +82,12 @@ class ClientConnection:
         return told(error, self.place, self.ended_in, self.link.failure) if error else ()
 
     def _event(self, event: Any) -> None:
+        if self._socket is not None and self.stage is not Stage.OVER:
+            # Until a session begins OpenSSH's server leaves Nagle's algorithm on: it holds each
+            # small packet back until we have acknowledged the last, for which our kernel would
+            # take 40 ms.
+            with suppress(OSError):
+                self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
         if self.journal.debugs:
             self._narrator.tell(event)
         handler = _HANDLERS.get(type(event))

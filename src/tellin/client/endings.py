@@ -80,10 +80,10 @@ def _negotiation(error: NegotiationFailed, place: Place, *_: object) -> tuple[st
 
 
 def _integrity(error: IntegrityError, place: Place, *_: object) -> tuple[str, ...]:
+    cause = "message authentication code incorrect"
     return (
         "Corrupted MAC on input.",
-        f"ssh_dispatch_run_fatal: Connection to {place.where}:"
-        " message authentication code incorrect",
+        f"ssh_dispatch_run_fatal: Connection to {place.where}: {cause}",
     )
 
 
