@@ -121,8 +121,9 @@ def check_padding(cursor: Cursor) -> None:
 def _unwrap(data: bytes) -> bytes:
     if not data.startswith(BEGIN):
         raise KeyFileError("no openssh-key-v1 armour")
-    body, end, _ = data[len(BEGIN) :].partition(b"\n" + _END)
-    if not end or not body.startswith((b"\n", b"\r\n")):
+    rest = data[len(BEGIN) :]
+    body, end, _ = rest.partition(b"\n" + _END)
+    if not end or not rest.startswith((b"\n", b"\r\n")):
         raise KeyFileError("an openssh-key-v1 armour without its end")
     try:
         return binascii.a2b_base64(b"".join(body.split()), strict_mode=True)
