@@ -2,6 +2,8 @@
 """Key exchange: both halves agree, bad public values are refused, and the keys follow as in RFC 4253."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -380,3 +382,31 @@ def test_r043_abandoned_exchanges_leave_no_memory_behind() -> None:
     before = _memory()
     _abandon(1000)
     assert _memory() - before < 5 * 1024
+
+
+# Forks twice from one state in which keys have been made already, and prints what each child makes.
+FORKED = """
+import os
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
+methods = ("mlkem768x25519-sha256", "ecdh-sha2-nistp256", "diffie-hellman-group1-sha1")
+for name in methods:
+    KEY_EXCHANGES[name].start()
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        for name in methods:
+            public = KEY_EXCHANGES[name].start().public
+            text = public.hex() if isinstance(public, bytes) else f"{public:x}"
+            os.write(1, f"{name} {text}\\n".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_r046_two_children_of_one_process_make_different_keys() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True)
+    made = done.stdout.decode().split()[1::2]
+    assert len(made) == 6
+    assert len(set(made)) == 6
+    hybrids_made = [text for text in made if len(text) == 2 * 1216]
+    assert len({text[-64:] for text in hybrids_made}) == 2, "also on the curve alone"
