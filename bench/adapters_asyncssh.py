@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncssh
 
@@ -27,7 +27,7 @@ def _algorithms(orders: agent.Orders) -> dict[str, Any]:
     if orders.mac:
         chosen["mac_algs"] = [orders.mac]
     if orders.kex:
-        chosen["kex_algs"] = [orders.kex]
+        chosen["kex_algs"] = orders.kex.split(",")
     return chosen
 
 
@@ -113,44 +113,128 @@ class _Handler(asyncssh.SSHServerSession[bytes]):
 _BLOCK = b""
 
 
-class _Server(asyncssh.SSHServer):
+class _Command(asyncio.SubprocessProtocol):
+    """The pipes of a spawned command, joined to the session they belong to."""
+
+    def __init__(self, session: _Spawned) -> None:
+        self._session = session
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._session.chan.write(data)
+
+    def pause_writing(self) -> None:
+        self._session.chan.pause_reading()
+
+    def resume_writing(self) -> None:
+        # Not at once: asyncio's pipe calls this in the middle of emptying its buffer (3.11), and
+        # loses what it is given there if the end of file comes with it, as it does here.
+        asyncio.get_running_loop().call_soon(self._session.chan.resume_reading)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The command has ended and its output has all come."""
+        self._session.ended()
+
+
+class _Spawned(asyncssh.SSHServerSession[bytes]):
+    """A session that runs its command as sshd would: /bin/sh -c, a pipe for each stream.
+
+    Standard error is not carried: no command of the benchmark writes to it. The pipes are joined
+    by hand and not by `SSHServerProcess.redirect`, which loses commands that end at once (under
+    uvloop) and the last block of an input that is read slowly (under asyncio's loop, see below).
+    """
+
+    chan: asyncssh.SSHServerChannel[bytes]
+
+    def __init__(self) -> None:
+        self._command = ""
+        self._early: list[bytes] = []
+        self._early_end = False
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self.chan = chan
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        return True
+
+    def session_started(self) -> None:
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> None:
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Command(self),
+            "/bin/sh",
+            "-c",
+            self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=agent.spawn_environment(),
+        )
+        self._transport = transport
+        for data in self._early:
+            self._input.write(data)
+        if self._early_end:
+            self._input.close()
+
+    @property
+    def _input(self) -> asyncio.WriteTransport:
+        assert self._transport is not None
+        # cast, not isinstance: uvloop's transports are no subclasses of asyncio's.
+        return cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if self._transport:
+            self._input.write(data)
+        else:
+            self._early.append(data)
+
+    def eof_received(self) -> bool:
+        if self._transport:
+            self._input.close()
+        else:
+            self._early_end = True
+        return True  # the output goes on
+
+    def _output(self) -> asyncio.ReadTransport | None:
+        pipe = self._transport.get_pipe_transport(1) if self._transport else None
+        return cast("asyncio.ReadTransport | None", pipe)
+
+    def pause_writing(self) -> None:
+        if output := self._output():
+            output.pause_reading()
+
+    def resume_writing(self) -> None:
+        if output := self._output():
+            output.resume_reading()
+
+    def ended(self) -> None:
+        """Give the exit status back; this closes the channel after its output."""
+        code = self._transport.get_returncode() if self._transport else None
+        self.chan.exit(255 if code is None else code)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport and not self._input.is_closing():
+            self._input.close()
+
+
+class _HandlingServer(asyncssh.SSHServer):
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         return _Handler()
 
 
-async def _spawn(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Run the command as sshd would: /bin/sh -c, a pipe for each stream.
-
-    Standard error is not carried: redirecting both outputs can lose data (AsyncSSH sends EOF for
-    the channel when the first of them ends), and no command of the benchmark writes to it.
-    """
-    # The output's pipe is handed over as a file: AsyncSSH reads one 256 KiB at a time, but a
-    # StreamReader 8 KiB at a time, which is eight times slower. The input stays a StreamWriter:
-    # a file there lost its last block under asyncio's loop (3.11) when the reader was slow.
-    output, written = os.pipe()
-    child = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        process.command or "",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=written,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=agent.spawn_environment(),
-    )
-    os.close(written)
-    await process.redirect(stdin=child.stdin, stdout=output)
-    await process.stdout.drain()
-    process.exit(await child.wait())
-    await process.wait_closed()
+class _SpawningServer(asyncssh.SSHServer):
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        return _Spawned()
 
 
 async def _serve(orders: agent.Orders) -> None:
-    handling: dict[str, Any] = (
-        {"server_factory": _Server} if orders.mode == "handler" else {"process_factory": _spawn}
-    )
     server = await asyncssh.listen(
         orders.host,
         0,
+        server_factory=_HandlingServer if orders.mode == "handler" else _SpawningServer,
         server_host_keys=[orders.host_key],
         authorized_client_keys=orders.authorized_keys,
         encoding=None,
@@ -158,7 +242,6 @@ async def _serve(orders: agent.Orders) -> None:
         backlog=1000,
         agent_forwarding=False,
         x11_forwarding=False,
-        **handling,
     )
     agent.announce(server.get_port())
     loop = asyncio.get_running_loop()

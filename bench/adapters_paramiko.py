@@ -32,8 +32,7 @@ def _limit(transport: paramiko.Transport, orders: agent.Orders) -> paramiko.Tran
     if orders.mac:
         options.digests = (orders.mac,)
     if orders.kex:
-        # Paramiko knows this exchange by its older name only.
-        options.kex = (orders.kex + "@libssh.org",)
+        options.kex = tuple(name for name in orders.kex.split(",") if name in options.kex)
     return transport
 
 

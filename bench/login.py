@@ -203,7 +203,7 @@ def _storm(bench: Bench, pair: Pair) -> None:
     """Keep so many `ssh host true` running until all are through; each must end with 0."""
     settings, port = bench.settings, bench.server(pair).port
     call = Call(port=port, command="true", protection=GCM256, kex=CURVE25519)
-    argv = CLIENTS["openssh"].argv(bench.workspace, call)
+    argv, environment = CLIENTS["openssh"].argv(bench.workspace, call), bench.workspace.environment
     running: set[subprocess.Popen[bytes]] = set()
     deadline = time.monotonic() + settings.patience
     begun = 0
@@ -211,12 +211,9 @@ def _storm(bench: Bench, pair: Pair) -> None:
     with errors.open("wb") as stderr:
         try:
             while begun < settings.parallel_logins or running:
-                while (
-                    begun < settings.parallel_logins and len(running) < settings.parallel_clients
-                ):
-                    running.add(
-                        start(argv, environment=bench.workspace.environment, stderr=stderr)
-                    )
+                room = settings.parallel_clients - len(running)
+                for _ in range(min(room, settings.parallel_logins - begun)):
+                    running.add(start(argv, environment=environment, stderr=stderr))
                     begun += 1
                 for process in [each for each in running if each.poll() is not None]:
                     running.remove(process)

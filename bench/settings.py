@@ -13,7 +13,8 @@ AES128_GCM = "aes128-gcm@openssh.com"
 CHACHA20 = "chacha20-poly1305@openssh.com"
 AES256_CTR = "aes256-ctr"
 SHA256_ETM = "hmac-sha2-256-etm@openssh.com"
-CURVE25519 = "curve25519-sha256"
+# One exchange under both of its names: Paramiko knows the older one only.
+CURVE25519 = "curve25519-sha256,curve25519-sha256@libssh.org"
 
 
 @dataclass(frozen=True, kw_only=True)
