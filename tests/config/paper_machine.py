@@ -2,6 +2,7 @@
 """A machine made of a dictionary."""
 
 import fnmatch
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tellin.config.surroundings import Surroundings
@@ -52,3 +53,8 @@ SYSTEM = "/etc/ssh/ssh_config"
 def paper(text: str, **environment: str) -> PaperMachine:
     """A machine whose user has this ssh_config."""
     return PaperMachine({USER: text}, **environment)
+
+
+def seconds(bound: float) -> float:
+    """A bound on time, wider where every line is traced."""
+    return bound if sys.gettrace() is None else 20 * bound

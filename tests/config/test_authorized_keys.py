@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.config.paper_machine import seconds
 
 from tellin.config.authorized_keys import AuthorizedKeys, read_key
 from tellin.config.key_options import Expiry, Forward, KeyOptions, read_expiry, read_options
@@ -80,6 +81,22 @@ def test_every_option_is_read() -> None:
 FORBIDDEN = ["permit_pty", "permit_port_forwarding", "permit_streamlocal_forwarding",
              "permit_agent_forwarding", "permit_x11_forwarding", "permit_tunnel",
              "permit_user_rc"]  # fmt: skip
+
+
+def test_a_tunnel_may_be_any_and_of_two_settings_the_first_stands() -> None:
+    assert read_options('tunnel="ANY"').tunnel == -1
+    assert read_options('environment="A=1",environment="A=2"').environment == (("A", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("option", "most"),
+    [('environment="A{}=1"', 1024), ('permitopen="h:{}"', 4096), ('permitlisten="{}"', 4096)],
+)
+def test_there_is_an_end_to_what_a_line_may_list(option: str, most: int) -> None:
+    items = [option.format(number + 1) for number in range(most + 1)]
+    read_options(",".join(items[:most]))
+    with pytest.raises(ConfigError, match="too many"):
+        read_options(",".join(items))
 
 
 def test_restrict_takes_everything_and_gives_back_what_is_named_behind_it() -> None:
@@ -186,6 +203,11 @@ def test_a_bad_line_lets_nobody_in(line: str) -> None:
     assert [note.partition(": ")[0] for note in keys.warnings] == ["f:1"]
 
 
+def test_no_option_holds_a_nul() -> None:
+    with pytest.raises(ConfigError, match="NUL"):
+        read_options('command="a\0b"')
+
+
 def test_a_broken_key_is_called_a_broken_key() -> None:
     with pytest.raises(ConfigError, match="not base64"):
         read_key("ssh-ed25519 !!!! me")
@@ -233,5 +255,5 @@ def test_ten_thousand_keys_take_a_moment() -> None:
     start = time.perf_counter()
     keys = AuthorizedKeys.parse(text)
     assert keys.find(blobs[-1]) is not None
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < seconds(2)
     assert all(one.line < two.line for one, two in pairwise(keys.keys))

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.config.paper_machine import seconds
 
 from tellin.config.patterns import (
     canonical_address,
@@ -67,13 +68,13 @@ def test_forty_stars_on_64_kib_take_no_time(pattern: str) -> None:
         start = time.perf_counter()
         assert not match_pattern(text, pattern)
         best = min(best, time.perf_counter() - start)
-    assert best < 0.03
+    assert best < seconds(0.03)
 
 
 def test_a_long_pattern_against_a_long_text_stays_linear() -> None:
     start = time.perf_counter()
     assert not match_pattern("a" * 65536, "*" + "a" * 4000 + "?" + "a" * 4000 + "b*")
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < seconds(1)
 
 
 def test_a_negated_pattern_never_matches_by_itself() -> None:

@@ -3,6 +3,7 @@
 
 import pytest
 
+from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import expand, expand_tilde
 from tellin.errors import ConfigError
 
@@ -48,3 +49,12 @@ def test_the_tilde_is_a_home_directory() -> None:
     for bad, home in (("~bob/x", "/root"), ("~/x", "")):
         with pytest.raises(ConfigError, match="no home directory"):
             expand_tilde(bad, home, homes)
+
+
+def test_a_machine_with_nothing_on_it_answers_everything() -> None:
+    nothing = Surroundings()
+    assert nothing.read("/etc/passwd") is None
+    assert nothing.glob("*") == ()
+    assert not nothing.run("true")
+    assert nothing.home_of("root") is None
+    assert nothing.addresses() == ()
