@@ -11,10 +11,13 @@ from tests.fuzz.harness import Harness, on_bytes, on_text, pieces
 
 from tellin.algorithms.compression import Decompressor
 from tellin.config import kinds
+from tellin.config.authorized_keys import AuthorizedKeys, read_key
 from tellin.config.destination import parse_destination, parse_jump, parse_port
 from tellin.config.grammar import read_line, read_lines
+from tellin.config.key_options import read_expiry, read_options
 from tellin.config.known_hosts import KnownHosts, decode_key, make_line
 from tellin.config.ssh_reading import read_ssh_config
+from tellin.config.sshd_reading import Peer, read_sshd_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError, KeyFileError, MalformedPacket, ProtocolError, UsageError
 from tellin.keys import PrivateKey, PublicKey, load_private_key, load_public_key, pem, rfc4716
@@ -126,6 +129,38 @@ Match user me exec "true" host h?st
 """
 
 
+AUTHORIZED_OPTIONS = (
+    b'restrict,pty,from="192.0.2.0/24,!192.0.2.9",command="echo \\"hi\\"",environment="A=b",'
+    b'permitopen="host:80",permitlisten="*:8080",expiry-time="20301231235959Z",no-pty'
+)
+
+
+def authorized_keys_files() -> Iterator[bytes]:
+    for key in keys():
+        line = key.public.to_line().encode()
+        yield line + b"\n" + AUTHORIZED_OPTIONS + b" " + line + b"\n# comment\n"
+        yield b'cert-authority,principals="a,b" ' + line
+
+
+SERVER_CONFIGURATION = b"""
+Port 2222
+ListenAddress [::1]:22
+Subsystem sftp internal-sftp
+AuthenticationMethods publickey,password keyboard-interactive
+Match User me,!you Address 192.0.2.0/24 LocalPort 22
+    PasswordAuthentication no
+    SetEnv A=b "C=d e"
+Match all
+    MaxStartups 10:30:100
+"""
+
+
+def read_server_configuration(text: str) -> None:
+    settings = read_sshd_config(OneFile(text), file="config")
+    made = settings.for_peer(Peer(user="me", host="here", address="192.0.2.1"))
+    list(made.dump())
+
+
 def inflate(data: bytes) -> None:
     stream = Decompressor()
     with suppress(ProtocolError):
@@ -217,6 +252,33 @@ HARNESSES = [
         on_text(read_configuration, ConfigError),
         covers=["tellin.config.reading.Reader.read_text"],
         seeds=lambda: [CONFIGURATION],
+    ),
+    Harness(
+        "sshd_config",
+        on_text(read_server_configuration, ConfigError),
+        covers=["tellin.config.reading.Reader.read_text"],
+        seeds=lambda: [SERVER_CONFIGURATION],
+    ),
+    Harness(
+        "authorized_keys",
+        on_text(AuthorizedKeys.parse),
+        covers=["tellin.config.authorized_keys.AuthorizedKeys.parse"],
+        seeds=authorized_keys_files,
+    ),
+    Harness(
+        "authorized_keys_options",
+        on_text(all_of(read_key, read_options, read_expiry)),
+        covers=[
+            "tellin.config.authorized_keys.read_key",
+            "tellin.config.key_options.read_options",
+            "tellin.config.key_options.read_expiry",
+        ],
+        seeds=lambda: [
+            *authorized_keys_files(),
+            AUTHORIZED_OPTIONS,
+            b"20301231",
+            b"203012312359Z",
+        ],
     ),
     Harness(
         "config_lines",

@@ -16,8 +16,8 @@ _METHOD = re.compile(r"(parse|decode|load|read|from|decompress|unpack)(_\w+)?|th
 _RAW = re.compile(r"\b(bytes|bytearray|memoryview|str|Cursor|Buffer)\b")
 
 
-# What says where something lies is no input itself.
-_PLACES = {"path", "name", "file", "filename", "descriptor"}
+# What says where something lies is no input itself, nor is the user's own command line.
+_PLACES = {"path", "name", "file", "filename", "descriptor", "arguments", "argv"}
 
 
 def _raw(function: ast.FunctionDef, *, bound: bool) -> bool:
