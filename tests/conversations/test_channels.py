@@ -82,6 +82,19 @@ def test_data_and_end_reach_the_sink_once(session: Session) -> None:
     assert not made.server.channels
 
 
+def test_data_that_comes_before_there_is_a_sink_waits_for_it(session: Session) -> None:
+    made, ours, theirs = session
+    ours.send(b"early ")
+    made.pump()
+    ours.send(b"and late")
+    ours.eof()
+    made.pump()
+    before = theirs.receive_window + theirs.credit
+    theirs.sink = sink = Collector(theirs)
+    assert sink.data == b"early and late"
+    assert theirs.receive_window + theirs.credit == before + len(sink.data)
+
+
 def test_standard_error_has_a_sink_of_its_own(session: Session) -> None:
     made, ours, theirs = session
     ours.sink, ours.extended_sink = Collector(ours), Collector(ours)

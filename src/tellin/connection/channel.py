@@ -89,8 +89,9 @@ class Debt:
 class Channel:
     """One channel of a connection; drivers get it from events and call its verbs.
 
-    ``sink`` takes data and ``extended_sink`` stderr; without a sink data is dropped and credited.
-    ``owner`` is the driver's own.
+    ``sink`` takes data and ``extended_sink`` stderr. Data that comes before there is a ``sink``
+    waits for one, within the window: a client sends its command and the command's input in one
+    flight. Stderr that nobody takes is dropped and credited. ``owner`` is the driver's own.
     """
 
     __slots__ = (
@@ -98,7 +99,9 @@ class Channel:
         "_arrived_extended",
         "_awaiting",
         "_connection",
+        "_early",
         "_owed",
+        "_sink",
         "channel_type",
         "credit",
         "epoch_bytes",
@@ -113,7 +116,6 @@ class Channel:
         "send_packet",
         "send_window",
         "sending",
-        "sink",
         "standing",
         "target",
         "threshold",
@@ -138,7 +140,8 @@ class Channel:
         self.credit = 0  # consumed, not yet told
         self.epoch_bytes = 0
         self.epoch_start = 0.0
-        self.sink: Sink | None = None
+        self._sink: Sink | None = None
+        self._early: list[memoryview] | None = None
         self.extended_sink: Sink | None = None
         self.owner: Any = None
         self._arrived: list[memoryview] | None = None
@@ -179,12 +182,35 @@ class Channel:
         else:
             self._arrived.append(view)
 
+    @property
+    def sink(self) -> Sink | None:
+        """Where data goes; one that is put here takes what has been waiting for it at once."""
+        return self._sink
+
+    @sink.setter
+    def sink(self, sink: Sink | None) -> None:
+        self._sink = sink
+        early, self._early = self._early, None
+        if early:
+            self.consumed(sum(map(len, early)) if sink is None else sink.take(early))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether data waits for a sink."""
+        return self._early is not None
+
     def settle(self) -> None:
         """The batch is over: the sinks take what came for them."""
         views, self._arrived = self._arrived, None
         if views:
-            sink = self.sink
-            self.consumed(sum(map(len, views)) if sink is None else sink.take(views))
+            sink = self._sink
+            if sink is not None:
+                self.consumed(sink.take(views))
+            elif self.sending is Half.CLOSED:
+                self.consumed(sum(map(len, views)))
+            else:
+                # The copy that a view needs to outlive its batch.
+                self._early = [*(self._early or ()), memoryview(b"".join(views))]
         views, self._arrived_extended = self._arrived_extended, None
         if views:
             sink = self.extended_sink

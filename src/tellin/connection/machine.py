@@ -276,8 +276,9 @@ class Connection:
     # Freezing
 
     def settled(self) -> bool:
-        """Whether nobody owes anybody an answer to a global request."""
-        return not self._owed and not self._global_waiting and not self._dirty
+        """Whether no answer is owed and no data waits for a sink."""
+        waiting = any(channel.waiting for channel in self.channels.values())
+        return not (self._owed or self._global_waiting or self._dirty or waiting)
 
     def adopt(self, channel: Channel) -> None:
         """Take a thawed channel into the table."""
