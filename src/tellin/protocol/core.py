@@ -99,7 +99,8 @@ class Core:
         """The peer will send nothing more."""
         self._transport.now = now
         if not self.closed:
-            self._lost(ConnectionLost("the peer closed the connection", stage=self.stage))
+            lost = ConnectionLost("the peer closed the connection", stage=self.stage)
+            self._lost(self._transport.not_a_server() or lost)
 
     def connection_lost(self, error: OSError, now: float) -> None:
         """The system reports that the connection broke."""

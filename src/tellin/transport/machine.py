@@ -297,6 +297,17 @@ class Transport:
             self.keying.begin()
         return True
 
+    def not_a_server(self) -> IdentificationError | None:
+        """What a peer said instead of its identification, if that was anything: a web server's page."""
+        reader = self._identification
+        if reader is None or self.role is Role.SERVER:
+            return None
+        rest = bytes(self.incoming.data[self.incoming.at : self.incoming.end])
+        said = next((line for line in (*reader.lines, rest) if line), b"SSH-")
+        if said.startswith(b"SSH-"):
+            return None
+        return IdentificationError(f"the peer is not an SSH server: it says {said[:64]!r}")
+
     def _dispatch(self, payload: memoryview) -> None:
         number = payload[0]
         place = self._ext_info_place
@@ -587,7 +598,8 @@ class Transport:
             self._exchange_deadline = self.now + self.settings.exchange_timeout
         elif self._exchange_deadline is not None and self.now >= self._exchange_deadline:
             # R012, case 110: a peer that never finishes an exchange holds us and our queue.
-            self.fail(TimedOut("the key exchange was not finished in time"))
+            late = TimedOut("the key exchange was not finished in time")
+            self.fail(self.not_a_server() or late)
             return
         if self._rekey_at is not None and self.now >= self._rekey_at:
             self._rekey_at = None
