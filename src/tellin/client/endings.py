@@ -102,7 +102,9 @@ def _too_late(error: TimedOut, place: Place, stage: Stage, *_: object) -> tuple[
 def _lost(
     error: ConnectionLost, place: Place, stage: Stage, failure: OSError | None
 ) -> tuple[str, ...]:
-    cause = failure.strerror if failure is not None else ""
+    # Writing to a peer that has closed: all there is to know is that it has.
+    closed = failure is None or isinstance(failure, BrokenPipeError)
+    cause = "" if failure is None or closed else failure.strerror
     if stage is Stage.BANNER:
         how = f"read: {cause}" if cause else "Connection closed by remote host"
         return (f"kex_exchange_identification: {how}",)

@@ -318,8 +318,12 @@ class HostKeyCheck:
         if answer is True and self._key is not None:
             self._accept(self._key)
         else:
+            kind = self._key.kind if self._key is not None else "such"
             self._core.reject_host_key(
-                HostKeyUnknown(f"the host key of {self._place.name} was not confirmed")
+                HostKeyUnknown(
+                    f"No {kind} host key is known for {self._place.name},"
+                    " and this one was not confirmed."
+                )
             )
 
     def _accept(self, key: PublicKey) -> None:

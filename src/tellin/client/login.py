@@ -145,11 +145,15 @@ class Login:
         if self.core.closed:
             return
         for name in self._order():
-            if self._allowed is not None and name not in self._allowed:
-                continue
-            if self._methods[name].try_next():
+            # Before the server has said what it takes only keys are tried: nobody is asked for
+            # a password that it may not want.
+            known = (PUBLIC_KEY,) if self._allowed is None else self._allowed
+            if name in known and self._methods[name].try_next():
                 return
-        self.give_up()
+        if self._allowed is None and self.method != NONE:
+            self.ask_methods()
+        else:
+            self.give_up()
 
     def begin(self, method: str) -> None:
         """A method makes a request, or asks for what it needs to make one."""

@@ -15,7 +15,7 @@ from tellin.config.destination import parse_destination, parse_port
 from tellin.config.grammar import quoted
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
-from tellin.errors import TellinError
+from tellin.errors import ConnectFailed, TellinError
 from tellin.programs.command import Failure, OptionError, Options, Program
 from tellin.runtime.surroundings import LocalSurroundings
 
@@ -254,7 +254,7 @@ def run(arguments: list[str]) -> int:
     except Failure:
         raise
     except TellinError as error:
-        journal.fatal(str(error))
+        journal.fatal(f"ssh: {error}" if isinstance(error, ConnectFailed) else str(error))
         if error.hint and not invocation.log_file and os.isatty(2):
             journal.info(error.hint)
         return FAILED

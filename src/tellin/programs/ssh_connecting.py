@@ -10,7 +10,7 @@ from typing import Any, Final
 from tellin.client.endings import NOWHERE, Place
 from tellin.client.journal import Journal
 from tellin.config.ssh_config import SshConfig
-from tellin.errors import ConnectFailed, TellinError
+from tellin.errors import ConnectFailed
 from tellin.runtime.listeners import (
     AF_INET,
     AF_INET6,
@@ -148,8 +148,3 @@ class Connecting:
 def _pair() -> tuple[int, int]:
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     return ours.detach(), theirs.detach()
-
-
-def failed_to_connect(error: TellinError) -> str:
-    """The line for an error of connecting."""
-    return f"ssh: {error}" if isinstance(error, ConnectFailed) else str(error)

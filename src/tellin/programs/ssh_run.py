@@ -27,7 +27,6 @@ from tellin.connection.requests import (
     ShellRequest,
     SubsystemRequest,
 )
-from tellin.errors import ConnectFailed
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
@@ -78,11 +77,7 @@ class Run:
                 f" {left_out.keyword} is not supported and is left out"
             )
         made = settings(config)
-        try:
-            stream = self._connecting.wait()
-        except ConnectFailed as error:
-            journal.fatal(f"ssh: {error}")
-            return FAILED
+        stream = self._connecting.wait()
         remaining = self._connecting.remaining()
         if remaining is not None:
             made.exchange_timeout = remaining
