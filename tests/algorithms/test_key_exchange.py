@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellin.algorithms import post_quantum
-from tellin.algorithms.elliptic_curves import EllipticCurve, _Curve25519Key, _NistKey
+from tellin.algorithms.elliptic_curves import Curve25519Key, EllipticCurve
 from tellin.algorithms.finite_field import fixed_prime
 from tellin.algorithms.key_exchange import (
     CLIENT_KEY_EXCHANGES,
@@ -26,6 +26,7 @@ from tellin.algorithms.key_exchange import (
     KeyExchange,
     derive,
 )
+from tellin.algorithms.nist_curves import NistKey
 from tellin.errors import DisconnectReason, KeyExchangeFailed, ProtocolError
 
 every_method = pytest.mark.parametrize("method", KEY_EXCHANGES, ids=lambda method: method.name)
@@ -242,7 +243,7 @@ def _publics() -> dict[str, bytes]:
 def test_curve25519_of_rfc_7748() -> None:
     """Section 6.1."""
     alice, bob = (
-        _Curve25519Key(X25519PrivateKey.from_private_bytes(bytes.fromhex(private)))
+        Curve25519Key(X25519PrivateKey.from_private_bytes(bytes.fromhex(private)))
         for private in (
             "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
             "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
@@ -258,8 +259,8 @@ def test_p256_of_rfc_5903() -> None:
     """Section 8.1: the shared secret is the x coordinate."""
     ours = 0xC88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433
     theirs = 0xC6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53
-    key = _NistKey(ec.derive_private_key(ours, ec.SECP256R1()))
-    peer = _NistKey(ec.derive_private_key(theirs, ec.SECP256R1()))
+    key = NistKey(ec.derive_private_key(ours, ec.SECP256R1()))
+    peer = NistKey(ec.derive_private_key(theirs, ec.SECP256R1()))
     assert key.public.hex() == (
         "04dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180"
         "5271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3"

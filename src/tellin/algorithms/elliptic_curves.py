@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Elliptic-curve Diffie-Hellman (RFC 5656, RFC 8731): public values are strings of one exact length."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tellin.errors import KeyExchangeFailed, ProtocolError
 from tellin.wire import mpint
@@ -29,12 +27,15 @@ class Curve(Protocol):
         """A fresh key."""
 
 
-class _Curve25519Key:
+class Curve25519Key:
+    """One side's fresh key on Curve25519."""
+
     def __init__(self, private: X25519PrivateKey) -> None:
         self._private = private
         self.public = private.public_key().public_bytes_raw()
 
     def secret(self, peer_public: bytes) -> bytes:
+        """The shared secret; raises KeyExchangeFailed."""
         try:
             return self._private.exchange(X25519PublicKey.from_public_bytes(peer_public))
         except ValueError:
@@ -49,43 +50,7 @@ class Curve25519:
 
     def generate(self) -> CurveKey:
         """A fresh key."""
-        return _Curve25519Key(X25519PrivateKey.generate())
-
-
-class _NistKey:
-    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
-        self._private = private
-        self.public = private.public_key().public_bytes(
-            Encoding.X962, PublicFormat.UncompressedPoint
-        )
-
-    def secret(self, peer_public: bytes) -> bytes:
-        try:
-            # Off the curve, or at infinity: such a point gives bits of our key away (R039).
-            point = ec.EllipticCurvePublicKey.from_encoded_point(self._private.curve, peer_public)
-            return self._private.exchange(ec.ECDH(), point)
-        except ValueError:
-            raise KeyExchangeFailed("the peer's value is not a point of the curve") from None
-
-
-class NistCurve:
-    """A curve of FIPS 186: an uncompressed point, and the x coordinate as the secret (RFC 5656 section 4)."""
-
-    def __init__(self, curve: ec.EllipticCurve) -> None:
-        self._curve = curve
-        self.size = 1 + 2 * ((curve.key_size + 7) // 8)
-
-    def generate(self) -> CurveKey:
-        """A fresh key."""
-        return _NistKey(ec.generate_private_key(self._curve))
-
-
-CURVES: Final[dict[str, Curve]] = {
-    "curve25519": Curve25519(),
-    "nistp256": NistCurve(ec.SECP256R1()),
-    "nistp384": NistCurve(ec.SECP384R1()),
-    "nistp521": NistCurve(ec.SECP521R1()),
-}
+        return Curve25519Key(X25519PrivateKey.generate())
 
 
 class EllipticCurveInitiator:

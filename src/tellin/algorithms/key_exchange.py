@@ -5,6 +5,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
+from tellin.algorithms.elliptic_curves import Curve, Curve25519, EllipticCurve
 from tellin.algorithms.finite_field import FiniteField, check_group
 from tellin.algorithms.hashing import digest
 from tellin.algorithms.moduli import Moduli
@@ -114,24 +115,26 @@ def derive(  # noqa: PLR0917 - in the order of the RFC's formula
 KEY_EXCHANGES: Final = Registry[KeyExchange]("key exchange")
 
 
+# What each family needs is imported when one of it runs: a client runs one, and waits for it.
+
+
+def _curve(name: str) -> Curve:
+    if name == "curve25519":
+        return Curve25519()
+    from tellin.algorithms.nist_curves import NistCurve  # noqa: PLC0415  (start-up time)
+
+    return NistCurve(int(name.removeprefix("nistp")))
+
+
 def _elliptic(curve: str) -> Callable[[], Agreement]:
-    def build() -> Agreement:
-        from tellin.algorithms.elliptic_curves import (  # noqa: PLC0415  (start-up time)
-            CURVES,
-            EllipticCurve,
-        )
-
-        return EllipticCurve(CURVES[curve])
-
-    return build
+    return lambda: EllipticCurve(_curve(curve))
 
 
 def _hybrid(curve: str) -> Callable[[], Agreement]:
     def build() -> Agreement:
-        from tellin.algorithms.elliptic_curves import CURVES  # noqa: PLC0415  (start-up time)
         from tellin.algorithms.post_quantum import Hybrid  # noqa: PLC0415  (start-up time)
 
-        return Hybrid(CURVES[curve])
+        return Hybrid(_curve(curve))
 
     return build
 
