@@ -43,6 +43,7 @@ class Program:
 # One row a program: its name, and the module whose PROGRAM it is. Nothing is imported before it
 # is run.
 PROGRAMS: Final[Mapping[str, str]] = {
+    "demo": "tellin.programs.demo",
     "link": "tellin.programs.link",
     "ssh": "tellin.programs.ssh",
     "serve": "tellin.programs.serve",
