@@ -147,7 +147,11 @@ class SendBuffer:
 
     def views(self) -> list[memoryview]:
         """All that waits, in order; the views are dead after ``sent``, and nothing in them moves before."""
-        return [block.view[block.start : block.end] for block in self._blocks if block.end > block.start]
+        return [
+            block.view[block.start : block.end]
+            for block in self._blocks
+            if block.end > block.start
+        ]
 
     def sent(self, count: int) -> None:
         """The first ``count`` bytes have left."""
