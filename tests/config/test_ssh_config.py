@@ -447,9 +447,17 @@ def test_a_bad_token_is_refused_with_its_place_where_it_is_used(line: str) -> No
 
 
 def test_a_proxy_command_gets_no_name_that_a_shell_could_misread() -> None:
-    one = paper("ProxyCommand ssh %r@jump")
+    one = paper("User $(id)\nProxyCommand ssh %r@jump")
     with pytest.raises(ConfigError, match="%r must not get to a shell"):
-        read_ssh_config(one, "host", user="$(id)").expanded(one)
+        read_ssh_config(one, "host").expanded(one)
+
+
+@pytest.mark.parametrize("user", ["", "-x", "a;b", "$(id)", "a b", "a\x1bb"])
+def test_a_user_that_is_more_than_a_name_is_refused(user: str) -> None:
+    one = paper("Match exec true")
+    with pytest.raises(ConfigError, match="invalid user name"):
+        read_ssh_config(one, "host", user=user)
+    assert one.ran == []
 
 
 @pytest.mark.parametrize(

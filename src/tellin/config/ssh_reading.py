@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tellin.config.conditions import Criterion, checked, read_criteria
-from tellin.config.destination import host_fault
+from tellin.config.destination import host_fault, user_fault
 from tellin.config.grammar import Line, read_line
 from tellin.config.keywords import Known, Pending, Row
 from tellin.config.patterns import (
@@ -276,9 +276,11 @@ def read_ssh_config(
     exec, subsystem or none. Values are as written, apart from Hostname: `SshConfig.expanded`
     puts the tokens in. Raises ConfigError.
     """
-    fault = host_fault(host)
-    if fault:
-        raise ConfigError(f"invalid host name {host[:80]!a}: it {fault}")
+    # R170: before any file is read, any token put in, any command run.
+    for what, name, fault_of in (("host", host, host_fault), ("user", user, user_fault)):
+        fault = "" if name is None else fault_of(name)
+        if fault:
+            raise ConfigError(f"invalid {what} name {ascii(name)[:80]}: it {fault}")
     reader = _ClientReader(
         surroundings, Invocation(host, command=command, session=session, version=version)
     )
