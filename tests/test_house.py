@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,23 +44,27 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
-def calls(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def calls(path: Path) -> list[tuple[str, int]]:
     """Every call in a file as ``("module.function", line)``."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node.lineno
+    found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), node.lineno) for node in found]
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> list[str]:
+    found: list[str] = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            found.append(node.module)
+    return found
 
 
 def test_there_is_a_house_to_look_at() -> None:
