@@ -19,6 +19,7 @@ from bench.servers import program
 from bench.settings import Settings
 from bench.targets import judge
 
+_BUSY = 0.7
 FOLDER = REPOSITORY / "bench" / "results"
 
 
@@ -37,8 +38,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, object]:
-    """The machine, and how busy it was when the run ended (one run takes up to two cores)."""
+def machine(results: Results) -> dict[str, object]:
+    """The machine, and how busy others kept it."""
     models = [
         line.split(":", 1)[1].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -48,7 +49,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "processor": models[0] if models else platform.machine(),
         "kernel": platform.release(),
-        "load": [round(value, 2) for value in os.getloadavg()],
+        "load before the run": round(results.load, 2),
     }
 
 
@@ -117,8 +118,10 @@ def lines(results: Results, settings: Settings, *, everything: bool) -> Iterator
     """The whole report as text."""
     for name, version in versions().items():
         yield f"{name} {version}"
-    told = ", ".join(f"{name} {value}" for name, value in machine().items())
+    told = ", ".join(f"{name} {value}" for name, value in machine(results).items())
     yield f"machine: {told}"
+    if results.load > _BUSY:
+        yield "THE MACHINE WAS BUSY when the run began: do not quote"
     how = "quick run: do not quote; " if settings.quick else ""
     yield f"{how}{settings.rounds} rounds, interleaved, medians; MB = 10^6 bytes"
     for table in results.tables.values():
@@ -137,7 +140,7 @@ def as_json(results: Results, settings: Settings) -> dict[str, object]:
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(results),
         "settings": vars(settings),
         "seconds": results.seconds,
         "tables": {

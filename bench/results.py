@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Results:
     absent: dict[str, str] = field(default_factory=dict)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    # How busy the machine was before the run began.
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def table(
         self, name: str, title: str, columns: Sequence[Column], *, baseline: str, note: str = ""

@@ -27,9 +27,10 @@ class Protection:
 
 
 GCM256 = Protection(label="aes256-gcm", cipher=AES256_GCM)
+GCM128 = Protection(label="aes128-gcm", cipher=AES128_GCM)
 PROTECTIONS = (
     GCM256,
-    Protection(label="aes128-gcm", cipher=AES128_GCM),
+    GCM128,
     Protection(label="chacha20-poly1305", cipher=CHACHA20),
     Protection(label="aes256-ctr+etm", cipher=AES256_CTR, mac=SHA256_ETM),
 )
@@ -45,7 +46,7 @@ class Settings:
     # other ciphers. Rates are compared, so a smaller size only makes a figure noisier.
     bulk_bytes: int = GIB
     slow_bulk_bytes: int = 512 * MIB
-    cipher_bulk_bytes: int = 512 * MIB
+    cipher_bulk_bytes: int = 384 * MIB
     tiny_bytes: int = 1024
     check_bytes: int = 4 * MIB + 12_345
     # library: source in memory, sink discards
@@ -65,7 +66,7 @@ class Settings:
     keystrokes: int = 300
     # latency: one way, in seconds; sizes by how fast a pair is expected to be
     delay: float = 0.05
-    delayed_bytes: int = 48 * MIB
+    delayed_bytes: int = 32 * MIB
     delayed_fast_bytes: int = 512 * MIB
     delayed_rounds: int = 3
     delayed_logins_a_round: int = 2
@@ -90,7 +91,7 @@ class Settings:
             idle_sessions=200,
             idle_program_sessions=20,
             keystrokes=100,
-            delayed_bytes=16 * MIB,
+            delayed_bytes=12 * MIB,
             delayed_fast_bytes=128 * MIB,
             delayed_rounds=1,
             delayed_logins_a_round=1,
