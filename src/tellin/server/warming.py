@@ -6,7 +6,12 @@ process that is forked from here, instead of being set up in each of them.
 """
 
 import os
+from importlib import import_module
 
+from tellin.algorithms.ciphers import CIPHERS
+from tellin.algorithms.key_exchange import KEY_EXCHANGES, Family
+from tellin.algorithms.macs import MACS
+from tellin.algorithms.protection import make_sealer
 from tellin.keys.private import PrivateKey
 from tellin.protocol import ClientProtocol, Core, ServerProtocol, Settings
 from tellin.protocol.events import (
@@ -26,8 +31,35 @@ _USER = "warm"
 
 
 def warm_up(settings: Settings, host_keys: dict[bytes, PrivateKey]) -> bool:
-    """Log in by key over each kind of cipher that is preferred; whether it came to its end."""
+    """Use every method once and log in by key; whether the login came to its end."""
+    _use_methods(settings)
     return _Rehearsal(settings, host_keys).run()
+
+
+def _use_methods(settings: Settings) -> None:
+    # Some modules are loaded when their method is first used: in a forked process that would be
+    # once a connection, and from files that may have been replaced since the daemon started.
+    preferences = settings.preferences
+    for name in preferences.key_exchanges:
+        method = KEY_EXCHANGES[name]
+        if method.family is Family.ECDH:
+            method.respond(method.start().public)
+    macs = [MACS[name] for name in preferences.macs]
+    for name in preferences.ciphers:
+        cipher = CIPHERS[name]
+        for mac in macs[:1] if cipher.tag_size else macs:
+            make_sealer(
+                cipher,
+                mac,
+                key=bytes(cipher.key_size),
+                iv=bytes(cipher.iv_size),
+                mac_key=bytes(mac.key_size),
+            )
+    for kind in ("ed25519", "ecdsa"):
+        key = PrivateKey.generate(kind)
+        key.public.verify(b"", key.sign(b""), algorithm=key.public.signature_algorithms[0])
+    # An RSA key would take a second to make.
+    import_module("tellin.keys.rsa")
 
 
 class _Rehearsal:
