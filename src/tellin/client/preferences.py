@@ -20,8 +20,9 @@ from tellin.transport.negotiation import Preferences
 from tellin.transport.settings import IDENTIFICATION, Settings
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_METHODS, PUBLIC_KEY
 
-# What we tell the server that we know (RFC 8308).
-EXTENSIONS: Final = {"ext-info-in-auth@openssh.com": b"0", "ping@openssh.com": b"0"}
+# What we tell the server that we know (RFC 8308). Not ext-info-in-auth@openssh.com: it would let
+# EXT_INFO come in the middle of authentication, where we take it for an attack (R020).
+EXTENSIONS: Final = {"ping@openssh.com": b"0"}
 
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 _LONGEST_IDENTIFICATION: Final = 253
