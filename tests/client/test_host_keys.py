@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: MIT
+"""Whether a server is let in: policies, records, words, and that nothing but a yes is a yes."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client.scene import GRANT, Answers, Scene
+
+from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
+from tellin.client.identities import MemoryKeys
+from tellin.client.journal import INFO, Journal
+from tellin.config.known_hosts import KnownHosts, hash_name, make_line
+from tellin.errors import (
+    DisconnectReason,
+    HostKeyChanged,
+    HostKeyRejected,
+    HostKeyRevoked,
+    HostKeyUnknown,
+    TimedOut,
+)
+from tellin.keys import PrivateKey, PublicKey
+from tellin.testing.pairs import HOST_KEY
+
+KEY = HOST_KEY.public
+OTHER = PrivateKey.generate("ed25519").public
+ECDSA = PrivateKey.generate("ecdsa").public
+RSA = PrivateKey.generate("rsa", bits=2048)
+USER = PrivateKey.generate("ed25519")
+PORT = HostPlace("Host.Example", port=2222)
+BOX = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @"
+
+
+def record(key: PublicKey, *names: str, **extra: Any) -> str:
+    return make_line(names or ("host",), key.key_type, key.blob, **extra) + "\n"
+
+
+def play(policy: HostKeyPolicy | None, records: str = "", **more: Any) -> Scene:
+    scene = Scene(
+        keys=[MemoryKeys([USER])], script=[GRANT], policy=policy, records=records, **more
+    )
+    scene.journal.level = INFO
+    return scene.play()
+
+
+def refused(scene: Scene, kind: type[HostKeyRejected]) -> str:
+    """The words of the refusal, once it is sure that nothing about a login has left."""
+    assert not scene.requests
+    error = scene.core.error
+    assert type(error) is kind
+    assert error.reason is DisconnectReason.HOST_KEY_NOT_VERIFIABLE
+    return str(error)
+
+
+# Policies
+
+
+def test_r016_without_a_policy_the_connection_is_refused() -> None:
+    scene = play(None, record(KEY))
+    assert refused(scene, HostKeyUnknown) == "no host key policy was given"
+
+
+@pytest.mark.parametrize("policy", list(HostKeyPolicy))
+def test_a_key_on_record_is_let_in_without_a_word(policy: HostKeyPolicy) -> None:
+    scene = play(policy, record(KEY))
+    assert scene.granted
+    assert scene.lines == []
+    assert scene.records.text == record(KEY)
+
+
+def test_strict_refuses_a_host_without_record() -> None:
+    scene = play(HostKeyPolicy.STRICT)
+    assert refused(scene, HostKeyUnknown) == (
+        "No ED25519 host key is known for host and you have requested strict checking."
+    )
+    assert scene.records.text == ""
+
+
+@pytest.mark.parametrize("policy", [HostKeyPolicy.ACCEPT_NEW, HostKeyPolicy.OFF])
+def test_a_new_host_is_recorded(policy: HostKeyPolicy) -> None:
+    scene = play(policy)
+    assert scene.granted
+    assert scene.records.text == record(KEY)
+    assert scene.lines == [
+        "Warning: Permanently added 'host' (ED25519) to the list of known hosts."
+    ]
+
+
+def test_ask_records_what_was_confirmed() -> None:
+    scene = play(HostKeyPolicy.ASK, place=PORT)
+    assert scene.granted
+    _, question = scene.answers.asked[0]
+    assert question.host == "[host.example]:2222"
+    assert question.key == KEY
+    assert question.fingerprint == KEY.fingerprint()
+    assert question.elsewhere == ()
+    assert question.others is False
+    assert scene.records.text == record(KEY, "[host.example]:2222")
+
+
+@pytest.mark.parametrize("answer", [False, None, 1, "yes", object()])
+def test_r014_anything_but_true_is_a_no(answer: object) -> None:
+    answers = Answers()
+    answers.host_key = answer
+    scene = play(HostKeyPolicy.ASK, answers=answers)
+    assert "was not confirmed" in refused(scene, HostKeyUnknown)
+    assert scene.records.text == ""
+
+
+def test_r014_a_fault_while_looking_is_a_no() -> None:
+    scene = Scene(keys=[MemoryKeys([USER])], script=[GRANT], policy=HostKeyPolicy.OFF)
+
+    def broken() -> KnownHosts:
+        raise OSError(5, "Input/output error")
+
+    scene.records.read = broken  # type: ignore[method-assign]
+    scene.play()
+    assert "could not be checked" in refused(scene, HostKeyRejected)
+
+
+def test_r014_a_fault_of_ours_is_a_no_too() -> None:
+    scene = Scene(keys=[MemoryKeys([USER])], script=[GRANT], policy=HostKeyPolicy.OFF)
+
+    def broken() -> KnownHosts:
+        raise ZeroDivisionError
+
+    scene.records.read = broken  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        scene.play()
+    scene.play()
+    refused(scene, HostKeyRejected)
+
+
+def test_r014_a_fault_of_whoever_is_asked_is_a_no() -> None:
+    class Broken(Answers):
+        def confirm_host_key(self, question: Any, answer: Any) -> None:
+            raise RuntimeError
+
+    scene = Scene(
+        keys=[MemoryKeys([USER])], script=[GRANT], policy=HostKeyPolicy.ASK, answers=Broken()
+    )
+    with pytest.raises(RuntimeError):
+        scene.play()
+    scene.play()
+    refused(scene, HostKeyRejected)
+
+
+def test_an_answer_may_take_its_time() -> None:
+    answers = Answers(later=True)
+    scene = Scene(
+        keys=[MemoryKeys([USER])], script=[GRANT], policy=HostKeyPolicy.ASK, answers=answers
+    )
+    scene.pair.pump()
+    assert not scene.requests
+    # Longer than the whole key exchange may take: the time is ours, not the peer's.
+    late = scene.pair.now = 1000.0
+    scene.core.tick(late)
+    assert not scene.core.closed
+    answers.release()
+    scene.core.tick(2 * late)
+    scene.pair.now = 2 * late
+    assert scene.play().granted
+
+
+def test_the_peer_has_its_time_again_after_an_answer() -> None:
+    answers = Answers(later=True)
+    scene = Scene(policy=HostKeyPolicy.ASK, answers=answers, client={"exchange_timeout": 10.0})
+    client, server = scene.core, scene.pair.server
+    scene.pair._carry(client, server)
+    flight = b"".join(server.to_send())
+    for at in range(len(flight)):
+        # The reply, and not the NEWKEYS behind it, which never comes.
+        client.receive_data(flight[at : at + 1], 1.0)
+        scene.settle()
+        if answers.asked:
+            break
+    client.tick(500.0)
+    answers.release()
+    client.tick(1000.0)
+    client.tick(1009.0)
+    assert not client.closed
+    client.tick(1011.0)
+    assert isinstance(client.error, TimedOut)
+
+
+def test_an_answer_after_the_end_changes_nothing() -> None:
+    answers = Answers(later=True)
+    scene = Scene(policy=HostKeyPolicy.ASK, answers=answers)
+    scene.pair.pump()
+    scene.core.disconnect()
+    assert answers.release()
+    assert scene.records.text == ""
+
+
+# Changed, revoked, and other keys of the host
+
+
+@pytest.mark.parametrize(
+    "policy", [HostKeyPolicy.STRICT, HostKeyPolicy.ACCEPT_NEW, HostKeyPolicy.ASK]
+)
+def test_a_changed_key_is_refused_with_the_box(policy: HostKeyPolicy) -> None:
+    scene = play(policy, record(OTHER, "[host.example]:2222"), place=PORT)
+    assert refused(scene, HostKeyChanged) == (
+        "Host key for [host.example]:2222 has changed and you have requested strict checking."
+    )
+    assert BOX in scene.lines
+    assert scene.lines[-3:] == [
+        "Offending ED25519 key in known hosts:1",
+        "  remove with:",
+        '  ssh-keygen -f "known hosts" -R "[host.example]:2222"',
+    ]
+    assert f"{KEY.fingerprint()}." in scene.lines
+    assert not scene.answers.asked
+
+
+def test_a_changed_key_that_is_let_in_gets_no_password() -> None:
+    forbidden: list[str] = []
+    scene = play(
+        HostKeyPolicy.OFF,
+        record(OTHER),
+        check={"on_unsafe": lambda: forbidden.append("password")},
+    )
+    assert scene.granted
+    assert forbidden
+    assert BOX in scene.lines
+    assert scene.lines[-2:] == [
+        "Password authentication is disabled to avoid man-in-the-middle attacks.",
+        "Keyboard-interactive authentication is disabled to avoid man-in-the-middle attacks.",
+    ]
+    assert scene.records.text == record(OTHER)
+
+
+@pytest.mark.parametrize("policy", list(HostKeyPolicy))
+@pytest.mark.parametrize("trusted_too", [False, True])
+def test_a_revoked_key_is_refused_whatever_the_policy(
+    policy: HostKeyPolicy, trusted_too: bool
+) -> None:
+    records = (record(KEY) if trusted_too else "") + "@revoked * " + KEY.to_line() + "\n"
+    scene = play(policy, records)
+    assert "was revoked" in refused(scene, HostKeyRevoked)
+    assert "@       WARNING: REVOKED HOST KEY DETECTED!               @" in scene.lines
+
+
+def test_a_key_of_another_type_is_new_and_the_question_says_so() -> None:
+    scene = play(HostKeyPolicy.ASK, record(ECDSA))
+    assert scene.granted
+    assert scene.answers.asked[0][1].others is True
+
+
+def test_the_same_key_under_other_names_is_mentioned() -> None:
+    hashed = record(KEY, hash_name("secret.example", salt=bytes(20)))
+    scene = play(HostKeyPolicy.ASK, record(KEY, "elsewhere,192.0.2.1") + hashed)
+    assert scene.answers.asked[0][1].elsewhere == (
+        "known hosts:1: elsewhere,192.0.2.1",
+        "known hosts:2: [hashed name]",
+    )
+
+
+def test_a_record_without_the_port_is_good_and_a_different_one_no_alarm() -> None:
+    assert play(HostKeyPolicy.STRICT, record(KEY, "host.example"), place=PORT).granted
+    scene = play(HostKeyPolicy.STRICT, record(OTHER, "host.example"), place=PORT)
+    assert "No ED25519 host key is known" in refused(scene, HostKeyUnknown)
+
+
+def test_an_alias_stands_for_host_and_port() -> None:
+    place = HostPlace("host", port=2222, alias="Cluster")
+    assert play(HostKeyPolicy.STRICT, record(KEY, "cluster"), place=place).granted
+    scene = play(HostKeyPolicy.STRICT, record(KEY, "[host]:2222"), place=place)
+    refused(scene, HostKeyUnknown)
+
+
+def test_the_address_is_looked_up_and_recorded_where_that_is_wanted() -> None:
+    place = HostPlace("host", address="192.0.2.7", check_address=True)
+    scene = play(HostKeyPolicy.ACCEPT_NEW, place=place)
+    assert scene.records.text == record(KEY, "host", "192.0.2.7")
+    differs = record(KEY) + record(OTHER, "192.0.2.7")
+    scene = play(HostKeyPolicy.STRICT, differs, place=place)
+    refused(scene, HostKeyChanged)
+    assert "differs from the key for the IP address '192.0.2.7'" in scene.lines[0]
+    assert play(HostKeyPolicy.OFF, differs, place=place).granted
+
+
+def test_names_are_hashed_where_that_is_wanted() -> None:
+    scene = play(
+        HostKeyPolicy.ACCEPT_NEW,
+        place=HostPlace("host", address="192.0.2.7", check_address=True),
+        check={"hash_names": True},
+    )
+    lines = scene.records.text.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("|1|") for line in lines)
+    records = KnownHosts.parse(scene.records.text)
+    assert records.find("host")
+    assert records.find("192.0.2.7")
+    assert scene.lines == [
+        "Warning: Permanently added 'host,192.0.2.7' (ED25519) to the list of known hosts."
+    ]
+
+
+def test_a_short_rsa_host_key_is_refused() -> None:
+    scene = play(HostKeyPolicy.OFF, host_key=RSA, check={"required_rsa_size": 3072})
+    assert "2048 bits" in refused(scene, HostKeyRejected)
+
+
+def test_a_record_that_cannot_be_written_ends_nothing() -> None:
+    scene = Scene(keys=[MemoryKeys([USER])], script=[GRANT], policy=HostKeyPolicy.ACCEPT_NEW)
+
+    def full(line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    scene.records.add = full  # type: ignore[method-assign]
+    assert scene.play().granted
+    assert scene.said("Failed to add the host to the list of known hosts")
+
+
+def test_r048_the_list_of_host_key_algorithms_is_the_same_for_a_known_host() -> None:
+    from tellin.client.preferences import settings
+    from tellin.config.ssh_config import SshConfig
+
+    # The settings are made before anything is looked up, so there is nothing to compare but this:
+    # neither the host nor any file of records has a part in them.
+    one, two = SshConfig(), SshConfig(user_known_hosts_file=("/nonexistent",))
+    one.host_argument, two.host_argument = "known", "unknown"
+    lists = {settings(config).preferences.host_keys for config in (one, two)}
+    assert len(lists) == 1
+    for known in (record(KEY), record(ECDSA), ""):
+        scene = play(HostKeyPolicy.ACCEPT_NEW, known)
+        offered = scene.pair.server._transport.keying  # what the server has seen of the client
+        assert offered.negotiated is not None
+        assert offered.negotiated.host_key == "ssh-ed25519"
+
+
+# Files
+
+
+def test_new_hosts_go_to_the_first_file_and_all_are_read(tmp_path: Path) -> None:
+    first, second, everybody = (tmp_path / "new" / "known_hosts", tmp_path / "b", tmp_path / "c")
+    second.write_text(record(KEY, "two"), "ascii")
+    everybody.write_text(record(OTHER, "three"), "ascii")
+    records = FileRecords([str(first), str(second)], [str(everybody)], Journal())
+    assert [entry.names for entry in records.read().entries()] == ["two", "three"]
+    records.add(record(ECDSA, "one").strip())
+    assert first.read_text("ascii") == record(ECDSA, "one")
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+    assert [entry.names for entry in records.read().entries()] == ["one", "two", "three"]
+
+
+def test_a_last_line_without_its_end_is_not_run_into(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    path.write_text(record(KEY, "one").strip(), "ascii")
+    FileRecords([str(path)], [], Journal()).add(record(OTHER, "two").strip())
+    assert path.read_text("ascii") == record(KEY, "one") + record(OTHER, "two")
+
+
+def test_the_null_device_takes_every_record_and_keeps_none(tmp_path: Path) -> None:
+    records = FileRecords(["/dev/null"], [], Journal())
+    records.add(record(KEY).strip())
+    assert list(records.read().entries()) == []
+    assert Path("/dev/null").is_char_device()
+
+
+def test_without_files_nothing_is_written() -> None:
+    records = FileRecords([], [], Journal())
+    records.add(record(KEY).strip())
+    assert records.place == ""
+
+
+def test_faulty_lines_are_named_and_never_match() -> None:
+    scene = Scene(
+        keys=[MemoryKeys([USER])],
+        policy=HostKeyPolicy.STRICT,
+        records=f"host ssh-ed25519 !!!\nhost ecdsa-sha2-nistp256 {KEY.to_line().split()[1]}\n",
+    ).play()
+    refused(scene, HostKeyUnknown)
+    assert [line.split(":")[:2] for line in scene.lines if "known hosts" in line] == [
+        ["known hosts", "1"],
+        ["known hosts", "2"],
+    ]
+
+
+@pytest.mark.peer("ssh-keygen")
+def test_openssh_finds_what_was_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    for hashing in (False, True):
+        scene = play(HostKeyPolicy.ACCEPT_NEW, place=PORT, check={"hash_names": hashing})
+        path.write_text(scene.records.text, "ascii")
+        done = subprocess.run(
+            ["ssh-keygen", "-F", "[host.example]:2222", "-f", path],
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == 0, done
+        assert KEY.to_line().split()[1] in done.stdout
