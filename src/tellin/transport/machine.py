@@ -258,6 +258,11 @@ class Transport:
 
     def process(self) -> None:
         """Take all complete packets that have arrived; faults of the peer end the connection."""
+        phase = self.phase
+        if phase is Phase.CLOSED:
+            # R084: also when it was the identification that was wrong, and another one follows.
+            self.incoming.at = self.incoming.end
+            return
         try:
             if self._identification is not None and not self._read_identification():
                 return
