@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -33,8 +33,9 @@ _MOST_ITERATIONS: Final = 1_000_000
 _MOST_SCRYPT_BYTES: Final = 256 * 1024 * 1024
 _SCRYPT: Final = bytes.fromhex("2b06010401da47040b")
 
-# What the library raises for files it cannot read.
-_REFUSALS: Final = (ValueError, TypeError, UnsupportedAlgorithm)
+# What the library raises for files it cannot read. InternalError is what it makes of an Ed448 key
+# of a wrong length, as of every word of OpenSSL's that it did not expect.
+_REFUSALS: Final = (ValueError, TypeError, UnsupportedAlgorithm, InternalError)
 
 
 def _kind_of(native: object) -> Kind:
