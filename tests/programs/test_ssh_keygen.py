@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import os
 import pty
+import pwd
 import resource
 import select
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tellin.keys import PrivateKey, PublicKey, load_private_key, load_public_key, randomart
-from tellin.programs import keygen_files
+from tellin.programs import keygen_asking, keygen_files
 from tellin.programs.command import start
 from tellin.runtime import prompts
 
@@ -944,3 +945,64 @@ def test_a_public_key_made_here_is_one_line_of_known_form(keygen: Run, tmp_path:
     text = (tmp_path / "new.pub").read_text()
     assert text.count("\n") == 1
     assert PublicKey.from_line(text).comment == "me"
+
+
+def test_a_new_passphrase_is_asked_for_twice(keygen: Run, tmp_path: Path) -> None:
+    path = put(tmp_path / "key", PrivateKey.generate("ed25519").to_openssh())
+    before = path.read_bytes()
+    status, said, asked = keygen("-p", "-f", "key", typed="one\ntwo\n")
+    assert status == 1
+    assert said == "Key has comment ''\nPass phrases do not match.  Try again.\n"
+    question = "Enter new passphrase (empty for no passphrase): "
+    assert asked == question + "Enter same passphrase again: "
+    assert path.read_bytes() == before
+    assert keygen("-p", "-a", "1", "-f", "key", typed="one\none\n")[0] == 0
+    assert load_private_key(path.read_bytes(), b"one")
+    # The old one is asked for before.
+    status, _, asked = keygen("-p", "-a", "1", "-f", "key", typed="one\n\n\n")
+    assert (status, asked.startswith("Enter old passphrase: ")) == (0, True)
+    assert load_private_key(path.read_bytes())
+
+
+def test_the_users_directory_is_made_for_the_first_key(
+    keygen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = keygen_asking.account()
+    at_home = pwd.struct_passwd((*user[:5], str(tmp_path), user.pw_shell))
+    monkeypatch.setattr(keygen_asking.pwd, "getpwuid", lambda number: at_home)
+    status, said, _ = keygen("-N", "", "-C", "", typed="\n")
+    assert status == 0
+    assert f"(\n{tmp_path}/.ssh/id_ed25519): ".replace("\n", "") in said
+    assert f"Created directory '{tmp_path}/.ssh'.\n" in said
+    assert mode(tmp_path / ".ssh") == 0o700
+    assert load_private_key((tmp_path / ".ssh" / "id_ed25519").read_bytes())
+    # Without the file's name the default is also what is read.
+    assert keygen("-y", typed="\n")[0] == 0
+    at_home = pwd.struct_passwd((*user[:5], "/nonexistent", user.pw_shell))
+    status, _, complained = keygen("-q", "-N", "", typed="\n")
+    assert status == 1
+    assert "Could not create directory '/nonexistent/.ssh'" in complained
+
+
+def test_a_user_without_an_entry_is_told_so(keygen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> pwd.struct_passwd:
+        raise KeyError(number)
+
+    monkeypatch.setattr(keygen_asking.pwd, "getpwuid", nobody)
+    assert keygen("-l") == (255, "", f"No user exists for uid {os.getuid()}\n")
+
+
+def test_a_file_replaced_while_it_is_read_is_read_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Case 286
+    path = put(tmp_path / "key", b"the first one, whole")
+    real = os.read
+
+    def in_small_pieces(descriptor: int, size: int) -> bytes:
+        keygen_files.write(str(path), b"the second one", mode=0o600, replace=True)
+        return real(descriptor, min(size, 5))
+
+    monkeypatch.setattr(keygen_files.os, "read", in_small_pieces)
+    assert keygen_files.read_private(str(path)) == b"the first one, whole"
+    assert path.read_bytes() == b"the second one"
