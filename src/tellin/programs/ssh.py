@@ -77,6 +77,13 @@ _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
     for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQloptqv"})
 )
+_ALGORITHMS: Final = (
+    "ciphers",
+    "host_key_algorithms",
+    "kex_algorithms",
+    "macs",
+    "pubkey_accepted_algorithms",
+)
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
 
@@ -84,7 +91,7 @@ class Invocation:
     """What a command line says."""
 
     def __init__(self) -> None:
-        self.destination = ""
+        self.destination: str | None = None
         self.command: list[str] = []
         self.options: list[str] = []
         self.file: str | None = None
@@ -191,7 +198,7 @@ def parse(arguments: list[str]) -> Invocation:
 
 def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshConfig:
     """The values that hold for the destination; the parts of it are checked first (R170)."""
-    destination = parse_destination(invocation.destination)
+    destination = parse_destination(invocation.destination or "")
     options = list(invocation.options)
     if invocation.level:
         # -v and -q stand over every LogLevel.
@@ -239,7 +246,7 @@ def run(arguments: list[str]) -> int:
         from tellin.programs.ssh_query import answer
 
         return answer(invocation.query)
-    if not invocation.destination:
+    if invocation.destination is None:
         raise Failure(USAGE)
     surroundings = LocalSurroundings()
     config = configure(invocation, surroundings)
@@ -264,6 +271,12 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
     from tellin.programs.ssh_connecting import Connecting
     from tellin.runtime.loop import SmallLoop
 
+    if any(getattr(config, name) for name in _ALGORITHMS):
+        # R114: a name that nobody knows is refused before anything is done. Who names none does
+        # not wait for the tables here.
+        from tellin.client.preferences import with_lists
+
+        with_lists(config)
     loop = SmallLoop()
     try:
         connecting = Connecting(loop, config, journal)

@@ -1,0 +1,604 @@
+# SPDX-License-Identifier: MIT
+"""``tellin ssh`` against OpenSSH's server: streams, statuses, flags, and every way it can go wrong."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.peers import OpenSSHServer
+from tests.interop.target import LOOPBACK, Target, free_port, make_key
+from tests.programs.ssh_runs import SSH, Ssh
+
+pytestmark = pytest.mark.peer("sshd")
+
+SIZES = (0, 1, 7, 4095, 4096, 32767, 32768, 32769, 65537, 1_000_003, 16 << 20)
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[OpenSSHServer]:
+    # An account of its own has /bin/sh for a shell and no start-up files.
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    folder = tmp_path_factory.mktemp("server")
+    banner = folder / "banner"
+    banner.write_bytes(b"Hello\r\n\x1b[2Jthere\r\n")
+    folder.chmod(0o755)
+    banner.chmod(0o644)
+    options = {"LogLevel": "DEBUG", "StrictModes": "no"}
+    with OpenSSHServer(folder, account=account, options=options) as running:
+        yield running
+
+
+@pytest.fixture
+def ssh(server: OpenSSHServer, tmp_path: Path) -> Iterator[Ssh]:
+    made = Ssh(tmp_path, server.target)
+    yield made
+    made.stop()
+
+
+def random_bytes(size: int) -> bytes:
+    return os.urandom(size)
+
+
+# Streams
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_goes_in_comes_out(ssh: Ssh, size: int) -> None:
+    data = random_bytes(size)
+    done = ssh.run("cat", input=data)
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 32769, 16 << 20])
+def test_standard_error_is_apart_from_output(ssh: Ssh, size: int) -> None:
+    data = random_bytes(size)
+    done = ssh.run("echo out; cat >&2; echo end", input=data)
+    assert done.status == 0
+    assert done.stdout == b"out\nend\n"
+    assert done.stderr == data
+
+
+@pytest.mark.parametrize("block", [1, 7, 1021, 4097, 65537])
+def test_blocks_of_any_size_pass(ssh: Ssh, block: int) -> None:
+    data = random_bytes(min(block * 300, 2 << 20))
+    process = ssh.start(f"dd bs={block} 2>/dev/null | cat")
+    assert process.stdin is not None
+
+    def feed() -> None:
+        assert process.stdin is not None
+        for at in range(0, len(data), block):
+            process.stdin.write(data[at : at + block])
+            process.stdin.flush()
+        process.stdin.close()
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert process.stdout is not None
+    read = process.stdout.read()
+    feeder.join()
+    assert process.wait(60) == 0
+    assert read == data
+
+
+def test_both_outputs_at_once_are_whole(ssh: Ssh) -> None:
+    done = ssh.run("head -c 3000000 /dev/zero & head -c 2000000 /dev/zero | tr '\\0' x >&2; wait")
+    assert (done.status, len(done.stdout), len(done.stderr)) == (0, 3_000_000, 2_000_000)
+
+
+def test_files_for_input_and_output(ssh: Ssh, tmp_path: Path) -> None:
+    data = random_bytes(3_000_001)
+    (tmp_path / "in").write_bytes(data)
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as sink:
+        process = ssh.start("cat", stdin=source, stdout=sink)
+        assert process.wait(60) == 0
+    assert (tmp_path / "out").read_bytes() == data
+
+
+def test_a_closed_or_empty_input_is_an_end(ssh: Ssh) -> None:
+    assert ssh.run("cat; echo done", input=None).stdout.endswith(b"done\n")
+    assert ssh.run("cat; echo done", flags=["-n"], input=b"not read").stdout == b"done\n"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *ssh.argv("cat; echo done")],
+        env=ssh.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == b"done\n"
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(ssh: Ssh) -> None:
+    command = " ".join(f"'{word}'" for word in ssh.argv("yes"))
+    began = time.monotonic()
+    done = subprocess.run(
+        ["sh", "-c", f"{command} | head -n 1"],
+        env=ssh.environment,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == (b"y\n", b"")
+    assert time.monotonic() - began < 30
+
+
+def test_inherited_descriptors_keep_their_flags(ssh: Ssh) -> None:
+    reading, writing = os.pipe()
+    process = ssh.start("cat", stdin=reading)
+    os.write(writing, b"x")
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"x"
+    assert not fcntl.fcntl(reading, fcntl.F_GETFL) & os.O_NONBLOCK
+    os.close(writing)
+    os.close(reading)
+    assert process.wait(60) == 0
+
+
+# How it ends
+
+
+@pytest.mark.parametrize("status", [0, 1, 44, 254, 255])
+def test_the_command_s_status_is_ours(ssh: Ssh, status: int) -> None:
+    done = ssh.run(f"exit {status}")
+    assert (done.status, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV"])
+def test_a_command_that_a_signal_ends_is_255(ssh: Ssh, name: str) -> None:
+    done = ssh.run(f"echo before; kill -{name} $$")
+    assert (done.status, done.stdout) == (255, b"before\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_us_ends_the_connection(ssh: Ssh, number: int) -> None:
+    process = ssh.start("echo ready; sleep 100", flags=["-o", "LogLevel=VERBOSE"])
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 255
+    assert f"Killed by signal {int(number)}.\r\n".encode() in errors
+
+
+def test_a_server_that_goes_is_told(ssh: Ssh) -> None:
+    process = ssh.start("echo $PPID; sleep 100")
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 255
+    assert errors == b"Connection to 127.0.0.1 closed by remote host.\r\n"
+
+
+def test_a_server_that_is_silent_is_left(ssh: Ssh) -> None:
+    process = ssh.start(
+        "echo $PPID; sleep 100",
+        flags=["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1"],
+    )
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert process.returncode == 255
+    assert errors == b"Timeout, server 127.0.0.1 not responding.\r\n"
+
+
+# Requests
+
+
+def test_subsystems(ssh: Ssh) -> None:
+    assert ssh.run("echo", flags=["-s"], input=b"through").stdout == b"through"
+    done = ssh.run("nonesuch", flags=["-s"])
+    assert (done.status, done.stderr) == (255, b"subsystem request failed on channel 0\r\n")
+
+
+def test_environment(ssh: Ssh) -> None:
+    done = ssh.run(
+        'echo "$TELLIN_A $TELLIN_B $TELLIN_C"',
+        flags=["-o", "SendEnv=TELLIN_A TELLIN_?", "-o", "SetEnv=TELLIN_B=b"],
+        TELLIN_A="one",
+        TELLIN_B="two",
+        TELLIN_CD="three",
+    )
+    assert done.stdout == b"one b \n"
+
+
+def test_the_words_of_a_command_are_one_line_for_the_shell(ssh: Ssh) -> None:
+    assert ssh.run("echo", "a  b", "'c  d'").stdout == b"a b c  d\n"
+    assert ssh.run("--", "echo", "-n", "x").stdout == b"x"
+
+
+def test_a_command_may_stand_in_the_configuration(ssh: Ssh) -> None:
+    assert ssh.run(flags=["-o", "RemoteCommand=echo %n"]).stdout == b"127.0.0.1\n"
+    done = ssh.run("true", flags=["-o", "RemoteCommand=echo no"])
+    assert done.status == 255
+    assert b"Cannot execute command-line and remote command." in done.stderr
+
+
+def test_a_shell_without_a_terminal_reads_commands(ssh: Ssh) -> None:
+    done = ssh.run(input=b"echo $((6*7)); exit 3\n")
+    assert (done.status, done.stdout) == (3, b"42\n")
+    assert done.stderr == (
+        b"Pseudo-terminal will not be allocated because stdin is not a terminal.\r\n"
+    )
+    assert ssh.run(flags=["-T"], input=b"exit 4\n").stderr == b""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-c", "chacha20-poly1305@openssh.com"],
+        ["-c", "aes256-gcm@openssh.com", "-C"],
+        ["-c", "aes256-ctr", "-m", "hmac-sha2-512"],
+        ["-c", "aes128-ctr", "-m", "hmac-sha2-256-etm@openssh.com"],
+        ["-o", "KexAlgorithms=ecdh-sha2-nistp384"],
+        ["-o", "KexAlgorithms=diffie-hellman-group-exchange-sha256"],
+        ["-o", "RekeyLimit=64K"],
+        ["-4", "-b", "127.0.0.1", "-x", "-a", "-q"],
+    ],
+)
+def test_flags_that_choose_how(ssh: Ssh, flags: list[str]) -> None:
+    data = random_bytes(2_000_001)
+    done = ssh.run("cat", flags=flags, input=data)
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout == data
+
+
+def test_new_keys_in_mid_transfer_are_told_once_each(ssh: Ssh) -> None:
+    done = ssh.run("cat", flags=["-v", "-o", "RekeyLimit=256K"], input=bytes(4 << 20))
+    assert done.stdout == bytes(4 << 20)
+    assert done.stderr.count(b"debug1: SSH2_MSG_NEWKEYS sent\r\n") > 5
+
+
+# Destinations and files
+
+
+def test_every_form_of_destination(ssh: Ssh) -> None:
+    target = ssh.target
+    port = str(target.port)
+    for words in (
+        ["-p", port, f"{target.user}@127.0.0.1"],
+        ["-p", port, "-l", target.user, "127.0.0.1"],
+        [f"ssh://{target.user}@127.0.0.1:{port}"],
+        ["127.0.0.1", "-p", port, "-l", target.user],
+        ["-o", f"Port={port}", "-o", f"User={target.user}", "--", "127.0.0.1"],
+        ["-o", f"Port={port}", "-o", "HostName=127.0.0.1", f"{target.user}@some.name"],
+    ):
+        done = ssh.run(*words, "echo", "in", plain=True)
+        assert (done.status, done.stdout) == (0, b"in\n"), (words, done)
+
+
+def test_a_configuration_file(ssh: Ssh, tmp_path: Path) -> None:
+    target = ssh.target
+    assert target.identity is not None
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host there\n HostName 127.0.0.1\n Port {target.port}\n User {target.user}\n"
+        f" IdentityFile {target.identity.path}\n UserKnownHostsFile {ssh.known_hosts}\n"
+        "Host *\n GlobalKnownHostsFile none\n",
+        "ascii",
+    )
+    done = subprocess.run(
+        [*SSH, "-F", config, "there", "echo", "in"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
+    done = subprocess.run([*SSH, "-F", config, "-G", "there"], capture_output=True, check=False)
+    lines = done.stdout.decode().splitlines()
+    assert {"hostname 127.0.0.1", f"port {target.port}", f"user {target.user}"} <= set(lines)
+
+
+def test_a_proxy_command_carries_the_connection(ssh: Ssh, tmp_path: Path) -> None:
+    relay = tmp_path / "relay.py"
+    relay.write_text(
+        "import socket, sys, threading, os\n"
+        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while data := os.read(0, 65536): s.sendall(data)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while data := s.recv(65536): os.write(1, data)\n",
+        "ascii",
+    )
+    data = random_bytes(1_000_001)
+    done = ssh.run("cat", flags=["-o", f"ProxyCommand={SSH[0]} {relay} %h %p"], input=data)
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout == data
+    done = ssh.run("true", flags=["-o", "ProxyCommand=false"])
+    assert (done.status, done.stderr) == (
+        255,
+        b"kex_exchange_identification: Connection closed by remote host\r\n",
+    )
+
+
+def test_without_a_session_it_stays_until_it_is_ended(ssh: Ssh) -> None:
+    process = ssh.start(flags=["-v", "-N"])
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"Entering interactive session." in line:
+            break
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(30) == 255
+
+
+def test_it_goes_to_the_background_once_it_is_in(ssh: Ssh, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    mark.touch()
+    mark.chmod(0o666)
+    tmp_path.chmod(0o755)
+    done = ssh.run("sleep 1; echo late", flags=["-f"])
+    # The output is the command's, and comes when it comes.
+    assert (done.status, done.stdout) == (0, b"late\n")
+    began = time.monotonic()
+    process = ssh.start(flags=["-f", "-N"])
+    # Nothing holds our output open once it has gone to the background.
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out, errors) == (0, b"", b"")
+    assert time.monotonic() - began < 30
+    for line in Path("/proc").iterdir():
+        if line.name.isdigit():
+            try:
+                words = (line / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"-N" in words and str(ssh.known_hosts).encode() in b" ".join(words):
+                os.kill(int(line.name), signal.SIGTERM)
+                break
+    else:
+        pytest.fail("nothing went to the background")
+
+
+# What it says
+
+
+def test_the_version(ssh: Ssh) -> None:
+    done = ssh.run(flags=["-V"], plain=True)
+    assert done.status == 0
+    assert done.stderr.startswith(b"tellin_")
+    assert done.stdout == b""
+
+
+def test_what_it_can_do() -> None:
+    def query(word: str) -> list[str]:
+        done = subprocess.run([*SSH, "-Q", word], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode().split()
+
+    assert "aes256-gcm@openssh.com" in query("cipher")
+    assert query("Ciphers") == query("cipher")
+    assert set(query("cipher-auth")) < set(query("cipher"))
+    assert "mlkem768x25519-sha256" in query("KexAlgorithms")
+    assert "hmac-sha2-256-etm@openssh.com" in query("mac")
+    assert query("compression") == ["none", "zlib@openssh.com"]
+    assert {"ssh-ed25519", "ssh-rsa"} <= set(query("key"))
+    assert "rsa-sha2-512" in query("HostKeyAlgorithms")
+    assert query("protocol-version") == ["2"]
+    assert set(query("help")) >= {"cipher", "kex", "mac", "key-sig", "sig"}
+    done = subprocess.run([*SSH, "-Q", "nothing"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr.rstrip()) == (255, b'Unsupported query "nothing"')
+
+
+def test_the_story_is_told_in_the_words_scripts_look_for(ssh: Ssh, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = ssh.run("echo in; echo err >&2", flags=["-v", "-E", str(log)])
+    # With -E standard error carries nothing but the command's own.
+    assert (done.stdout, done.stderr) == (b"in\n", b"err\n")
+    told = log.read_text().splitlines()
+    target = ssh.target
+    assert target.identity is not None
+    for part in (
+        "debug1: Connecting to 127.0.0.1 [127.0.0.1] port ",
+        "debug1: Connection established.",
+        "debug1: Local version string SSH-2.0-tellin_",
+        "debug1: Remote protocol version 2.0, remote software version OpenSSH_",
+        "debug1: kex: algorithm: ",
+        "debug1: kex: host key algorithm: ssh-ed25519",
+        "debug1: kex: server->client cipher: ",
+        "debug1: kex: client->server cipher: aes",
+        " MAC: <implicit> compression: none",
+        "debug1: SSH2_MSG_NEWKEYS sent",
+        "debug1: SSH2_MSG_NEWKEYS received",
+        "debug1: Server host key: ssh-ed25519 SHA256:",
+        "debug1: Next authentication method: publickey",
+        f"debug1: Offering public key: {target.identity.path} ED25519 SHA256:",
+        f'Authenticated to 127.0.0.1 ([127.0.0.1]:{target.port}) using "publickey".',
+        "debug1: Sending command: echo in",
+        "debug1: Exit status 0",
+    ):
+        assert any(part in line for line in told), part
+    assert told.count("debug1: SSH2_MSG_NEWKEYS sent") == 1
+    # Appended, by every run, in files that others cannot read.
+    ssh.run("true", flags=["-v", "-E", str(log)])
+    assert log.read_text().splitlines()[: len(told)] == told
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_group_exchange_is_told_with_its_sizes(ssh: Ssh) -> None:
+    flags = ["-v", "-o", "KexAlgorithms=diffie-hellman-group-exchange-sha256"]
+    assert b"debug1: SSH2_MSG_KEX_DH_GEX_REQUEST(2048<" in ssh.run("true", flags=flags).stderr
+
+
+def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:
+    done = ssh.run("true", flags=["-q", "-p", "1"])
+    assert (done.status, done.stdout, done.stderr) == (255, b"", b"")
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["-L", "1:a:2", "host"], b"-L (local forwarding) is not supported"),
+        (["-A", "host"], b"-A (agent forwarding) is not supported"),
+        (["-z", "host"], b"unknown option -- z"),
+        (["host", "-p"], b"option requires an argument -- p"),
+        ([], b"usage: ssh "),
+        (["-p", "0", "host"], b"bad port '0'"),
+        (["-p", "70000", "host"], b"bad port '70000'"),
+        (["-o", "Foo=bar", "host"], b"Bad configuration option: Foo"),
+        (["-c", "nothing", "host"], b"Ciphers: unknown cipher 'nothing'"),
+        (["-e", "long", "host"], b"bad escape character"),
+        (["-F", "/nonexistent", "host"], b"Can't open user config file"),
+        (["-E", "/nonexistent/x", "host"], b"Couldn't open logfile /nonexistent/x"),
+    ],
+)
+def test_a_bad_command_line_is_named(words: list[str], part: bytes) -> None:
+    done = subprocess.run(
+        [*SSH, *words], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 255
+    assert part in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    "destination",
+    ["-oProxyCommand=x", "a;b", "a$(id)b", "a b", "u`x`@host", "host\n", "", "ssh://a%00b@h"],
+)
+def test_r170_a_destination_that_a_shell_could_take_for_more_is_refused(destination: str) -> None:
+    done = subprocess.run(
+        [*SSH, "-F", "none", "-o", "ProxyCommand=touch /tmp/tellin-r170", "--", destination, "x"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 255
+    assert b"invalid" in done.stderr or b"percent" in done.stderr
+    assert not Path("/tmp/tellin-r170").exists()
+
+
+def one_line(done_stderr: bytes) -> str:
+    lines = done_stderr.decode().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_closed_port(ssh: Ssh) -> None:
+    port = free_port()
+    done = ssh.run("true", flags=["-p", str(port)])
+    assert done.status == 255
+    assert one_line(done.stderr) == (
+        f"ssh: connect to host 127.0.0.1 port {port}: Connection refused"
+    )
+
+
+def test_an_unknown_name(ssh: Ssh) -> None:
+    done = ssh.run("x@nothing.invalid", "true", plain=True)
+    assert done.status == 255
+    assert one_line(done.stderr).startswith("ssh: Could not resolve hostname nothing.invalid: ")
+
+
+class Peer:
+    """Listens and says what it is told to, and nothing else."""
+
+    def __init__(self, *pieces: bytes, close: bool = False) -> None:
+        self._listening = socket.create_server((LOOPBACK, 0))
+        self.port = self._listening.getsockname()[1]
+        self._pieces = pieces
+        self._close = close
+        self._kept: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        for piece in self._pieces:
+            connection.sendall(piece)
+        if self._close:
+            connection.shutdown(socket.SHUT_WR)
+        self._kept.append(connection)
+
+    def stop(self) -> None:
+        self._thread.join()
+        self._listening.close()
+        for connection in self._kept:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "close", "line"),
+    [
+        ((), False, "Connection timed out during banner exchange"),
+        (
+            (b"SSH-2.0-x\r\n",),
+            False,
+            "Connection to 127.0.0.1 port PORT timed out",
+        ),
+        ((), True, "kex_exchange_identification: Connection closed by remote host"),
+        (
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n",),
+            True,
+            (
+                "kex_exchange_identification: the peer is not an SSH server:"
+                " it says b'HTTP/1.1 400 Bad Request'"
+            ),
+        ),
+        (
+            (b"220 mail ready\r\n",),
+            False,
+            (
+                "kex_exchange_identification: the peer is not an SSH server:"
+                " it says b'220 mail ready'"
+            ),
+        ),
+        (
+            (b"SSH-1.5-old\r\n",),
+            False,
+            "kex_exchange_identification: protocol version 1.5 is not 2.0",
+        ),
+        ((b"SSH-2.0-x\r\n",), True, "Connection closed by 127.0.0.1 port PORT"),
+        (
+            (b"SSH-2.0-x\r\n", bytes(16)),
+            False,
+            "ssh_dispatch_run_fatal: Connection to 127.0.0.1 port PORT: Bad packet length 0.",
+        ),
+    ],
+)
+def test_a_peer_that_is_no_server_is_left_with_its_cause(
+    ssh: Ssh, pieces: tuple[bytes, ...], close: bool, line: str
+) -> None:
+    peer = Peer(*pieces, close=close)
+    began = time.monotonic()
+    done = ssh.run("true", flags=["-p", str(peer.port), "-o", "ConnectTimeout=2"])
+    took = time.monotonic() - began
+    peer.stop()
+    assert done.status == 255
+    assert one_line(done.stderr) == line.replace("PORT", str(peer.port))
+    assert done.stdout == b""
+    assert took < 20
+
+
+def test_no_common_algorithm_shows_both_lists(ssh: Ssh) -> None:
+    done = ssh.run("true", flags=["-c", "3des-cbc,aes128-cbc"])
+    assert done.status == 255
+    line = one_line(done.stderr)
+    assert line.startswith(
+        f"Unable to negotiate with 127.0.0.1 port {ssh.target.port}: no matching cipher found."
+        " Their offer: "
+    )
+    assert "aes128-ctr" in line
+    assert line.endswith("; ours: 3des-cbc,aes128-cbc")
+
+
+def test_a_refused_key(ssh: Ssh, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other")
+    target = ssh.target
+    strange = Ssh(
+        tmp_path,
+        Target(port=target.port, user=target.user, host_keys=target.host_keys, identity=other),
+    )
+    done = strange.run("true")
+    assert done.status == 255
+    line = one_line(done.stderr)
+    assert line.startswith(f"{target.user}@127.0.0.1: Permission denied (publickey")
