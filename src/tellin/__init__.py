@@ -1,2 +1,88 @@
 # SPDX-License-Identifier: MIT
-"""tellin: the secure shell, in Python."""
+"""tellin: the secure shell, in Python.
+
+The names below are loaded when they are first used: a program that only makes a key should not
+wait for an event loop, and one that only connects not for a server.
+"""
+
+# Type checkers take this for true; ``typing`` itself would be most of what importing this costs.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from tellin.client.connect import connect as connect
+    from tellin.client.connected import Connection as Connection
+    from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
+    from tellin.client.process import Completed as Completed
+    from tellin.client.process import Process as Process
+    from tellin.errors import AuthenticationFailed as AuthenticationFailed
+    from tellin.errors import ChannelRefused as ChannelRefused
+    from tellin.errors import CommandFailed as CommandFailed
+    from tellin.errors import ConfigError as ConfigError
+    from tellin.errors import ConnectFailed as ConnectFailed
+    from tellin.errors import ConnectionLost as ConnectionLost
+    from tellin.errors import Disconnected as Disconnected
+    from tellin.errors import HostKeyChanged as HostKeyChanged
+    from tellin.errors import HostKeyRejected as HostKeyRejected
+    from tellin.errors import HostKeyRevoked as HostKeyRevoked
+    from tellin.errors import HostKeyUnknown as HostKeyUnknown
+    from tellin.errors import KeyFileError as KeyFileError
+    from tellin.errors import NegotiationFailed as NegotiationFailed
+    from tellin.errors import ProtocolError as ProtocolError
+    from tellin.errors import RequestRefused as RequestRefused
+    from tellin.errors import TellinError as TellinError
+    from tellin.errors import TimedOut as TimedOut
+    from tellin.errors import UsageError as UsageError
+    from tellin.errors import WrongPassphrase as WrongPassphrase
+    from tellin.keys import PrivateKey as PrivateKey
+    from tellin.keys import PublicKey as PublicKey
+    from tellin.keys import load_private_key as load_private_key
+    from tellin.keys import load_public_key as load_public_key
+    from tellin.runtime.channel_streams import Reader as Reader
+    from tellin.runtime.channel_streams import Writer as Writer
+    from tellin.runtime.redirection import Redirect as Redirect
+
+_HOMES = {
+    "tellin.client.connect": ("connect",),
+    "tellin.client.connected": ("Connection",),
+    "tellin.client.host_keys": ("HostKeyPolicy",),
+    "tellin.client.process": ("Completed", "Process"),
+    "tellin.errors": (
+        "AuthenticationFailed",
+        "ChannelRefused",
+        "CommandFailed",
+        "ConfigError",
+        "ConnectFailed",
+        "ConnectionLost",
+        "Disconnected",
+        "HostKeyChanged",
+        "HostKeyRejected",
+        "HostKeyRevoked",
+        "HostKeyUnknown",
+        "KeyFileError",
+        "NegotiationFailed",
+        "ProtocolError",
+        "RequestRefused",
+        "TellinError",
+        "TimedOut",
+        "UsageError",
+        "WrongPassphrase",
+    ),
+    "tellin.keys": ("PrivateKey", "PublicKey", "load_private_key", "load_public_key"),
+    "tellin.runtime.channel_streams": ("Reader", "Writer"),
+    "tellin.runtime.redirection": ("Redirect",),
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'tellin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(name for names in _HOMES.values() for name in names)])

@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: MIT
+"""``tellin.connect``: from a name to a connection with a user logged in, for asyncio programs."""
+
+import _socket
+import asyncio
+import logging
+import os
+import pwd
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tellin.client.connected import Connection
+from tellin.client.connection import ClientConnection
+from tellin.client.credentials import (
+    Callbacks,
+    ChangePassword,
+    Identities,
+    Key,
+    LockedIdentity,
+    Passphrase,
+    Password,
+    Questions,
+    default_keys,
+    needs_reading,
+    read_keys,
+)
+from tellin.client.endings import NOWHERE, Place
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, HostPlace
+from tellin.client.identities import Identity
+from tellin.client.journal import DEBUG2, Journal
+from tellin.client.login import Login
+from tellin.client.options import Algorithms
+from tellin.client.preferences import keepalive as configured_keepalive
+from tellin.client.preferences import login_plan, required_rsa_size, settings
+from tellin.client.trust import HostKeys, KnownHostsSource, LoadedRecords, Path, Trust
+from tellin.config.destination import parse_port
+from tellin.config.ssh_config import SshConfig
+from tellin.config.ssh_reading import read_ssh_config
+from tellin.config.surroundings import Surroundings
+from tellin.errors import (
+    ConfigError,
+    ConnectionLost,
+    TellinError,
+    TimedOut,
+    UsageError,
+)
+from tellin.protocol.core import KeepAlive
+from tellin.protocol.events import Authenticated
+from tellin.runtime.listeners import (
+    AF_INET,
+    AF_INET6,
+    AF_UNSPEC,
+    Address,
+    Attempt,
+    bind_source,
+    connection_failure,
+    resolve,
+)
+from tellin.runtime.loop import Loop
+from tellin.runtime.opening import Opening
+from tellin.runtime.sockets import Duplex, Socket
+from tellin.runtime.surroundings import LocalSurroundings
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
+from tellin.wire import Record
+
+_log = logging.getLogger("tellin.client")
+
+_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
+# Keywords without which a connection would go somewhere else than the file says.
+_DECISIVE: Final = frozenset({"proxyjump", "proxycommand"})
+
+
+def connect(
+    host: str,
+    *,
+    port: int | None = None,
+    user: str | None = None,
+    host_keys: HostKeys = None,
+    known_hosts: KnownHostsSource = None,
+    keys: Sequence[Key] = (),
+    passphrase: Passphrase | None = None,
+    password: Password | None = None,
+    questions: Questions | None = None,
+    change_password: ChangePassword | None = None,
+    config: Path | None = "default",
+    sock: Any = None,
+    connect_timeout: float | None = None,
+    login_timeout: float | None = 120.0,
+    keepalive: float | KeepAlive | None = None,
+    compression: bool | None = None,
+    ciphers: Algorithms = None,
+    macs: Algorithms = None,
+    key_exchanges: Algorithms = None,
+    host_key_algorithms: Algorithms = None,
+    rekey_limit: int | None = None,
+) -> Opening[Connection]:
+    """Connect and log in: ``async with tellin.connect("host", ...) as connection``, or await it.
+
+    Which host keys to trust has to be said, or there is no connection: by ``host_keys`` (a
+    HostKeyPolicy, the server's public keys, or a function that is asked about an unknown host),
+    by ``known_hosts`` alone (strictly those), or by StrictHostKeyChecking in the configuration.
+    ``config`` is "default" for ~/.ssh/config and the system's, a file to read instead, or None to
+    read nothing at all. ``keys`` replace the configured ones. ``sock`` is a connected socket to use,
+    which then belongs to the connection; ``host`` remains the name its key is looked up under.
+
+    Raises what went wrong first: ConnectFailed, HostKeyRejected, AuthenticationFailed,
+    NegotiationFailed, TimedOut, ConnectionLost and their kin, all of them TellinError; or what a
+    function that was asked raised.
+    """
+    if isinstance(keys, str | bytes | os.PathLike):
+        raise UsageError("keys is a sequence, also for a single key")
+    options = [
+        f"{keyword}={value}"
+        for keyword, value in (
+            ("Ciphers", _listed(ciphers)),
+            ("MACs", _listed(macs)),
+            ("KexAlgorithms", _listed(key_exchanges)),
+            ("HostKeyAlgorithms", _listed(host_key_algorithms)),
+            ("RekeyLimit", rekey_limit),
+            ("Compression", None if compression is None else "yes" if compression else "no"),
+            ("Port", None if port is None else parse_port(str(port))),
+        )
+        if value is not None
+    ]
+    trust = Trust(host_keys, known_hosts)
+    attempt = _Login(
+        host=host,
+        user=user,
+        options=options,
+        trust=trust,
+        keys=tuple(keys),
+        passphrase=passphrase,
+        callbacks=Callbacks(
+            host_key=trust.ask,
+            password=password,
+            questions=questions,
+            change_password=change_password,
+        ),
+        config=config,
+        sock=sock,
+        connect_timeout=connect_timeout,
+        login_timeout=login_timeout,
+        keepalive=keepalive,
+    )
+    return Opening(attempt.run)
+
+
+def _listed(algorithms: Algorithms) -> str | None:
+    if algorithms is None or isinstance(algorithms, str):
+        return algorithms
+    return ",".join(algorithms)
+
+
+class _Prepared(Record):
+    """What was read and looked up before the first byte."""
+
+    config: SshConfig
+    policy: HostKeyPolicy
+    place: HostPlace
+    records: LoadedRecords
+    identities: list[Identity]
+    addresses: list[Address]
+    bind: Any
+
+
+class _Login(Record):
+    """One attempt to connect and log in."""
+
+    host: str
+    user: str | None
+    options: list[str]
+    trust: Trust
+    keys: tuple[Key, ...]
+    passphrase: Passphrase | None
+    callbacks: Callbacks
+    config: Path | None
+    sock: Any
+    connect_timeout: float | None
+    login_timeout: float | None
+    keepalive: float | KeepAlive | None
+
+    async def run(self) -> Connection:
+        """Go through all of it."""
+        loop = asyncio.get_running_loop()
+        try:
+            # One trip to another thread for all that may wait for a disk or a name server, and
+            # none where there is nothing of the kind.
+            if self._is_light():
+                prepared = self._prepare()
+            else:
+                prepared = await loop.run_in_executor(None, self._prepare)
+            stream, place = await self._reach(loop, prepared)
+        except BaseException:
+            if self.sock is not None:
+                self.sock.close()
+            raise
+        return await self._log_in(loop, prepared, stream, place)
+
+    # What is read
+
+    def _is_light(self) -> bool:
+        return (
+            self.config is None
+            and self.user is not None
+            and not (self.trust.reads and self.trust.files)
+            and not needs_reading(self.keys)
+            and (self.sock is not None or _literal(self.host, 0) is not None)
+        )
+
+    def _prepare(self) -> _Prepared:
+        config = self._read_config()
+        policy = self.trust.chosen(config if self.config is not None else None)
+        place = HostPlace(
+            host=config.host,
+            port=config.port,
+            alias=config.host_key_alias or "",
+            check_address=config.check_host_ip,
+        )
+        addresses: list[Address] = []
+        if self.sock is None:
+            addresses = _literal(config.host, config.port) or resolve(
+                config.host, config.port, family=_FAMILIES[config.address_family]
+            )
+        if self.keys or self.config is None:
+            identities = read_keys(self.keys, self.passphrase)
+        else:
+            identities = default_keys(config.identity_file, self.passphrase)
+        return _Prepared(
+            config,
+            policy,
+            place,
+            self.trust.records(place, config if self.config is not None else None),
+            identities,
+            addresses,
+            bind_source(config.bind_address) if config.bind_address else None,
+        )
+
+    def _read_config(self) -> SshConfig:
+        if self.config is None:
+            surroundings = Surroundings(user=self.user or pwd.getpwuid(os.getuid()).pw_name)
+            return read_ssh_config(
+                surroundings, self.host, user=self.user, options=self.options, file="none"
+            )
+        surroundings = LocalSurroundings()
+        config = read_ssh_config(
+            surroundings,
+            self.host,
+            user=self.user,
+            options=self.options,
+            file=None if self.config == "default" else os.fspath(self.config),
+        ).expanded(surroundings)
+        for left_out in config.not_yet:
+            if left_out.keyword.lower() in _DECISIVE and self.sock is None:
+                raise ConfigError(
+                    f"{left_out.keyword} is not supported here yet",
+                    file=left_out.file,
+                    line=left_out.line,
+                    hint="make that connection yourself and give its socket as sock=",
+                )
+        if config.proxy_command is not None and self.sock is None:
+            file, line = config.origin("proxy_command")
+            raise ConfigError(
+                "ProxyCommand is not supported by the library yet",
+                file=file,
+                line=line,
+                hint="start the command yourself and give its socket as sock=",
+            )
+        return config
+
+    # The socket
+
+    async def _reach(self, loop: Loop, prepared: _Prepared) -> tuple[Duplex, Place]:
+        config = prepared.config
+        if self.sock is not None:
+            return _adopted(self.sock, self.host)
+        timeout = self.connect_timeout
+        if timeout is None:
+            timeout = float(config.connect_timeout or 0) or None
+
+        def prepare(made: Socket) -> None:
+            if prepared.bind is not None:
+                prepared.bind(made)
+            if config.tcp_keep_alive:
+                made.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+
+        found: asyncio.Future[Socket | None] = asyncio.get_running_loop().create_future()
+        attempt = Attempt(
+            loop, prepared.addresses, found.set_result, timeout=timeout, prepare=prepare
+        )
+        try:
+            stream = await found
+        except asyncio.CancelledError:
+            attempt.cancel()
+            if not found.cancelled() and (made := found.result()) is not None:
+                made.close()
+            raise
+        if stream is None:
+            raise connection_failure(config.host, config.port, attempt.error)
+        address, port = attempt.address[:2]
+        return stream, Place(self.host, address, port)
+
+    # The login
+
+    async def _log_in(
+        self, loop: Loop, prepared: _Prepared, stream: Duplex, place: Place
+    ) -> Connection:
+        config = prepared.config
+        journal = Journal()
+        if _log.isEnabledFor(logging.DEBUG):
+            journal = Journal(DEBUG2, _log.debug)
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        connection: Connection
+
+        def over() -> None:
+            connection.ended()
+            settle(None)
+
+        def settle(_: Authenticated | None) -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        driver = ClientConnection(
+            loop,
+            stream,
+            settings(config, exchange_timeout=self.login_timeout),
+            place,
+            journal=journal,
+            keepalive=self._keepalive(config),
+            on_ready=settle,
+            on_event=lambda event: connection.handle(event),
+            on_over=over,
+            on_banner=lambda text: connection.say(text),
+        )
+        connection = Connection(loop, driver, host=self.host, user=config.user or "")
+        self._arm(driver, prepared, journal)
+        timer = None
+        if self.login_timeout is not None:
+            timer = loop.call_later(self.login_timeout, self._too_late, driver)
+        try:
+            await ready
+        except BaseException:
+            driver.link.close()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.callbacks.cancel()
+        if not driver.core.authenticated or driver.core.closed:
+            raise self._failure(connection)
+        try:
+            await prepared.records.settle()
+        except (OSError, TellinError) as error:
+            _log.warning("the host key of %s could not be recorded: %s", self.host, error)
+        except asyncio.CancelledError:
+            driver.link.close()
+            raise
+        return connection
+
+    def _keepalive(self, config: SshConfig) -> KeepAlive:
+        if self.keepalive is None:
+            return configured_keepalive(config)
+        if isinstance(self.keepalive, KeepAlive):
+            return self.keepalive
+        return KeepAlive(interval=float(self.keepalive))
+
+    def _arm(self, driver: ClientConnection, prepared: _Prepared, journal: Journal) -> None:
+        """Give the connection its check of the server and its login."""
+        config, place, callbacks = prepared.config, prepared.place, self.callbacks
+        callbacks.on_answer = driver.link.flush_soon
+        for identity in prepared.identities:
+            if isinstance(identity, LockedIdentity):
+                identity.on_signed = driver.link.flush_soon
+        driver.login = Login(
+            driver.core,
+            login_plan(config, host=self.host),
+            keys=[Identities(prepared.identities)],
+            prompter=callbacks,
+            journal=journal,
+        )
+        place.address = "" if self.sock is not None else driver.place.address
+        driver.check = HostKeyCheck(
+            driver.core,
+            place,
+            policy=prepared.policy,
+            records=prepared.records,
+            prompter=callbacks,
+            journal=journal,
+            hash_names=config.hash_known_hosts,
+            fingerprint_hash=config.fingerprint_hash,
+            required_rsa_size=required_rsa_size(config),
+            on_unsafe=lambda: driver.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
+        )
+
+    def _too_late(self, driver: ClientConnection) -> None:
+        stage = driver.core.stage
+        driver.core.fail(
+            TimedOut(f"{self.host}: no login within {self.login_timeout:g} s ({stage})")
+        )
+        driver.link.flush_soon()
+
+    def _failure(self, connection: Connection) -> BaseException:
+        """What went wrong first."""
+        if self.callbacks.failure is not None:
+            return self.callbacks.failure
+        if connection.error is not None:
+            return connection.error
+        return ConnectionLost(
+            f"{self.host}: the connection was closed", stage=connection.core.stage
+        )
+
+
+def _literal(host: str, port: int) -> list[Address] | None:
+    """The address that a host is given by, if it is one and no name."""
+    for family, rest in ((AF_INET, ()), (AF_INET6, (0, 0))):
+        try:
+            _socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return [(family, (host, port, *rest))]
+    return None
+
+
+def _adopted(sock: Any, host: str) -> tuple[Duplex, Place]:
+    """A socket that somebody connected."""
+    if isinstance(sock, Socket):
+        sock.setblocking(False)
+        try:
+            peer = sock.getpeername()
+        except OSError as error:
+            raise ConnectionLost(f"{host}: the socket is not connected") from error
+        if isinstance(peer, tuple):
+            return sock, Place(host, peer[0], peer[1])
+    return sock, Place(host, *NOWHERE)

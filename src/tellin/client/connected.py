@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: MIT
+"""A connection as a program has it: logged in, and ready to run commands."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Unpack, overload
+
+from tellin.client.connection import ClientConnection
+from tellin.client.options import Command, Input, RunOptions, StartOptions
+from tellin.client.process import Completed, Plan, Process, complete
+from tellin.client.remote import Remote
+from tellin.connection.requests import (
+    KEEPALIVE,
+    ExecRequest,
+    PtyRequest,
+    Request,
+    ShellRequest,
+    SubsystemRequest,
+)
+from tellin.errors import ConnectionLost, TellinError, TimedOut, UsageError
+from tellin.keys.public import PublicKey
+from tellin.protocol import Negotiated
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import (
+    ChannelClosed,
+    ChannelEnded,
+    ChannelOpened,
+    ChannelOpenRefused,
+    ChannelReplied,
+    ChannelRequested,
+    ChannelWritable,
+    Closed,
+    GlobalReplied,
+)
+from tellin.runtime.loop import Loop
+from tellin.runtime.opening import Opening
+from tellin.runtime.redirection import Collected, Redirect, Source, Target
+from tellin.runtime.stream import Link
+from tellin.runtime.terminal_modes import encode_pairs
+
+
+class Connection:
+    """A connection to a server, with a user logged in; ``tellin.connect`` makes it."""
+
+    def __init__(self, loop: Loop, driver: ClientConnection, *, host: str, user: str) -> None:
+        self.loop: Loop = loop
+        self.core: ClientProtocol = driver.core
+        self.link: Link = driver.link
+        self.host: str = host
+        """The server as it was named."""
+        self.user: str = user
+        self.banner: str = ""
+        """What the server said to whoever logs in; its own words, control characters and all."""
+        self._driver = driver
+        self._pings: set[asyncio.Future[None]] = set()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # What it is
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port of the server."""
+        return self._driver.place.address, self._driver.place.port
+
+    @property
+    def host_key(self) -> PublicKey:
+        """The key that the server has shown."""
+        return PublicKey.from_blob(self.core.host_key)
+
+    @property
+    def server_version(self) -> str:
+        """The server's identification."""
+        return self.core.peer_identification
+
+    @property
+    def algorithms(self) -> Negotiated | None:
+        """What the two sides agreed on."""
+        return self.core.algorithms
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self.core.closed
+
+    @property
+    def error(self) -> TellinError | None:
+        """Why it ended, if not by agreement: the first cause."""
+        return self.core.error
+
+    # Commands
+
+    @overload
+    async def run(
+        self, command: Command, *, encoding: str = "utf-8", **options: Unpack[RunOptions]
+    ) -> Completed[str]: ...
+
+    @overload
+    async def run(
+        self, command: Command, *, encoding: None, **options: Unpack[RunOptions]
+    ) -> Completed[bytes]: ...
+
+    async def run(
+        self,
+        command: Command,
+        *,
+        encoding: str | None = "utf-8",
+        errors: str = "replace",
+        check: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - it also ends the command
+        input: Input | None = None,  # noqa: A002 - the name that subprocess gave it
+        stdin: Source = None,
+        stdout: Target = None,
+        stderr: Target = None,
+        env: Mapping[str, str] | None = None,
+        term: str | None = None,
+        term_size: tuple[int, int] = (80, 24),
+        term_modes: Mapping[int, int] | None = None,
+    ) -> Completed[Any]:
+        """Run a command to its end; all of its output comes with the result, or goes where it is sent.
+
+        Without ``input`` and ``stdin`` its input is empty. ``check`` raises CommandFailed for any
+        status but 0. When ``timeout`` is over (TimedOut), or the coroutine is cancelled, the
+        command is told to end and its channel is closed.
+        """
+        if input is not None and stdin is not None:
+            raise UsageError("input and stdin are two ways to say the same")
+        output = Collected() if stdout is None else None
+        extended = Collected() if stderr is None else None
+        plan = Plan(
+            stdin=Redirect.DEVNULL if stdin is None else stdin,
+            stdout=output or stdout,
+            stderr=extended or stderr,
+            data=b"" if input is None else _encoded(input, encoding),
+        )
+        remote = self._remote(
+            ExecRequest(_encoded_command(command)), env, _terminal(term, term_size, term_modes)
+        )
+        try:
+            plan.wire(remote)
+            async with asyncio.timeout(timeout):
+                await remote.done
+        except TimeoutError:
+            remote.abandon()
+            raise TimedOut(
+                f"{self.host}: {command!r} has not ended within {timeout:g} s"
+            ) from None
+        except BaseException:
+            remote.abandon()
+            raise
+        remote.check()
+        completed: Completed[Any] = complete(
+            remote,
+            _shown(command),
+            _decoded(output, encoding, errors),
+            _decoded(extended, encoding, errors),
+        )
+        if check:
+            completed.check()
+        return completed
+
+    @overload
+    def start(
+        self, command: Command, *, encoding: str = "utf-8", **options: Unpack[StartOptions]
+    ) -> Opening[Process[str]]: ...
+
+    @overload
+    def start(
+        self, command: Command, *, encoding: None, **options: Unpack[StartOptions]
+    ) -> Opening[Process[bytes]]: ...
+
+    def start(
+        self,
+        command: Command,
+        *,
+        encoding: str | None = "utf-8",
+        errors: str = "replace",
+        stdin: Source = Redirect.PIPE,
+        stdout: Target = Redirect.PIPE,
+        stderr: Target = Redirect.PIPE,
+        env: Mapping[str, str] | None = None,
+        term: str | None = None,
+        term_size: tuple[int, int] = (80, 24),
+        term_modes: Mapping[int, int] | None = None,
+    ) -> Opening[Process[Any]]:
+        """Start a command; await this for the process, or enter it to have it closed in the end."""
+        plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr, encoding=encoding, errors=errors)
+        request = ExecRequest(_encoded_command(command))
+        terminal = _terminal(term, term_size, term_modes)
+        return Opening(lambda: self._start(request, _shown(command), plan, env, terminal))
+
+    @overload
+    def shell(
+        self, *, encoding: str = "utf-8", **options: Unpack[StartOptions]
+    ) -> Opening[Process[str]]: ...
+
+    @overload
+    def shell(
+        self, *, encoding: None, **options: Unpack[StartOptions]
+    ) -> Opening[Process[bytes]]: ...
+
+    def shell(
+        self,
+        *,
+        encoding: str | None = "utf-8",
+        errors: str = "replace",
+        stdin: Source = Redirect.PIPE,
+        stdout: Target = Redirect.PIPE,
+        stderr: Target = Redirect.PIPE,
+        env: Mapping[str, str] | None = None,
+        term: str | None = None,
+        term_size: tuple[int, int] = (80, 24),
+        term_modes: Mapping[int, int] | None = None,
+    ) -> Opening[Process[Any]]:
+        """Start the user's shell; with ``term`` on a terminal."""
+        plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr, encoding=encoding, errors=errors)
+        terminal = _terminal(term, term_size, term_modes)
+        return Opening(lambda: self._start(ShellRequest(), "", plan, env, terminal))
+
+    def subsystem(
+        self,
+        name: str,
+        *,
+        stdin: Source = Redirect.PIPE,
+        stdout: Target = Redirect.PIPE,
+        stderr: Target = Redirect.PIPE,
+        env: Mapping[str, str] | None = None,
+    ) -> Opening[Process[bytes]]:
+        """Start a subsystem, such as ``sftp``; its streams are bytes."""
+        plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr)
+        request = SubsystemRequest(name)
+        return Opening(lambda: self._start(request, name, plan, env, None))
+
+    def _remote(
+        self, request: Request, env: Mapping[str, str] | None, terminal: PtyRequest | None
+    ) -> Remote:
+        if self.core.closed:
+            raise self._lost()
+        return Remote(self, request, environment=env, terminal=terminal)
+
+    async def _start(
+        self,
+        request: Request,
+        command: str,
+        plan: Plan,
+        env: Mapping[str, str] | None,
+        terminal: PtyRequest | None,
+    ) -> Process[Any]:
+        remote = self._remote(request, env, terminal)
+        remote.started = asyncio.get_running_loop().create_future()
+        try:
+            stdin, stdout, stderr = plan.wire(remote)
+            await remote.started
+        except BaseException:
+            remote.abandon()
+            raise
+        remote.check()
+        return Process(remote, command, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    # The connection itself
+
+    async def ping(self) -> float:
+        """The seconds that an answer takes; any server gives one."""
+        if self.core.closed:
+            raise self._lost()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        began = loop.time()
+        self._pings.add(answer)
+        self.core.request(KEEPALIVE, token=answer)
+        self.link.flush_soon()
+        try:
+            await answer
+        finally:
+            self._pings.discard(answer)
+        return loop.time() - began
+
+    def rekey(self) -> None:
+        """Ask for new keys now."""
+        self.core.rekey()
+        self.link.flush_soon()
+
+    def close(self) -> None:
+        """Say goodbye; what still runs is given up."""
+        if not self.core.closed:
+            self._driver.quit()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is over, whoever ends it."""
+        await asyncio.shield(self._over)
+
+    async def aclose(self) -> None:
+        """Say goodbye, and wait until it has left."""
+        self.close()
+        await self.wait_closed()
+
+    async def __aenter__(self) -> "Connection":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Events
+
+    def handle(self, event: Any) -> None:
+        """Take an event of the core's, once the user is in."""
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def say(self, text: str) -> None:
+        """Keep what the server says before the login."""
+        self.banner += text
+
+    def ended(self) -> None:
+        """The socket is closed."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _lost(self) -> ConnectionLost:
+        error = self.core.error
+        said = "the connection was closed" if error is None else f"the connection ended: {error}"
+        lost = ConnectionLost(f"{self.host}: {said}", stage="session")
+        lost.__cause__ = error
+        return lost
+
+    def _closed(self, event: Closed) -> None:
+        lost = self._lost()
+        for channel in list(self.core.channels.values()):
+            if channel.owner is not None:
+                channel.owner.lost(lost)
+        for answer in self._pings:
+            if not answer.done():
+                answer.set_exception(lost)
+
+
+def _replied(connection: Connection, event: GlobalReplied) -> None:
+    # Any answer, also no, is a sign of life.
+    answer = event.token
+    if isinstance(answer, asyncio.Future) and not answer.done():
+        answer.set_result(None)
+
+
+# Events of one channel go to whoever owns it.
+_HANDLERS: Final[dict[type, Callable[[Connection, Any], object]]] = {
+    ChannelOpened: lambda _, event: event.channel.owner.opened(),
+    ChannelOpenRefused: lambda _, event: event.channel.owner.refused(event),
+    ChannelReplied: lambda _, event: event.channel.owner.replied(event),
+    ChannelRequested: lambda _, event: event.channel.owner.requested(event),
+    ChannelEnded: lambda _, event: event.channel.owner.ended(),
+    ChannelWritable: lambda _, event: event.channel.owner.writable(),
+    ChannelClosed: lambda _, event: event.channel.owner.closed(),
+    GlobalReplied: _replied,
+    Closed: Connection._closed,
+}
+
+
+def _encoded_command(command: Command) -> bytes:
+    data = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
+    if b"\0" in data:
+        raise UsageError("a NUL byte in a command")
+    return data
+
+
+def _shown(command: Command) -> str:
+    return command if isinstance(command, str) else command.decode("utf-8", "replace")
+
+
+def _encoded(data: Input, encoding: str | None) -> bytes | bytearray | memoryview:
+    if not isinstance(data, str):
+        return data
+    if encoding is None:
+        raise UsageError("without an encoding, input is bytes")
+    return data.encode(encoding)
+
+
+def _decoded(output: Collected | None, encoding: str | None, errors: str) -> Any:
+    data = b"" if output is None else output.data()
+    return data if encoding is None else data.decode(encoding, errors)
+
+
+def _terminal(
+    name: str | None, size: tuple[int, int], modes: Mapping[int, int] | None
+) -> PtyRequest | None:
+    if name is None:
+        return None
+    columns, rows = size
+    return PtyRequest(name, columns, rows, 0, 0, encode_pairs(modes or {}))

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""What a program logs in with: keys, passwords, and the functions that know them."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from tellin.client.identities import Identity, MemoryIdentity, read_key_file
+from tellin.client.journal import Journal
+from tellin.client.questions import Answer, HostKeyQuestion, Prompts
+from tellin.client.trust import AskHostKey
+from tellin.errors import KeyFileError, SignatureFailed, TellinError, UsageError, WrongPassphrase
+from tellin.keys.formats import load_private_key, load_public_key
+from tellin.keys.private import PrivateKey, Signer
+from tellin.keys.public import PublicKey
+from tellin.runtime.files import read_file
+
+Key: TypeAlias = Signer | str | os.PathLike[str] | bytes
+"""A key in memory, the file of one, or what such a file holds."""
+
+Passphrase: TypeAlias = str | bytes | Callable[[str], str | bytes | Awaitable[str | bytes]]
+"""What opens encrypted keys, or who knows it; the function gets the file's name."""
+
+Password: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
+"""The user's password, or who knows it."""
+
+Questions: TypeAlias = Callable[
+    [str, str, Prompts], Sequence[str] | Awaitable[Sequence[str] | None] | None
+]
+"""Answers the server's questions: gets a name, an instruction and the prompts, each a text and whether
+the answer may be seen."""
+
+ChangePassword: TypeAlias = Callable[
+    [str], tuple[str, str] | Awaitable[tuple[str, str] | None] | None
+]
+"""The old password and the new one, for a server that wants it changed; gets its word on it."""
+
+
+class Callbacks:
+    """Asks the program's functions what the login wants to know; a ``Prompter``.
+
+    ``failure`` is what a function raised: the first cause of whatever follows. ``on_answer`` is
+    called when an answer came later than its question.
+    """
+
+    def __init__(
+        self,
+        *,
+        host_key: AskHostKey | None = None,
+        password: Password | None = None,
+        questions: Questions | None = None,
+        change_password: ChangePassword | None = None,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self.on_answer: Callable[[], object] | None = None
+        self._host_key = host_key
+        self._password = password
+        self._questions = questions
+        self._change_password = change_password
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def confirm_host_key(self, question: HostKeyQuestion, answer: Answer[bool]) -> None:
+        """Ask about a host without record."""
+        ask = self._host_key
+        if ask is None:
+            answer(False)
+        else:
+            self._ask(lambda: ask(question), answer, False)
+
+    def ask_passphrase(self, path: str, attempt: int, answer: Answer[bytes | None]) -> None:
+        """Encrypted keys are opened elsewhere."""
+        answer(None)
+
+    def ask_password(self, user: str, host: str, attempt: int, answer: Answer[str | None]) -> None:
+        """A fixed password is tried once; a function may know another one."""
+        password = self._password
+        if callable(password):
+            self._ask(password, answer, None)
+        else:
+            answer(password if attempt == 1 else None)
+
+    def ask_new_password(
+        self, user: str, host: str, prompt: str, answer: Answer[tuple[str, str] | None]
+    ) -> None:
+        """Ask for both."""
+        change = self._change_password
+        if change is None:
+            answer(None)
+        else:
+            self._ask(lambda: change(prompt), answer, None)
+
+    def answer_questions(
+        self,
+        name: str,
+        instruction: str,
+        prompts: Prompts,
+        answer: Answer[Sequence[str] | None],
+    ) -> None:
+        """Ask the function; without one, a single hidden question is about the password."""
+        questions = self._questions
+        if questions is not None:
+            self._ask(lambda: questions(name, instruction, prompts), answer, None)
+        elif not prompts:
+            answer(())
+        elif len(prompts) == 1 and not prompts[0][1] and self._password is not None:
+            password = self._password
+            if callable(password):
+                self._ask(password, lambda said: answer(None if said is None else (said,)), None)
+            else:
+                answer((password,))
+        else:
+            answer(None)
+
+    def cancel(self) -> None:
+        """Nobody waits for answers any more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _ask(self, function: Callable[[], Any], answer: Callable[[Any], object], no: Any) -> None:
+        """Call a function; an answer that has to be awaited is given later."""
+        try:
+            said = function()
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self.failure = error
+            answer(no)
+            return
+        if not inspect.isawaitable(said):
+            answer(said)
+            return
+        task = asyncio.ensure_future(self._await(said, answer, no))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _await(self, said: Awaitable[Any], answer: Callable[[Any], object], no: Any) -> None:
+        try:
+            value = await said
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self.failure = error
+            value = no
+        answer(value)
+        if self.on_answer is not None:
+            self.on_answer()
+
+
+class LockedIdentity:
+    """An encrypted key whose public half is known: opened, beside the loop, when it has to sign."""
+
+    usable = True
+    ready = False
+
+    def __init__(
+        self, name: str, data: bytes, public: PublicKey, passphrase: Passphrase, *, explicit: bool
+    ) -> None:
+        self.name = name
+        self.explicit = explicit
+        self.public: PublicKey | None = public
+        self.on_signed: Callable[[], object] | None = None
+        self._data = data
+        self._passphrase = passphrase
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self, done: Callable[[bool], object]) -> None:
+        """Its public half is known already."""
+        done(True)
+
+    def sign(self, data: bytes, algorithm: str, done: Callable[[bytes | None], object]) -> None:
+        """Open it and sign; None where that cannot be done."""
+        self._task = asyncio.ensure_future(self._sign(data, algorithm, done))
+
+    async def _sign(
+        self, data: bytes, algorithm: str, done: Callable[[bytes | None], object]
+    ) -> None:
+        signature = None
+        with suppress(KeyFileError, SignatureFailed):
+            private = await unlock(self.name, self._data, self._passphrase)
+            signature = private.sign(data, algorithm)
+        done(signature)
+        if self.on_signed is not None:
+            self.on_signed()
+
+
+async def unlock(name: str, data: bytes, passphrase: Passphrase) -> PrivateKey:
+    """Open an encrypted key; what turns the passphrase into a key takes a tenth of a second."""
+    if callable(passphrase):
+        said = passphrase(name)
+        secret = await said if inspect.isawaitable(said) else said
+    else:
+        secret = passphrase
+    raw = secret.encode("utf-8") if isinstance(secret, str) else secret
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, lambda: load_private_key(data, raw, name=name))
+
+
+class Identities:
+    """Keys that were read before the connection began."""
+
+    def __init__(self, found: Iterable[Identity]) -> None:
+        self._found = list(found)
+
+    def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
+        """All of them."""
+        done(self._found)
+
+
+def needs_reading(keys: Sequence[Key]) -> bool:
+    """Whether any of them has to be read or decoded."""
+    return any(isinstance(key, str | bytes | os.PathLike) for key in keys)
+
+
+def read_keys(keys: Sequence[Key], passphrase: Passphrase | None) -> list[Identity]:
+    """The keys that a program named; raises what is wrong with one. Not on a loop."""
+    return [_read_key(key, passphrase) for key in keys]
+
+
+def _read_key(key: Key, passphrase: Passphrase | None) -> Identity:
+    if isinstance(key, bytes):
+        name, data = "a key in memory", key
+    elif isinstance(key, str | os.PathLike):
+        name = os.fspath(key)
+        words: list[str] = []
+        try:
+            data = read_key_file(os.path.expanduser(name), Journal(3, words.append))  # noqa: PTH111 - a text
+        except OSError as error:
+            raise KeyFileError(f"{name}: {error.strerror}") from error
+        if not data:
+            raise KeyFileError(f"{name}: {words[-1].rpartition(': ')[2] if words else 'empty'}")
+    elif hasattr(key, "sign"):
+        return MemoryIdentity(key)
+    else:
+        raise UsageError(f"{type(key).__name__} is no key: give a PrivateKey, a file or its bytes")
+    return _identity(name, data, passphrase, explicit=True)
+
+
+def _identity(
+    name: str, data: bytes, passphrase: Passphrase | None, *, explicit: bool
+) -> Identity:
+    try:
+        return MemoryIdentity(load_private_key(data, name=name))
+    except WrongPassphrase:
+        if passphrase is None:
+            raise
+        public = _public_half(name, data)
+        if public is not None:
+            return LockedIdentity(name, data, public, passphrase, explicit=explicit)
+        if callable(passphrase):
+            raise
+        raw = passphrase.encode() if isinstance(passphrase, str) else passphrase
+        return MemoryIdentity(load_private_key(data, raw, name=name))
+
+
+def _public_half(name: str, data: bytes) -> PublicKey | None:
+    with suppress(KeyFileError):
+        return load_public_key(data)
+    with suppress(TellinError, OSError):
+        return load_public_key(read_file(f"{name}.pub"))
+    return None
+
+
+def default_keys(paths: Sequence[str], passphrase: Passphrase | None) -> list[Identity]:
+    """The keys that a configuration names: those that can be used, and no word about the others."""
+    found: list[Identity] = []
+    for path in paths:
+        with suppress(TellinError, OSError):
+            data = read_key_file(path, Journal())
+            if data:
+                found.append(_identity(path, data, passphrase, explicit=False))
+    return found

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Which host keys a program trusts: what it says, turned into records and a policy."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeAlias
+
+from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
+from tellin.client.journal import Journal
+from tellin.client.questions import HostKeyQuestion
+from tellin.config.known_hosts import KnownHosts, make_line
+from tellin.config.ssh_config import SshConfig
+from tellin.errors import HostKeyUnknown, UsageError
+from tellin.keys.public import PublicKey
+
+AskHostKey: TypeAlias = Callable[[HostKeyQuestion], bool | Awaitable[bool]]
+"""Whether an unknown host's key is right; only True lets it in."""
+
+HostKeys: TypeAlias = HostKeyPolicy | PublicKey | Iterable[PublicKey] | AskHostKey | None
+"""A policy, the keys the server may have, or whom to ask about a host without record."""
+
+Path: TypeAlias = str | os.PathLike[str]
+KnownHostsSource: TypeAlias = KnownHosts | Path | Sequence[Path] | None
+"""Records, or the files that hold them; the first file takes what is new."""
+
+
+class Trust:
+    """What was said about host keys, before anything is read."""
+
+    def __init__(self, host_keys: HostKeys, known_hosts: KnownHostsSource) -> None:
+        self.policy: HostKeyPolicy | None = None
+        self.ask: AskHostKey | None = None
+        self.pinned: tuple[PublicKey, ...] = ()
+        self.known: KnownHosts | None = (
+            known_hosts if isinstance(known_hosts, KnownHosts) else None
+        )
+        self.files: tuple[str, ...] | None = None
+        if known_hosts is not None and self.known is None:
+            assert not isinstance(known_hosts, KnownHosts)
+            one = isinstance(known_hosts, str | os.PathLike)
+            self.files = tuple(map(os.fspath, (known_hosts,) if one else known_hosts))  # type: ignore[arg-type]
+        if isinstance(host_keys, HostKeyPolicy):
+            self.policy = host_keys
+        elif isinstance(host_keys, PublicKey):
+            self._pin((host_keys,))
+        elif callable(host_keys):
+            self.policy, self.ask = HostKeyPolicy.ASK, host_keys
+        elif host_keys is not None:
+            self._pin(tuple(host_keys))
+        elif known_hosts is not None:
+            # Whoever names the records means them.
+            self.policy = HostKeyPolicy.STRICT
+
+    def _pin(self, keys: tuple[PublicKey, ...]) -> None:
+        if not keys or not all(isinstance(key, PublicKey) for key in keys):
+            raise UsageError(
+                "host_keys takes a HostKeyPolicy, public keys, or a function to ask",
+                hint="load_public_key() reads a .pub file",
+            )
+        self.policy, self.pinned = HostKeyPolicy.STRICT, keys
+
+    def chosen(self, config: SshConfig | None) -> HostKeyPolicy:
+        """The policy; without one there is no connection (R016)."""
+        if self.policy is not None:
+            return self.policy
+        if config is not None and config.is_set("strict_host_key_checking"):
+            return HostKeyPolicy(config.strict_host_key_checking)
+        raise HostKeyUnknown(
+            "no host key policy was given",
+            hint="host_keys=HostKeyPolicy.STRICT trusts the keys in known_hosts; others are"
+            " ACCEPT_NEW, a public key, or a function that is asked",
+        )
+
+    @property
+    def reads(self) -> bool:
+        """Whether files have to be read."""
+        return not self.pinned and self.known is None
+
+    def records(self, place: HostPlace, config: SshConfig | None) -> "LoadedRecords":
+        """Everything that is on record; reads files, so not on a loop."""
+        if self.pinned:
+            lines = "".join(
+                make_line((place.name,), key.key_type, key.blob) + "\n" for key in self.pinned
+            )
+            return LoadedRecords(KnownHosts.parse(lines, file="host_keys"), None)
+        if self.known is not None:
+            return LoadedRecords(self.known, None)
+        user: tuple[str, ...] = self.files or ()
+        everybody: tuple[str, ...] = ()
+        if self.files is None and config is not None:
+            user = config.user_known_hosts_file
+            everybody = config.global_known_hosts_file
+        files = FileRecords(user, everybody, Journal())
+        return LoadedRecords(files.read(), files if user else None)
+
+
+class Stored(Protocol):
+    """Where new records last."""
+
+    @property
+    def place(self) -> str:
+        """What it is called."""
+
+    def add(self, line: str) -> None:
+        """Write a line; takes its time."""
+
+
+class LoadedRecords:
+    """Records that were read before the connection began; new ones are written beside the loop."""
+
+    def __init__(self, known: KnownHosts, stored: Stored | None) -> None:
+        self.known = known
+        self.stored = stored
+        self.writing: list[asyncio.Future[None]] = []
+
+    @property
+    def place(self) -> str:
+        """Where new records go."""
+        return "known_hosts" if self.stored is None else self.stored.place
+
+    def read(self) -> KnownHosts:
+        """What is on record."""
+        return self.known
+
+    def add(self, line: str) -> None:
+        """Record a line; ``settle`` waits until it lasts."""
+        self.known.add(line, file=self.place)
+        if self.stored is not None:
+            loop = asyncio.get_running_loop()
+            self.writing.append(loop.run_in_executor(None, self.stored.add, line))
+
+    async def settle(self) -> None:
+        """Wait for what is being written; raises what went wrong with it."""
+        while self.writing:
+            await self.writing.pop()
