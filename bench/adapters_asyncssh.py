@@ -57,7 +57,7 @@ class _Handler(asyncssh.SSHServerSession[bytes]):
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._word, self._left, self._count = "", 0, 0
         self._digest = hashlib.sha256()
-        self._writing = True
+        self._writing, self._filling = True, False
         self._block = _BLOCK
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -77,10 +77,14 @@ class _Handler(asyncssh.SSHServerSession[bytes]):
 
     def _fill(self) -> None:
         assert self._chan is not None
+        if self._filling:
+            return  # write() has called resume_writing() from below
+        self._filling = True
         while self._writing and self._left:
             size = min(self._left, agent.BLOCK)
             self._left -= size
             self._chan.write(self._block if size == agent.BLOCK else self._block[:size])
+        self._filling = False
         if not self._left and self._word == "source":
             self._word = "done"
             self._chan.exit(0)
