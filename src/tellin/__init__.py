@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from tellin.runtime.channel_streams import Reader as Reader
     from tellin.runtime.channel_streams import Writer as Writer
     from tellin.runtime.redirection import Redirect as Redirect
+    from tellin.server.admission import Candidate as Candidate
+    from tellin.server.process import ServerProcess as ServerProcess
+    from tellin.server.programs import RunCommands as RunCommands
+    from tellin.server.serve import Server as Server
+    from tellin.server.serve import serve as serve
 
 _HOMES = {
     "tellin.client.connect": ("connect",),
@@ -70,6 +75,10 @@ _HOMES = {
     "tellin.keys": ("PrivateKey", "PublicKey", "load_private_key", "load_public_key"),
     "tellin.runtime.channel_streams": ("Reader", "Writer"),
     "tellin.runtime.redirection": ("Redirect",),
+    "tellin.server.admission": ("Candidate",),
+    "tellin.server.process": ("ServerProcess",),
+    "tellin.server.programs": ("RunCommands",),
+    "tellin.server.serve": ("Server", "serve"),
 }
 
 

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: MIT
+"""Who may log in to a program's own server: its keys, and the functions that decide.
+
+A key that a client only asks about is never shown to ``authorize`` (R067): it hears of a key when
+the signature over this very session has been verified, and of a password when that is right.
+"""
+
+import asyncio
+import inspect
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from tellin.config.authorized_keys import AuthorizedKey, AuthorizedKeys
+from tellin.config.key_options import KeyOptions, Moment
+from tellin.errors import ConfigError, ProtocolError, UsageError
+from tellin.keys import PublicKey
+from tellin.runtime.files import read_text
+from tellin.server.connection import Peer
+from tellin.server.passwords import failure_delay
+from tellin.userauth.messages import (
+    KEYBOARD_INTERACTIVE,
+    NONE,
+    PASSWORD,
+    PUBLIC_KEY,
+    HostBoundFields,
+    SignedHostBoundFields,
+    SignedPublicKeyFields,
+    UserauthRequest,
+    method_fields,
+    signed_data,
+)
+from tellin.userauth.questions import (
+    Accepted,
+    Account,
+    Answer,
+    KeyQuestion,
+    NoneQuestion,
+    PasswordQuestion,
+    PromptQuestion,
+    Prompts,
+    Question,
+    Refused,
+    UserQuestion,
+)
+from tellin.wire import Record
+
+_log = logging.getLogger("tellin.server")
+
+
+class Candidate(Record):
+    """Who has shown what it takes; ``key`` has signed for this login, where it was by a key."""
+
+    user: str
+    method: str
+    key: PublicKey | None
+    peer: Peer
+    client_version: str
+
+
+Authorize: TypeAlias = Callable[[Candidate], bool | Awaitable[bool]]
+"""Whether a candidate may in; only True lets it."""
+
+CheckPassword: TypeAlias = Callable[[str, str], bool | Awaitable[bool]]
+"""Whether a user has this password."""
+
+Dialogue: TypeAlias = Callable[
+    [str, tuple[str, ...] | None],
+    "bool | Prompts | Sequence[tuple[str, bool]] | Awaitable[bool | Prompts | Sequence[tuple[str, bool]]]",
+]
+"""Asks a user questions: gets the user and the answers to the last ones (None at first), and gives the
+next prompts, each a text and whether the answer may be seen, or the verdict."""
+
+Path: TypeAlias = str | os.PathLike[str]
+KeyList: TypeAlias = PublicKey | Path | Iterable[PublicKey | Path]
+AuthorizedKeysSource: TypeAlias = KeyList | Mapping[str, KeyList] | None
+"""Public keys, files in the format of authorized_keys, or either for each user."""
+
+
+class Asker(Protocol):
+    """The connection that a question is about."""
+
+    @property
+    def peer(self) -> Peer:
+        """Where it comes from."""
+
+    @property
+    def request(self) -> bytes:
+        """The client's message that is being answered."""
+
+    @property
+    def session_id(self) -> bytes:
+        """What signatures are bound to."""
+
+    @property
+    def client_version(self) -> str:
+        """What the client calls itself."""
+
+
+class Admission:
+    """Answers the Authenticator's questions by what ``serve`` was given."""
+
+    def __init__(
+        self,
+        *,
+        authorize: Authorize | None,
+        authorized_keys: AuthorizedKeysSource,
+        password: CheckPassword | Mapping[str, str] | None,
+        dialogue: Dialogue | None,
+        permit_none: bool,
+    ) -> None:
+        self.authorize = authorize
+        self.password = _checker(password) if isinstance(password, Mapping) else password
+        self.dialogue = dialogue
+        self.permit_none = permit_none
+        self._source = authorized_keys
+        self._keys: dict[str | None, dict[bytes, list[AuthorizedKey]]] | None = None
+        self._secret = os.urandom(32)
+        self._tasks: set[asyncio.Task[None]] = set()
+        if not (permit_none or self.methods()):
+            raise UsageError(
+                "nobody could log in",
+                hint="give authorized_keys, authorize, password or questions",
+            )
+
+    @property
+    def reads(self) -> bool:
+        """Whether files have to be read first."""
+        return self._source is not None
+
+    def methods(self) -> tuple[str, ...]:
+        """What is offered."""
+        offered = {
+            PUBLIC_KEY: self._source is not None
+            or (self.authorize is not None and self.password is None and self.dialogue is None),
+            PASSWORD: self.password is not None,
+            KEYBOARD_INTERACTIVE: self.dialogue is not None,
+        }
+        return tuple(name for name, on in offered.items() if on)
+
+    def load(self) -> None:
+        """Read the keys that may in; not on a loop. Raises ConfigError and OSError."""
+        source = self._source
+        if source is None:
+            return
+        if isinstance(source, Mapping):
+            self._keys = {user: _read(keys) for user, keys in source.items()}
+        else:
+            self._keys = {None: _read(source)}
+
+    # Questions
+
+    def ask(self, asker: Asker, question: Question, done: Callable[[Answer], None]) -> None:
+        """Answer a question, now or later."""
+        match question:
+            case UserQuestion():
+                keys = self._keys
+                known = keys is None or None in keys or question.user in keys
+                done(Account(known or self.password is not None or self.dialogue is not None))
+            case KeyQuestion():
+                self._key(asker, question, done)
+            case PasswordQuestion():
+                self._password(asker, question, done)
+            case PromptQuestion():
+                self._prompts(asker, question, done)
+            case NoneQuestion():
+                self._confirm(asker, (question.user, NONE, None), done)
+            case _:
+                done(Refused("not offered"))
+
+    def _key(self, asker: Asker, question: KeyQuestion, done: Callable[[Answer], None]) -> None:
+        grant: AuthorizedKey | None = None
+        if self._keys is not None:
+            found = self._find(asker, question.user, question.key)
+            if isinstance(found, str):
+                done(Refused(found))
+                return
+            grant = found
+        if question.probe or self.authorize is None:
+            done(Accepted(grant))
+        elif not _has_signed(asker, question):
+            done(Refused("bad signature"))
+        else:
+            self._confirm(asker, (question.user, PUBLIC_KEY, question.key), done, grant=grant)
+
+    def _find(self, asker: Asker, user: str, key: PublicKey) -> AuthorizedKey | str:
+        assert self._keys is not None
+        refusal = "no line lets this key in"
+        for line in (*self._lines(user, key), *self._lines(None, key)):
+            fault = _fault(line.options, asker.peer)
+            if not fault:
+                return line
+            refusal = fault
+        return refusal
+
+    def _lines(self, user: str | None, key: PublicKey) -> Sequence[AuthorizedKey]:
+        assert self._keys is not None
+        return self._keys.get(user, {}).get(key.blob, ())
+
+    def _password(
+        self, asker: Asker, question: PasswordQuestion, done: Callable[[Answer], None]
+    ) -> None:
+        check = self.password
+        if check is None or question.new_password is not None:
+            done(Refused("not offered"))
+            return
+        refuse = self._delayed(question.user, done)
+
+        def checked(right: object) -> None:
+            if right is True:
+                self._confirm(asker, (question.user, PASSWORD, None), done)
+            else:
+                refuse("wrong password")
+
+        self._call(lambda: check(question.user, question.password), checked)
+
+    def _prompts(
+        self, asker: Asker, question: PromptQuestion, done: Callable[[Answer], None]
+    ) -> None:
+        dialogue = self.dialogue
+        if dialogue is None:
+            done(Refused("not offered"))
+            return
+        refuse = self._delayed(question.user, done)
+
+        def answered(said: Any) -> None:
+            if said is True:
+                self._confirm(asker, (question.user, KEYBOARD_INTERACTIVE, None), done)
+            elif isinstance(said, Prompts):
+                done(said)
+            elif isinstance(said, Sequence):
+                done(Prompts(tuple((str(text), bool(echo)) for text, echo in said)))
+            else:
+                refuse("wrong answers")
+
+        self._call(lambda: dialogue(question.user, question.responses), answered)
+
+    def _confirm(
+        self,
+        asker: Asker,
+        shown: tuple[str, str, PublicKey | None],
+        done: Callable[[Answer], None],
+        *,
+        grant: object = None,
+    ) -> None:
+        """What it takes has been shown: ask the program's own function, if there is one."""
+        authorize = self.authorize
+        if authorize is None:
+            done(Accepted(grant))
+            return
+        candidate = Candidate(*shown, asker.peer, asker.client_version)
+
+        def decided(verdict: object) -> None:
+            done(Accepted(grant) if verdict is True else Refused("not authorized"))
+
+        self._call(lambda: authorize(candidate), decided)
+
+    def _delayed(self, user: str, done: Callable[[Answer], None]) -> Callable[[str], None]:
+        """Say no after a while that tells nothing (R061)."""
+        began = time.monotonic()
+
+        def refuse(reason: str) -> None:
+            delay = failure_delay(self._secret, user, time.monotonic() - began)
+            asyncio.get_running_loop().call_later(delay, done, Refused(reason))
+
+        return refuse
+
+    def _call(self, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Call a function of the program's; whatever it raises is a no."""
+        try:
+            said = function()
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            _log.error("a function that decides about logins failed", exc_info=error)
+            said = None
+        if not inspect.isawaitable(said):
+            then(said)
+            return
+        task = asyncio.ensure_future(_awaited(said, then))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Nobody waits for answers any more."""
+        for task in self._tasks:
+            task.cancel()
+
+
+async def _awaited(said: Awaitable[Any], then: Callable[[Any], None]) -> None:
+    try:
+        value = await said
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        _log.error("a function that decides about logins failed", exc_info=error)
+        value = None
+    then(value)
+
+
+def _checker(passwords: Mapping[str, str]) -> CheckPassword:
+    # Imported here: few servers keep passwords in clear.
+    from hmac import compare_digest  # noqa: PLC0415  (start-up time)
+
+    def check(user: str, password: str) -> bool:
+        wanted = passwords.get(user)
+        # The same work for a user who does not exist.
+        same = compare_digest((wanted or "").encode(), password.encode())
+        return same and wanted is not None
+
+    return check
+
+
+def _has_signed(asker: Asker, question: KeyQuestion) -> bool:
+    """Whether the request that is being answered bears a good signature by its key.
+
+    The Authenticator looks at it again when it has the answer; here it is what ``authorize`` may
+    rely on.
+    """
+    try:
+        request = UserauthRequest.decode(asker.request)
+        fields = method_fields(request)
+    except ProtocolError:
+        return False
+    if not isinstance(fields, SignedPublicKeyFields | SignedHostBoundFields):
+        return False
+    if request.user != question.user or fields.key_blob != question.key.blob:
+        return False
+    data = signed_data(
+        asker.session_id,
+        user=request.user,
+        algorithm=fields.algorithm,
+        key_blob=fields.key_blob,
+        host_key_blob=fields.host_key_blob if isinstance(fields, HostBoundFields) else None,
+    )
+    verified = question.key.verify(
+        data, fields.signature, algorithm=fields.algorithm, sha1=fields.algorithm == "ssh-rsa"
+    )
+    return verified is True
+
+
+def _read(keys: KeyList) -> dict[bytes, list[AuthorizedKey]]:
+    found: dict[bytes, list[AuthorizedKey]] = {}
+    several = (keys,) if isinstance(keys, PublicKey | str | os.PathLike) else keys
+    for one in several:
+        if isinstance(one, PublicKey):
+            line = AuthorizedKey(
+                one.blob, KeyOptions(), key_type=one.key_type, comment=one.comment
+            )
+            found.setdefault(one.blob, []).append(line)
+            continue
+        path = os.fspath(one)
+        parsed = AuthorizedKeys.parse(read_text(path), file=path)
+        for warning in parsed.warnings:
+            _log.warning("%s", warning)
+        for line in parsed.keys:
+            # An authority's key signs certificates; it is not a user's.
+            if not line.options.cert_authority:
+                found.setdefault(line.blob, []).append(line)
+    return found
+
+
+def _fault(options: KeyOptions, peer: Peer) -> str:
+    """Why a line does not let its key in from there and now."""
+    # Where there is no address, no rule about addresses is kept (R069).
+    if options.from_patterns is not None and not (
+        peer.host and options.allows_from("", peer.host)
+    ):
+        return "not from a permitted host"
+    now = time.time()
+    if options.expired(utc=_moment(time.gmtime(now)), local=_moment(time.localtime(now))):
+        return "the key has expired"
+    return ""
+
+
+def _moment(at: time.struct_time) -> Moment:
+    return at.tm_year, at.tm_mon, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec
+
+
+def forced_command(grants: Iterable[object]) -> str | None:
+    """The one command that the lines of a login's keys allow; raises ConfigError where they disagree."""
+    commands = {
+        grant.options.command
+        for grant in grants
+        if isinstance(grant, AuthorizedKey) and grant.options.command is not None
+    }
+    if len(commands) > 1:
+        # R068: each factor's word holds; two that contradict each other hold together nowhere.
+        raise ConfigError("the keys used demand different commands")
+    return next(iter(commands), None)
+
+
+def permits_terminal(grants: Iterable[object]) -> bool:
+    """Whether all lines of a login's keys allow a terminal."""
+    return all(grant.options.permit_pty for grant in grants if isinstance(grant, AuthorizedKey))

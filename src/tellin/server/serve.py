@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: MIT
+"""``tellin.serve``: a server inside an asyncio program, with its own users, keys and sessions."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeAlias, TypedDict
+
+from tellin.algorithms.signatures import USER_KEY_ALGORITHMS
+from tellin.config.sshd_config import SshdConfig
+from tellin.connection.channel import Channel
+from tellin.connection.machine import ConnectionSettings
+from tellin.errors import DisconnectReason, KeyFileError, TellinError, UsageError
+from tellin.keys.formats import load_private_key
+from tellin.keys.private import PrivateKey
+from tellin.protocol import KeepAlive, ServerProtocol, Settings
+from tellin.protocol.events import AuthenticationAsked, Event
+from tellin.protocol.server import SESSION
+from tellin.runtime.files import read_file
+from tellin.runtime.listeners import BACKLOG, Acceptor, listen
+from tellin.runtime.opening import Opening
+from tellin.runtime.sockets import Socket
+from tellin.server import settings
+from tellin.server.admission import (
+    Admission,
+    Authorize,
+    AuthorizedKeysSource,
+    CheckPassword,
+    Dialogue,
+    forced_command,
+    permits_terminal,
+)
+from tellin.server.connection import Login, Peer, ServerConnection, SessionHandler
+from tellin.server.process import HandledSession, Handler, HandOver
+from tellin.userauth.policy import Policy
+from tellin.userauth.questions import Answer, Attempt, Question
+
+_log = logging.getLogger("tellin.server")
+
+HostKey: TypeAlias = PrivateKey | str | os.PathLike[str] | bytes
+"""A key in memory, its file, or what the file holds."""
+
+Algorithms: TypeAlias = str | Sequence[str] | None
+
+_NOWHERE: Final = Peer("", 0, "", 0)
+# Variables that change what an interpreter runs are taken only where they are named in full (R150).
+_ACCEPTED: Final = ("*",)
+_REFUSAL: Final = b"Exceeded MaxStartups\r\n"
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    host_keys: Sequence[HostKey],
+    session: Handler | HandOver | None = None,
+    subsystems: Mapping[str, Handler | HandOver] | None = None,
+    authorized_keys: AuthorizedKeysSource = None,
+    authorize: Authorize | None = None,
+    password: CheckPassword | Mapping[str, str] | None = None,
+    questions: Dialogue | None = None,
+    permit_none: bool = False,
+    authentication_methods: Sequence[str] = (),
+    encoding: str | None = "utf-8",
+    errors: str = "replace",
+    accept_env: Sequence[str] = _ACCEPTED,
+    banner: str = "",
+    sock: Any = None,
+    max_connections: int | None = None,
+    max_startups: int = 100,
+    max_sessions: int = 256,
+    max_tries: int = 6,
+    login_grace: float = 120.0,
+    keepalive: float | KeepAlive | None = None,
+    compression: bool = True,
+    ciphers: Algorithms = None,
+    macs: Algorithms = None,
+    key_exchanges: Algorithms = None,
+    rekey_limit: int = 0,
+) -> "Opening[Server]":
+    """Serve: ``async with tellin.serve(...) as server``, or await it for the server.
+
+    ``session`` serves shells and commands, ``subsystems`` what is asked for by name: a function
+    that gets a ServerProcess, or ``RunCommands()`` for this account's programs.
+
+    Who may in: the keys of ``authorized_keys``; whoever gives the right ``password`` or answers
+    ``questions``; and ``authorize`` has the last word on each. It gets a Candidate whose key has
+    signed, never one that was only asked about, and alone it decides about keys by itself.
+    ``authentication_methods`` are chains as in sshd_config, such as "publickey,password".
+
+    ``sock`` is a listening socket to use instead of ``host`` and ``port``; with ``port=-1`` nothing
+    is listened on, and ``Server.serve_socket`` takes connections.
+    """
+    config = SshdConfig(
+        ciphers=_listed(ciphers),
+        macs=_listed(macs),
+        kex_algorithms=_listed(key_exchanges),
+        compression="yes" if compression else "no",
+        rekey_limit=(rekey_limit, 0),
+        accept_env=tuple(accept_env),
+        authentication_methods=tuple(authentication_methods) or ("any",),
+        max_auth_tries=max_tries,
+    )
+    admission = Admission(
+        authorize=authorize,
+        authorized_keys=authorized_keys,
+        password=password,
+        dialogue=questions,
+        permit_none=permit_none,
+    )
+    if isinstance(host_keys, str | bytes | os.PathLike | PrivateKey):
+        raise UsageError("host_keys is a sequence, also for a single key")
+    if not isinstance(keepalive, KeepAlive):
+        keepalive = KeepAlive(interval=float(keepalive or 0))
+    server = Server(
+        config,
+        admission,
+        session=session,
+        subsystems=dict(subsystems or {}),
+        encoding=encoding,
+        errors=errors,
+        limits=Limits(
+            connections=max_connections,
+            startups=max_startups,
+            sessions=max_sessions,
+            grace=login_grace,
+        ),
+        keepalive=keepalive,
+        banner=banner,
+        permit_none=permit_none,
+    )
+
+    async def start() -> Server:
+        await server.start(host, port, sock, tuple(host_keys))
+        return server
+
+    return Opening(start)
+
+
+def _listed(algorithms: Algorithms) -> str:
+    if algorithms is None:
+        return ""
+    return algorithms if isinstance(algorithms, str) else ",".join(algorithms)
+
+
+class Limits(TypedDict):
+    """How much a server takes on."""
+
+    connections: int | None
+    startups: int
+    sessions: int
+    grace: float
+
+
+class ServedConnection(ServerConnection):
+    """One client's connection, and what the library keeps for it."""
+
+    __slots__ = ("grants", "request", "sessions")
+
+    request: bytes
+    sessions: int
+    grants: tuple[object, ...]
+
+    def _on_event(self, event: Event) -> None:
+        if type(event) is AuthenticationAsked:
+            # A signature in it is looked at before ``authorize`` hears of the key.
+            self.request = event.payload
+        super()._on_event(event)
+
+    @property
+    def session_id(self) -> bytes:
+        """What signatures are bound to."""
+        return self.core.session_id
+
+    @property
+    def client_version(self) -> str:
+        """What the client calls itself."""
+        return self.core.peer_identification
+
+
+class Server:
+    """A server that runs; ``tellin.serve`` makes it."""
+
+    def __init__(
+        self,
+        config: SshdConfig,
+        admission: Admission,
+        *,
+        session: Handler | HandOver | None,
+        subsystems: dict[str, Handler | HandOver],
+        encoding: str | None,
+        errors: str,
+        limits: Limits,
+        keepalive: KeepAlive,
+        banner: str,
+        permit_none: bool,
+    ) -> None:
+        self.session: Handler | HandOver | None = session
+        self.subsystems: dict[str, Handler | HandOver] = subsystems
+        self.encoding: str | None = encoding
+        self.errors: str = errors
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.connections: set[ServedConnection] = set()
+        """The connections there are."""
+        self.accepts: Callable[[str], bool] = settings.accepts_variable(config)
+        self._config = config
+        self._admission = admission
+        self._limits = limits
+        self._keepalive = keepalive
+        self._starting = 0
+        self._acceptors: list[Acceptor] = []
+        self._host_keys: dict[bytes, PrivateKey] = {}
+        self._settings: Settings | None = None
+        self._channels = ConnectionSettings(channel_types=frozenset({SESSION}))
+        self._over: asyncio.Future[None] | None = None
+        plain = settings.policy(config, banner=banner)
+        self._policy = Policy(
+            USER_KEY_ALGORITHMS,
+            methods=admission.methods(),
+            chains=plain.chains,
+            devices=("questions",),
+            maximum_tries=plain.maximum_tries,
+            permit_none=permit_none,
+            banner=banner,
+        )
+
+    # Beginning and end
+
+    async def start(self, host: str, port: int, sock: Any, host_keys: Sequence[HostKey]) -> None:
+        """Read what has to be read, and listen."""
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+
+        def prepare() -> list[Socket]:
+            self._admission.load()
+            keys = [_read_host_key(key) for key in host_keys]
+            self._host_keys = {key.public.blob: key for key in keys}
+            self._settings = settings.core_settings(self._config, keys, None)
+            return [] if sock is not None or port < 0 else listen(host, port, backlog=BACKLOG)
+
+        listening = await loop.run_in_executor(None, prepare)
+        if sock is not None:
+            sock.setblocking(False)
+            listening = [sock]
+        self._acceptors = [Acceptor(loop, one, self._connected) for one in listening]
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens, as sockets have it."""
+        return [acceptor.listening.getsockname() for acceptor in self._acceptors]
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 if it listens on none."""
+        first = next(iter(self.addresses), None)
+        return first[1] if isinstance(first, tuple) else 0
+
+    def serve_socket(self, sock: Any) -> ServedConnection:
+        """Serve a connected socket, which belongs to the connection from here on."""
+        sock.setblocking(False)
+        return self._serve(sock, _peer_of(sock))
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors = []
+        self._check_over()
+
+    async def aclose(self) -> None:
+        """Take no more, end all connections and their sessions, and wait until that is done."""
+        self.close()
+        self._admission.cancel()
+        for connection in list(self.connections):
+            connection.disconnect(DisconnectReason.BY_APPLICATION, "the server is stopping")
+        await self.wait_closed()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    async def wait_closed(self) -> None:
+        """Wait until it was closed and the last connection is over."""
+        if self._over is not None:
+            await asyncio.shield(self._over)
+
+    async def __aenter__(self) -> "Server":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _check_over(self) -> None:
+        over = self._over
+        if over is not None and not (self._acceptors or self.connections or over.done()):
+            over.set_result(None)
+
+    # Connections
+
+    def _connected(self, connection: Socket, _address: Any) -> None:
+        most = self._limits["connections"]
+        if self._starting >= self._limits["startups"] or (
+            most is not None and len(self.connections) >= most
+        ):
+            try:
+                connection.send(_REFUSAL)
+            except OSError as error:
+                _log.debug("refusing a connection: %s", error)
+            connection.close()
+            return
+        try:
+            self._serve(connection, _peer_of(connection))
+        except OSError as error:
+            _log.debug("a connection that is gone already: %s", error)
+            connection.close()
+
+    def _serve(self, stream: Socket, peer: Peer) -> ServedConnection:
+        loop = asyncio.get_running_loop()
+        assert self._settings is not None
+        core = ServerProtocol(
+            self._settings,
+            self._channels,
+            keepalive=self._keepalive,
+            login_grace=self._limits["grace"],
+            now=loop.time(),
+        )
+        connection = ServedConnection(loop, stream, core, self, peer, on_closed=self._closed)
+        connection.request = b""
+        connection.sessions = 0
+        connection.grants = ()
+        self._starting += 1
+        self.connections.add(connection)
+        return connection
+
+    def _closed(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, ServedConnection)
+        self.connections.discard(connection)
+        self._check_over()
+
+    # What a connection asks
+
+    def sign(
+        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
+    ) -> None:
+        """Sign with a host key."""
+        done(self._host_keys[key_blob].sign(data, algorithm))
+
+    def policy(self, connection: ServerConnection) -> Policy:
+        """What users must show."""
+        return self._policy
+
+    def ask(
+        self, connection: ServerConnection, question: Question, done: Callable[[Answer], None]
+    ) -> None:
+        """Answer a question about a login."""
+        assert isinstance(connection, ServedConnection)
+        self._admission.ask(connection, question, done)
+
+    def logged_in(self, connection: ServerConnection, login: Login) -> None:
+        """A user is in."""
+        assert isinstance(connection, ServedConnection)
+        self._starting -= 1
+        connection.request = b""
+        connection.grants = tuple(
+            factor.grant for factor in login.factors if factor.grant is not None
+        )
+        forced_command(connection.grants)
+
+    def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
+        """Serve a session channel."""
+        assert isinstance(connection, ServedConnection)
+        if connection.sessions >= self._limits["sessions"]:
+            return "too many sessions"
+        connection.sessions += 1
+
+        def closed() -> None:
+            connection.sessions -= 1
+
+        return HandledSession(connection, channel, self, closed)
+
+    def attempted(self, connection: ServerConnection, attempt: Attempt) -> None:
+        """Log a try."""
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s", attempt.sentence(str(connection.peer)))
+
+    def ended(self, connection: ServerConnection, error: TellinError | None) -> None:
+        """A connection is over."""
+        if connection.login is None:
+            self._starting -= 1
+        if error is not None:
+            _log.debug("%s: %s", connection.peer, error)
+
+    # What a session asks
+
+    def permits_terminal(self, login: Login | None) -> bool:
+        """Whether the keys of a login allow a terminal."""
+        return login is None or permits_terminal(factor.grant for factor in login.factors)
+
+    def forced_command(self, login: Login | None) -> str | None:
+        """The only command that the keys of a login let run."""
+        return None if login is None else forced_command(one.grant for one in login.factors)
+
+
+def _read_host_key(key: HostKey) -> PrivateKey:
+    if isinstance(key, PrivateKey):
+        return key
+    if isinstance(key, bytes):
+        return load_private_key(key, name="a host key in memory")
+    path = os.fspath(key)
+    try:
+        return load_private_key(read_file(path), name=path)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error
+
+
+def _peer_of(connection: Socket) -> Peer:
+    """Both ends of a TCP connection; a socket pair has none."""
+    theirs, ours = connection.getpeername(), connection.getsockname()
+    if not isinstance(theirs, tuple) or not isinstance(ours, tuple):
+        return _NOWHERE
+    return Peer(theirs[0], theirs[1], ours[0], ours[1])
