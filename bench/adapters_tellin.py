@@ -170,8 +170,74 @@ class Operations:
         return len(held)
 
 
+# ---- server ------------------------------------------------------------------------------------
+
+
+async def _source(process: tellin.ServerProcess[bytes], number: str) -> None:
+    for block in _blocks(int(number)):
+        await process.stdout.write(block)
+
+
+async def _sink(process: tellin.ServerProcess[bytes], _: str) -> None:
+    count = 0
+    while data := await process.stdin.read(agent.BLOCK):
+        count += len(data)
+    await process.stdout.write(b"%d\n" % count)
+
+
+async def _digest(process: tellin.ServerProcess[bytes], _: str) -> None:
+    digest = hashlib.sha256()
+    while data := await process.stdin.read(agent.BLOCK):
+        digest.update(data)
+    await process.stdout.write(digest.hexdigest().encode())
+
+
+async def _echo(process: tellin.ServerProcess[bytes], _: str) -> None:
+    while data := await process.stdin.read(agent.BLOCK):
+        await process.stdout.write(data)
+
+
+async def _hold(process: tellin.ServerProcess[bytes], _: str) -> None:
+    await process.stdin.read(1)
+
+
+async def _true(process: tellin.ServerProcess[bytes], _: str) -> None:
+    """Nothing to do: returning is the answer."""
+
+
+_WORDS = {
+    "true": _true,
+    "source": _source,
+    "sink": _sink,
+    "digest": _digest,
+    "echo": _echo,
+    "hold": _hold,
+}
+
+
+async def _handle(process: tellin.ServerProcess[bytes]) -> int:
+    """A session that is answered in this process."""
+    word, _, number = (process.command or "").partition(" ")
+    await _WORDS[word](process, number)
+    return 0
+
+
 async def _serve(orders: agent.Orders) -> None:
-    raise NotImplementedError
+    commands = tellin.RunCommands(
+        shell="/bin/sh", directory=os.environ["BENCH_HOME"], env=agent.spawn_environment()
+    )
+    async with tellin.serve(
+        orders.host,
+        0,
+        host_keys=[orders.host_key],
+        authorized_keys=orders.authorized_keys,
+        session=_handle if orders.mode == "handler" else commands,
+        encoding=None,
+    ) as server:
+        agent.announce(server.port)
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(0, ended.set)
+        await ended.wait()
 
 
 def main(role: str, text: str) -> int:
