@@ -41,6 +41,21 @@ def test_the_blocking_client_round_the_core_works(tmp_path: Path) -> None:
     assert "fingerprint" in wrong.stderr
 
 
+@pytest.mark.peer("sshd")
+def test_the_examples_of_the_library_work(tmp_path: Path) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    with OpenSSHServer(tmp_path) as server:
+        known_hosts.write_text(server.target.known_hosts(), "ascii")
+        words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
+        ran = run("run_command.py", *words, str(known_hosts))
+        talked = run("talk_to_process.py", *words, str(known_hosts))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "12 bytes" in ran.stdout
+    assert "['0', '1', '2', '3', '4']" in ran.stdout
+    assert (talked.returncode, talked.stderr) == (0, "")
+    assert talked.stdout == "first\nsecond\n1000000\n"
+
+
 def test_every_example_is_shown_in_a_page() -> None:
     shown = set()
     for page in (ROOT / "docs").rglob("*.md"):
