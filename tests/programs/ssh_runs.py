@@ -65,7 +65,7 @@ class Ssh:
         flags: Sequence[str] = (),
         input: bytes | None = b"",  # noqa: A002  (as subprocess calls it)
         plain: bool = False,
-        **environment: str,
+        env: dict[str, str] | None = None,
     ) -> Completed:
         done = subprocess.run(
             self.argv(*words, flags=flags, plain=plain),
@@ -73,7 +73,7 @@ class Ssh:
             capture_output=True,
             check=False,
             timeout=LONGEST,
-            env={**self.environment, **environment},
+            env={**self.environment, **(env or {})},
             # Without a terminal of its own, /dev/tty is nobody's: no question can be asked there.
             start_new_session=True,
         )

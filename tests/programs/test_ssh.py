@@ -206,9 +206,7 @@ def test_environment(ssh: Ssh) -> None:
     done = ssh.run(
         'echo "$TELLIN_A $TELLIN_B $TELLIN_C"',
         flags=["-o", "SendEnv=TELLIN_A TELLIN_?", "-o", "SetEnv=TELLIN_B=b"],
-        TELLIN_A="one",
-        TELLIN_B="two",
-        TELLIN_CD="three",
+        env={"TELLIN_A": "one", "TELLIN_B": "two", "TELLIN_CD": "three"},
     )
     assert done.stdout == b"one b \n"
 

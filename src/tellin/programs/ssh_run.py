@@ -194,8 +194,9 @@ class Run:
             self._status = 0
             journal.debug("Entering interactive session.")
             return
-        self._set_traffic_class()
-        self._start_session()
+        wants_terminal = self._wants_terminal()
+        self._set_traffic_class(interactive=wants_terminal)
+        self._start_session(wants_terminal=wants_terminal)
 
     def _warn_of_weak_exchange(self) -> None:
         config, journal = self._config, self._journal
@@ -214,9 +215,8 @@ class Run:
                 "** What is recorded of it today may be read by a quantum computer one day."
             )
 
-    def _set_traffic_class(self) -> None:
-        interactive, bulk = self._config.ip_qos
-        value = traffic_class(interactive if self._wants_terminal() else bulk)
+    def _set_traffic_class(self, *, interactive: bool) -> None:
+        value = traffic_class(self._config.ip_qos[0 if interactive else 1])
         stream = self.connection.link.stream
         if value is None or not isinstance(stream, _socket.socket):
             return
@@ -243,31 +243,32 @@ class Run:
         config = self._config
         if config.session_type != "default" or config.request_tty == "no":
             return False
-        wanted = not self._command or config.request_tty in {"yes", "force"}
-        if config.request_tty != "force" and (config.stdin_null or not os.isatty(0)):
+        if config.request_tty == "force":
+            return True
+        if self._command and config.request_tty != "yes":
             return False
-        return wanted
+        if config.stdin_null or not os.isatty(0):
+            self._journal.info(
+                "Pseudo-terminal will not be allocated because stdin is not a terminal."
+            )
+            return False
+        return True
 
     def _request(self) -> Request:
         if self._config.session_type == "subsystem":
             return SubsystemRequest(os.fsdecode(self._command))
         return ExecRequest(self._command) if self._command else ShellRequest()
 
-    def _start_session(self) -> None:
+    def _start_session(self, *, wants_terminal: bool) -> None:
         config, journal, connection = self._config, self._journal, self.connection
         journal.debug("Entering interactive session.")
         terminal = None
         edit = None
-        if self._wants_terminal():
+        if wants_terminal:
             self._terminal = Terminal(self, self._loop, journal)
             terminal = self._terminal.request()
             if config.escape_char:
                 edit = Escapes(config.escape_char, self._terminal).edit
-        elif not self._command and config.session_type == "default":
-            if config.request_tty != "no":
-                journal.info(
-                    "Pseudo-terminal will not be allocated because stdin is not a terminal."
-                )
         request = self._request()
         if journal.debugs and self._command:
             journal.debug(f"Sending command: {os.fsdecode(self._command)}")

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""``tellin ssh`` on a terminal: asked for, resized, escaped from, and left as it was found."""
+
+import os
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.peers import OpenSSHServer
+from tests.programs.ssh_runs import Ssh, Typist
+
+pytestmark = pytest.mark.peer("sshd")
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[OpenSSHServer]:
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    folder = tmp_path_factory.mktemp("server")
+    folder.chmod(0o755)
+    banner = folder / "banner"
+    banner.write_bytes(b"Welcome\r\nto \x1b[2J\xc2\x9bhere\r\n")
+    options = {"PrintMotd": "no", "PrintLastLog": "no", "Banner": banner}
+    with OpenSSHServer(folder, account=account, options=options) as running:
+        yield running
+
+
+@pytest.fixture
+def ssh(server: OpenSSHServer, tmp_path: Path) -> Ssh:
+    return Ssh(tmp_path, server.target)
+
+
+QUIET = ["-o", "LogLevel=ERROR"]
+
+
+def test_a_shell_gets_a_terminal_of_our_kind_and_size(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment, size=(31, 97)) as typist:
+        typist.type("echo T=$TERM; stty size\n")
+        typist.expect(r"T=vt100\r\n")
+        typist.expect(r"31 97\r\n")
+        typist.type("exit 7\n")
+        assert typist.end() == 7
+
+
+def test_a_new_size_arrives(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        typist.type("sh -c 'trap \"stty size; exit 6\" WINCH; echo re''ady;")
+        typist.type(" while :; do sleep 0.1; done'; exit $?\n")
+        typist.expect(r"ready\r\n")
+        typist.resize(50, 132)
+        typist.expect(r"50 132\r\n")
+        assert typist.end() == 6
+
+
+def test_modes_of_our_terminal_hold_there(ssh: Ssh) -> None:
+    with Typist(ssh.argv("stty -a", flags=["-t", *QUIET]), env=ssh.environment) as typist:
+        attributes = termios.tcgetattr(typist.terminal)
+        wanted = "iutf8" if attributes[0] & 0x4000 else "-iutf8"
+        status = typist.end()
+        assert status == 0
+        words = typist.read.decode().replace(";", " ").split()
+    assert wanted in words
+    assert "intr" in words
+    assert "^C" in words
+
+
+def test_our_terminal_is_raw_meanwhile_and_then_as_before(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        before = termios.tcgetattr(typist.terminal)
+        typist.type("echo rea''dy\n")
+        typist.expect(r"ready\r\n")
+        assert not termios.tcgetattr(typist.terminal)[3] & (termios.ICANON | termios.ECHO)
+        typist.type("exit\n")
+        assert typist.end() == 0
+        assert termios.tcgetattr(typist.terminal) == before
+
+
+def test_keys_that_would_signal_us_signal_the_command(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        typist.type("trap 'echo inter''rupted' INT; echo rea''dy\n")
+        typist.expect(r"ready\r\n")
+        typist.type("\x03\n")
+        typist.expect(r"interrupted\r\n")
+        typist.type("exit 5\n")
+        assert typist.end() == 5
+
+
+def test_help_about_escapes_and_the_way_out(ssh: Ssh) -> None:
+    with Typist(ssh.argv(), env=ssh.environment) as typist:
+        before = termios.tcgetattr(typist.terminal)
+        typist.type("echo rea''dy\n")
+        typist.expect(r"ready\r\n")
+        typist.type("~?")
+        typist.expect(r"\r\nSupported escape sequences:\r\n")
+        typist.type("~I")
+        typist.expect(r"  cipher ")
+        typist.type("~#")
+        typist.expect(r"The following connections are open:\r\n  #0 session")
+        typist.type("\r~.")
+        typist.expect(r"~\.\r\n")
+        assert typist.end() == 255
+        assert typist.read.endswith(b"Connection to 127.0.0.1 closed.\r\r\n")
+        assert termios.tcgetattr(typist.terminal) == before
+
+
+def test_new_keys_may_be_asked_for_by_hand(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=["-v"]), env=ssh.environment) as typist:
+        typist.expect(r"SSH2_MSG_NEWKEYS received\r+\n")
+        typist.type("\recho rea''dy\r")
+        typist.expect(r"ready\r\n")
+        typist.type("~R")
+        typist.expect(r"SSH2_MSG_NEWKEYS received\r+\n")
+        typist.type("exit\r")
+        assert typist.end() == 0
+
+
+def test_ctrl_z_behind_the_escape_stops_us_until_we_are_continued(ssh: Ssh) -> None:
+    # Under a shell with job control, as SIGTSTP does not stop whoever nobody could continue.
+    shell = ["/bin/sh", "-i"]
+    with Typist(shell, env={**ssh.environment, "PS1": "HERE ", "ENV": ""}) as typist:
+        command = " ".join(f"'{word}'" for word in ssh.argv(flags=QUIET))
+        typist.type(f"{command}\n")
+        typist.type("echo rea''dy\n")
+        typist.expect(r"ready\r\n")
+        typist.type("\r~\x1a")
+        typist.expect(r"suspend tellin ssh")
+        typist.type("stty size; jobs\n")
+        typist.expect(r"Stopped")
+        typist.type("fg\n")
+        typist.type("\recho aga''in\r")
+        typist.expect(r"again\r\n")
+        typist.type("exit 8\r")
+        typist.expect(r"HERE ")
+        typist.type("echo le''ft $?\n")
+        typist.expect(r"left 8")
+        typist.type("exit\n")
+        assert typist.end() == 0
+
+
+def test_the_escape_character_typed_twice_is_sent(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        typist.type("\r~~ literal\r")
+        typist.expect(r"~ literal")
+        typist.type("exit 0\r")
+        assert typist.end() == 0
+
+
+def test_into_the_background_with_the_input_at_its_end(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        before = termios.tcgetattr(typist.terminal)
+        typist.type("echo rea''dy\r")
+        typist.expect(r"ready\r\n")
+        typist.type("\r~&")
+        typist.expect(r"\[backgrounded\]")
+        assert typist.end() == 0
+        assert termios.tcgetattr(typist.terminal) == before
+
+
+def test_a_terminal_is_asked_for_only_where_it_makes_sense(ssh: Ssh) -> None:
+    assert ssh.run("test -t 0 || echo none").stdout == b"none\n"
+    done = ssh.run("test -t 0 || echo none", flags=["-t"])
+    assert done.stdout == b"none\n"
+    assert b"Pseudo-terminal will not be allocated because stdin is not a terminal." in done.stderr
+    assert ssh.run("test -t 0 && echo some", flags=["-tt"], input=None).stdout == b"some\r\n"
+    with Typist(ssh.argv("test -t 0 || echo none"), env=ssh.environment) as typist:
+        typist.expect(r"none\r\n")
+        assert typist.end() == 0
+    with Typist(ssh.argv("test -t 0 && echo some", flags=["-t"]), env=ssh.environment) as typist:
+        typist.expect(r"some\r\n")
+        assert typist.end() == 0
+        assert typist.read.endswith(b"Connection to 127.0.0.1 closed.\r\r\n")
+
+
+def test_r036_a_banner_cannot_steer_the_terminal(ssh: Ssh) -> None:
+    done = ssh.run("true")
+    assert done.stderr == b"Welcome\nto \\033[2J\\302\\233here\n"
+    assert ssh.run("true", flags=["-q"]).stderr == b""

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: MIT
+"""``tellin ssh`` and trust: host keys asked about and recorded, passphrases and passwords asked for."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.peers import AsyncSSHServer, OpenSSHServer
+from tests.interop.target import KeyFile, Target, make_key
+from tests.programs.ssh_runs import Ssh, Typist
+
+from tellin.keys import load_private_key
+
+pytestmark = pytest.mark.peer("sshd")
+
+BOX = "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!"
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[OpenSSHServer]:
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    options = {"PasswordAuthentication": "no"}
+    with OpenSSHServer(
+        tmp_path_factory.mktemp("server"), account=account, options=options
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def target(server: OpenSSHServer) -> Target:
+    return server.target
+
+
+def askpass(directory: Path, *answers: str) -> dict[str, str]:
+    """A program that gives the answers one by one, and notes what it was asked."""
+    program = directory / "askpass"
+    (directory / "answers").write_text("".join(f"{answer}\n" for answer in answers), "utf-8")
+    program.write_text(
+        "#!/bin/sh\n"
+        f"cd '{directory}'\n"
+        'printf "%s\\n" "$1" >> asked\n'
+        "[ -s answers ] || exit 1\n"
+        "head -n 1 answers; tail -n +2 answers > rest; mv rest answers\n",
+        "ascii",
+    )
+    program.chmod(0o700)
+    return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+
+
+def asked(directory: Path) -> list[str]:
+    path = directory / "asked"
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
+# Host keys
+
+
+def test_strict_refuses_an_unknown_host_and_writes_nothing(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target, policy="accept-new")
+    done = ssh.run("echo in", flags=["-o", "StrictHostKeyChecking=yes"])
+    assert (done.status, done.stdout) == (255, b"")
+    assert done.stderr.decode().splitlines() == [
+        (
+            f"No ED25519 host key is known for [127.0.0.1]:{target.port}"
+            " and you have requested strict checking."
+        ),
+        "Host key verification failed.",
+    ]
+    assert not ssh.known_hosts.exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["-o", "BatchMode=yes"]])
+def test_without_anybody_to_ask_an_unknown_host_is_refused(
+    target: Target, tmp_path: Path, flags: list[str]
+) -> None:
+    ssh = Ssh(tmp_path, target, policy="ask")
+    done = ssh.run("echo in", flags=flags)
+    assert (done.status, done.stdout) == (255, b"")
+    assert done.stderr.endswith(b"Host key verification failed.\r\n")
+    assert not ssh.known_hosts.exists()
+
+
+@pytest.mark.parametrize("policy", ["accept-new", "no"])
+def test_a_new_host_is_recorded_as_openssh_records_it(
+    target: Target, tmp_path: Path, policy: str
+) -> None:
+    ssh = Ssh(tmp_path, target, policy=policy)
+    done = ssh.run("echo in")
+    name = f"[127.0.0.1]:{target.port}"
+    assert done.stdout == b"in\n"
+    assert done.stderr.decode() == (
+        f"Warning: Permanently added '{name}' (ED25519) to the list of known hosts.\r\n"
+    )
+    assert ssh.known_hosts.read_text("ascii") == target.known_hosts()
+    assert ssh.run("echo in").stderr == b""
+    quiet = Ssh(tmp_path, target, policy=policy)
+    quiet.known_hosts = Path("/dev/null")
+    assert quiet.run("echo in", flags=["-o", "LogLevel=ERROR"]).stderr == b""
+
+
+def test_names_are_hashed_where_that_is_wanted(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target, policy="accept-new")
+    assert ssh.run("true", flags=["-o", "HashKnownHosts=yes"]).status == 0
+    text = ssh.known_hosts.read_text("ascii")
+    assert text.startswith("|1|")
+    assert str(target.port) not in text
+    assert ssh.run("true", flags=["-o", "StrictHostKeyChecking=yes"]).stderr == b""
+
+
+def test_a_changed_host_key_is_refused_in_openssh_s_words(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target)
+    other = make_key(tmp_path / "other")
+    name = f"[127.0.0.1]:{target.port}"
+    ssh.known_hosts.write_text(f"# first\n{name} {other.public}\n", "ascii")
+    before = ssh.known_hosts.read_bytes()
+    for policy in ("yes", "accept-new", "ask"):
+        done = ssh.run("echo in", flags=["-o", f"StrictHostKeyChecking={policy}"])
+        assert (done.status, done.stdout) == (255, b"")
+        ours = done.stderr.decode()
+        assert BOX in ours
+        assert f"Offending ED25519 key in {ssh.known_hosts}:2\r\n" in ours
+        assert f'  ssh-keygen -f "{ssh.known_hosts}" -R "{name}"\r\n' in ours
+        theirs = subprocess.run(
+            ["ssh", *ssh.argv("true", flags=["-o", f"StrictHostKeyChecking={policy}"])[4:]],
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert ours.splitlines() == theirs.stderr.decode().splitlines()
+    assert ssh.known_hosts.read_bytes() == before
+
+
+def test_a_changed_key_that_is_let_in_is_given_no_password(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target)
+    other = make_key(tmp_path / "other")
+    ssh.known_hosts.write_text(f"[127.0.0.1]:{target.port} {other.public}\n", "ascii")
+    done = ssh.run("echo in", flags=["-o", "StrictHostKeyChecking=no"])
+    assert done.stdout == b"in\n"
+    assert BOX.encode() in done.stderr
+    assert b"Password authentication is disabled to avoid man-in-the-middle attacks" in done.stderr
+
+
+def test_a_revoked_host_key_is_refused_whatever_the_policy(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target)
+    with ssh.known_hosts.open("a", encoding="ascii") as file:
+        file.write(f"@revoked * {target.host_keys[0]}\n")
+    done = ssh.run("echo in", flags=["-o", "StrictHostKeyChecking=no"])
+    assert (done.status, done.stdout) == (255, b"")
+    assert b"WARNING: REVOKED HOST KEY DETECTED!" in done.stderr
+
+
+@pytest.mark.parametrize("answer", ["yes", "fingerprint", "no", "perhaps"])
+def test_the_question_about_an_unknown_host(target: Target, tmp_path: Path, answer: str) -> None:
+    ssh = Ssh(tmp_path, target, policy="ask")
+    fingerprint = load_fingerprint(target)
+    with Typist(ssh.argv("echo in"), env=ssh.environment) as typist:
+        text = typist.expect(r"\(yes/no/\[fingerprint\]\)\? ")
+        name = f"[127.0.0.1]:{target.port}"
+        assert not text.startswith("in")
+        if answer == "perhaps":
+            typist.type("perhaps\n")
+            typist.expect(r"Please type 'yes', 'no' or the fingerprint: ")
+            answer = "yes"
+        typist.type((fingerprint if answer == "fingerprint" else answer) + "\n")
+        status = typist.end()
+        shown = typist.read.decode()
+    if answer == "no":
+        assert status == 255
+        assert shown.rstrip().endswith("Host key verification failed.")
+        assert not ssh.known_hosts.exists()
+        return
+    assert status == 0
+    assert f"Warning: Permanently added '{name}' (ED25519) to the list of known hosts." in shown
+    assert shown.endswith("in\r\n")
+    assert ssh.known_hosts.read_text("ascii") == target.known_hosts()
+
+
+def load_fingerprint(target: Target) -> str:
+    return KeyFile(Path(), target.host_keys[0]).fingerprint
+
+
+def test_the_question_in_full(target: Target, tmp_path: Path) -> None:
+    ssh = Ssh(tmp_path, target, policy="ask")
+    name = f"[127.0.0.1]:{target.port}"
+    ssh.known_hosts.write_text(f"elsewhere {target.host_keys[0]}\n", "ascii")
+    with Typist(ssh.argv("echo in"), env=ssh.environment) as typist:
+        typist.expect(
+            rf"The authenticity of host '\[127.0.0.1\]:{target.port}"
+            rf" \(\[127.0.0.1\]:{target.port}\)' can't be established.\r\n"
+        )
+        typist.expect(r"ED25519 key fingerprint is SHA256:")
+        typist.expect(r"This host key is known by the following other names/addresses:\r\n")
+        typist.expect(rf"    {ssh.known_hosts}:1: elsewhere\r\n")
+        typist.expect(r"connecting \(yes/no/\[fingerprint\]\)\? ")
+        typist.type("no\n")
+        assert typist.end() == 255
+    assert name not in ssh.known_hosts.read_text("ascii")
+
+
+# Passphrases
+
+
+@pytest.fixture
+def locked(target: Target, tmp_path: Path) -> Ssh:
+    """The user's key behind a passphrase."""
+    assert target.identity is not None
+    key = load_private_key(target.identity.path.read_bytes())
+    path = tmp_path / "locked"
+    path.write_bytes(key.to_openssh(b"open sesame", rounds=1))
+    path.chmod(0o600)
+    identity = KeyFile(path, target.identity.public)
+    return Ssh(
+        tmp_path,
+        Target(port=target.port, user=target.user, host_keys=target.host_keys, identity=identity),
+    )
+
+
+def test_a_passphrase_is_asked_for_on_the_terminal_without_echo(locked: Ssh) -> None:
+    with Typist(locked.argv("echo in"), env=locked.environment) as typist:
+        typist.expect(rf"Enter passphrase for key '{locked.directory}/locked': ")
+        typist.type("open sesame\n")
+        assert typist.end() == 0
+        assert b"sesame" not in typist.read
+        assert typist.read.endswith(b"in\r\n")
+
+
+def test_a_passphrase_by_askpass(locked: Ssh, tmp_path: Path) -> None:
+    done = locked.run("echo in", env=askpass(tmp_path, "wrong", "open sesame"))
+    assert (done.status, done.stdout, done.stderr) == (0, b"in\n", b"")
+    assert asked(tmp_path) == [f"Enter passphrase for key '{tmp_path}/locked': "] * 2
+
+
+def test_a_wrong_passphrase_is_named_with_its_file(locked: Ssh, tmp_path: Path) -> None:
+    done = locked.run("echo in", env=askpass(tmp_path, "a", "b", "c", "d"))
+    assert (done.status, done.stdout) == (255, b"")
+    assert len(asked(tmp_path)) == 3
+    path = f"{tmp_path}/locked"
+    lines = done.stderr.decode().splitlines()
+    assert lines[0] == f'Load key "{path}": incorrect passphrase supplied to decrypt private key'
+    assert "Permission denied (publickey" in lines[1]
+    assert len(lines) == 2
+
+
+def test_batch_mode_asks_nothing(locked: Ssh, tmp_path: Path) -> None:
+    done = locked.run("true", flags=["-o", "BatchMode=yes"], env=askpass(tmp_path, "open sesame"))
+    assert done.status == 255
+    assert asked(tmp_path) == []
+    assert b"nobody may be asked" in done.stderr
+
+
+def test_an_unprotected_key_is_ignored_with_the_box(target: Target, tmp_path: Path) -> None:
+    assert target.identity is not None
+    path = tmp_path / "open"
+    path.write_bytes(target.identity.path.read_bytes())
+    path.chmod(0o644)
+    identity = KeyFile(path, target.identity.public)
+    ssh = Ssh(
+        tmp_path,
+        Target(port=target.port, user=target.user, host_keys=target.host_keys, identity=identity),
+    )
+    done = ssh.run("true")
+    assert done.status == 255
+    theirs = subprocess.run(
+        ["ssh", *ssh.argv("true", flags=["-o", "IdentitiesOnly=yes"])[4:]],
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=ssh.environment,
+        start_new_session=True,
+    )
+    assert done.stderr == theirs.stderr
+
+
+# Passwords
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsyncSSHServer]:
+    with AsyncSSHServer(tmp_path_factory.mktemp("door")) as running:
+        yield running
+
+
+@pytest.fixture
+def by_password(door: AsyncSSHServer, tmp_path: Path) -> Ssh:
+    target = door.target
+    return Ssh(tmp_path, Target(port=target.port, user=target.user, host_keys=target.host_keys))
+
+
+PASSWORD = ["-o", "PreferredAuthentications=password", "-o", "IdentityFile=none"]
+QUESTIONS = ["-o", "PreferredAuthentications=keyboard-interactive", "-o", "IdentityFile=none"]
+
+
+@pytest.mark.peer("asyncssh")
+def test_a_password_by_askpass(by_password: Ssh, door: AsyncSSHServer, tmp_path: Path) -> None:
+    assert door.password is not None
+    done = by_password.run(
+        "echo in", flags=PASSWORD, env=askpass(tmp_path, "wrong", door.password)
+    )
+    assert (done.status, done.stdout) == (0, b"in\n")
+    assert done.stderr == b"Permission denied, please try again.\r\n"
+    assert asked(tmp_path) == [f"{door.user}@127.0.0.1's password: "] * 2
+
+
+@pytest.mark.peer("asyncssh")
+def test_a_password_at_the_terminal(by_password: Ssh, door: AsyncSSHServer) -> None:
+    with Typist(
+        by_password.argv("echo in", flags=PASSWORD), env=by_password.environment
+    ) as typist:
+        typist.expect(rf"{door.user}@127.0.0.1's password: ")
+        typist.type(f"{door.password}\n")
+        assert typist.end() == 0
+        assert typist.read.replace(b"\r\n", b"\n") == b"\nin\n"
+
+
+@pytest.mark.peer("asyncssh")
+def test_the_server_s_questions_are_marked_as_such(
+    by_password: Ssh, door: AsyncSSHServer, tmp_path: Path
+) -> None:
+    assert door.password is not None
+    done = by_password.run("echo in", flags=QUESTIONS, env=askpass(tmp_path, door.password))
+    assert (done.status, done.stdout, done.stderr) == (0, b"in\n", b"")
+    assert asked(tmp_path) == [f"({door.user}@127.0.0.1) Password: "]
+
+
+@pytest.mark.peer("asyncssh")
+def test_three_wrong_passwords_are_the_end(by_password: Ssh, tmp_path: Path) -> None:
+    done = by_password.run("echo in", flags=PASSWORD, env=askpass(tmp_path, *"abcde"))
+    assert (done.status, done.stdout) == (255, b"")
+    assert len(asked(tmp_path)) == 3
+    lines = done.stderr.decode().splitlines()
+    assert lines[:2] == ["Permission denied, please try again."] * 2
+    assert "Permission denied (" in lines[2]
+
+
+@pytest.mark.peer("asyncssh")
+def test_nobody_to_ask_for_a_password(by_password: Ssh) -> None:
+    done = by_password.run("echo in", flags=PASSWORD)
+    assert done.status == 255
+    assert len(done.stderr.splitlines()) == 1
+    assert b"Permission denied (" in done.stderr
