@@ -4,10 +4,12 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import OpenSSHServer
+from tests.interop.children import Child
+from tests.interop.peers import OpenSSHClient, OpenSSHServer, Target, make_key
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -54,6 +56,23 @@ def test_the_examples_of_the_library_work(tmp_path: Path) -> None:
     assert "['0', '1', '2', '3', '4']" in ran.stdout
     assert (talked.returncode, talked.stderr) == (0, "")
     assert talked.stdout == "first\nsecond\n1000000\n"
+
+
+@pytest.mark.peer("ssh")
+def test_the_server_that_adds_up_works(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    log = tmp_path / "log"
+    words = [sys.executable, "-W", "error", EXAMPLES / "serve.py", tmp_path / "key.pub"]
+    with Child(words, log=log) as child:
+        deadline = time.monotonic() + 20
+        while not child.log() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        port, host_key = child.log().split(" ", 1)
+        target = Target(int(port), "anybody", (host_key.strip(),), key)
+        done = OpenSSHClient(tmp_path).run(target, "add", input=b"1\n20\n300\n")
+        wrong = OpenSSHClient(tmp_path).run(target, "add", input=b"one\n")
+    assert (done.status, done.stdout) == (0, b"hello anybody\n321\n")
+    assert (wrong.status, wrong.stderr.strip()) == (1, b"only numbers")
 
 
 def test_every_example_is_shown_in_a_page() -> None:
