@@ -35,9 +35,11 @@ def resolve(
 ) -> list[Address]:
     """The addresses of ``host`` in the system's order; blocks. Raises ConnectFailed as ssh words it."""
     flags = _socket.AI_PASSIVE if passive else 0
+    # As bytes: for a text Python loads its tables of international names, whatever is in it.
+    name = host.encode("ascii") if host.isascii() else host
     try:
         found = _socket.getaddrinfo(
-            host or None, port, family, _socket.SOCK_STREAM, 0, flags | _socket.AI_NUMERICSERV
+            name or None, port, family, _socket.SOCK_STREAM, 0, flags | _socket.AI_NUMERICSERV
         )
     except (OSError, UnicodeError) as error:
         raise _unresolved(host, error) from error
