@@ -106,6 +106,9 @@ def in_terminal(then: str, slave: int) -> "subprocess.Popen[bytes]":
         stdin=slave,
         stdout=slave,
         stderr=subprocess.DEVNULL,
+        # A group of its own, with us as its parent outside: nobody can suspend a group that has
+        # no such parent, as all of them are where the tests run without a terminal.
+        process_group=0,
     )
 
 
