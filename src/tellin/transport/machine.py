@@ -264,6 +264,8 @@ class Transport:
             self.incoming.at = self.incoming.end
             return
         try:
+            # Case 51: asked for new keys 2^31 packets ago, the peer goes on under the old ones.
+            check_sequence(self.reader.packets)
             if self._identification is not None and not self._read_identification():
                 return
             next_packet = self.reader.next
@@ -309,7 +311,8 @@ class Transport:
             return None
         rest = bytes(self.incoming.data[self.incoming.at : self.incoming.end])
         said = next((line for line in (*reader.lines, rest) if line), b"SSH-")
-        if said.startswith(b"SSH-"):
+        # Also a server that was cut off within these four bytes is one.
+        if b"SSH-".startswith(said[:4]):
             return None
         return IdentificationError(f"the peer is not an SSH server: it says {said[:64]!r}")
 
@@ -350,7 +353,9 @@ class Transport:
         if 20 <= number < 50:
             return "outside a key exchange"
         if self.phase in {Phase.FIRST_KEXINIT, Phase.FIRST_EXCHANGE}:
-            return "before there are keys" if 50 <= number < 128 else ""
+            # R020, R022: services, extensions and logins only ever come under keys.
+            early = 5 <= number <= 7 or 50 <= number < 128
+            return "before there are keys" if early else ""
         if self.phase is Phase.AUTHENTICATION:
             # R019: nothing of the connection protocol is even looked at before login.
             return "before login" if 80 <= number < 128 else ""
