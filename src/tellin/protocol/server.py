@@ -91,6 +91,8 @@ class ServerProtocol(Core):
     def service_requested(self, name: str) -> None:
         """The client wants to log in."""
         self._services += 1
+        if not name.isprintable():
+            raise ProtocolError(f"the name of a service is none: {name[:64]!r}")
         if name != SERVICE:
             raise ProtocolError(
                 f"no service {name[:64]!r} here", reason=DisconnectReason.SERVICE_NOT_AVAILABLE
