@@ -5,6 +5,7 @@ from struct import pack
 from typing import Any
 
 import pytest
+from tests.conversations.bare import inject, inject_only, refused
 
 from tellin.connection.channel import Channel
 from tellin.connection.machine import ConnectionSettings
@@ -15,7 +16,7 @@ from tellin.connection.requests import (
     ShellRequest,
     WindowChange,
 )
-from tellin.errors import ProtocolError, UsageError
+from tellin.errors import UsageError
 from tellin.protocol.events import (
     ChannelAsked,
     ChannelClosed,
@@ -29,29 +30,7 @@ from tellin.protocol.events import (
 )
 from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import Pair
-from tellin.wire import Message, string
-
-
-def inject(made: Loopback, payload: bytes | Message) -> None:
-    """Let the client send what its own core never would."""
-    raw = payload.encode() if isinstance(payload, Message) else payload
-    made.client._transport.writer.write(raw)
-    made.pump()
-
-
-def inject_only(made: Loopback, payload: bytes) -> None:
-    """The same, and what the server answers stays with it."""
-    made.client._transport.writer.write(payload)
-    wire = b"".join(made.client.to_send())
-    made.client.sent(len(wire))
-    made.server.receive_data(wire, 0.0)
-    made._dispatch()
-
-
-def refused(made: Loopback) -> bool:
-    """Whether the server ended the connection as the peer's fault, with code 2."""
-    error = made.server.error
-    return isinstance(error, ProtocolError) and error.reason == 2
+from tellin.wire import string
 
 
 def data(number: int, content: bytes) -> bytes:
@@ -126,7 +105,7 @@ def test_replies_keep_the_order_of_requests_whoever_decides_first(session: Sessi
 def test_r130_a_window_beyond_32_bits_ends_the_connection(session: Session) -> None:
     made, _, theirs = session
     inject(made, b"\x5d" + pack(">II", theirs.number, 0xFFFFFFFF))
-    assert refused(made)
+    assert refused(made.server)
 
 
 @pytest.mark.parametrize("size", [0, 1, 15])
@@ -154,7 +133,7 @@ def test_r133_refused_channels_leave_nothing_behind(open_pair: Loopback) -> None
 def test_r134_an_answer_to_no_request_ends_the_connection(session: Session, number: int) -> None:
     made, _, theirs = session
     inject(made, bytes((number,)) + pack(">I", theirs.number))
-    assert refused(made)
+    assert refused(made.server)
 
 
 @pytest.mark.parametrize("number", [81, 82])
@@ -162,13 +141,13 @@ def test_r134_an_answer_to_no_global_request_ends_the_connection(
     open_pair: Loopback, number: int
 ) -> None:
     inject(open_pair, bytes((number,)))
-    assert refused(open_pair)
+    assert refused(open_pair.server)
 
 
 def test_r135_case_217_a_truncated_request_ends_the_connection(session: Session) -> None:
     made, _, theirs = session
     inject(made, b"\x62" + pack(">I", theirs.number) + string(b"exit-status") + b"\0" + b"\0\0")
-    assert refused(made)
+    assert refused(made.server)
 
 
 @pytest.mark.parametrize("kind", [0, 7, 0xFFFFFFFF])
@@ -197,7 +176,7 @@ def test_r137_cases_193_194_messages_for_unknown_channels(
     open_pair: Loopback, payload: bytes
 ) -> None:
     inject(open_pair, payload)
-    assert refused(open_pair)
+    assert refused(open_pair.server)
     assert "nonexistent channel" in str(open_pair.server.error)
 
 
@@ -212,7 +191,7 @@ def test_r138_case_199_data_after_the_end(session: Session) -> None:
     made, ours, theirs = session
     ours.eof()
     inject(made, data(theirs.number, b"late"))
-    assert refused(made)
+    assert refused(made.server)
     assert len(made.seen(ChannelEnded, made.server)) == 1
 
 
@@ -220,7 +199,7 @@ def test_case_201_a_second_close(session: Session) -> None:
     made, ours, theirs = session
     ours.close()
     inject(made, b"\x61" + pack(">I", theirs.number))
-    assert refused(made)
+    assert refused(made.server)
 
 
 def test_r139_case_198_data_beyond_the_window(session: Session) -> None:
@@ -229,7 +208,7 @@ def test_r139_case_198_data_beyond_the_window(session: Session) -> None:
     piece = data(theirs.number, bytes(100_000))
     for _ in range(30):
         inject(made, piece)
-    assert refused(made)
+    assert refused(made.server)
     assert len(theirs.sink.data) < (2 << 20) + 4 * (128 << 10)
 
 
@@ -297,7 +276,7 @@ def test_global_replies_keep_their_order(pair: Pair) -> None:
 
 def test_case_175_a_truncated_global_request(open_pair: Loopback) -> None:
     inject(open_pair, b"\x50" + pack(">I", 99) + b"x")
-    assert refused(open_pair)
+    assert refused(open_pair.server)
 
 
 def test_case_185_a_flood_of_keepalives_that_nobody_reads_ends(open_pair: Loopback) -> None:
@@ -346,13 +325,13 @@ def test_case_190_a_window_of_nothing_makes_output_wait(open_pair: Loopback) -> 
 def test_cases_205_206_answers_to_no_open(session: Session, payload: bytes) -> None:
     made, _, _ = session
     inject(made, payload)
-    assert refused(made)
+    assert refused(made.server)
 
 
 def test_messages_of_a_wrong_shape_end_the_connection(session: Session) -> None:
     made, _, theirs = session
     inject(made, b"\x5e" + pack(">II", theirs.number, 500) + b"short")
-    assert refused(made)
+    assert refused(made.server)
 
 
 def test_requests_after_our_close_are_dropped(session: Session) -> None:

@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: MIT
+"""KEXINIT: what is chosen, what is refused, and guesses that turn out right or wrong (RFC 4253 section 7.1)."""
+
+import time
+from struct import pack
+from typing import Any
+
+import pytest
+from tests.conversations.bare import (
+    BANNER,
+    Bare,
+    BareClient,
+    kexinit,
+    packet,
+    refused,
+    server_kexinit,
+    write,
+)
+
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
+from tellin.client.narration import Narrator
+from tellin.errors import KeyExchangeFailed, NegotiationFailed, TimedOut
+from tellin.protocol import Core
+from tellin.protocol.events import ExchangeDone, HostKeySignatureWanted, KexInitReceived
+from tellin.runtime.journal import DEBUG1, Journal
+from tellin.testing import Collector, Loopback
+from tellin.testing.pairs import Pair
+from tellin.transport.keying import Stage
+from tellin.transport.messages import KexInit
+from tellin.transport.negotiation import STRICT_CLIENT, proposal
+from tellin.wire import string
+
+# Lists in which both sides put another method first, so that whoever guesses guesses wrong.
+CURVE = ("curve25519-sha256", "ecdh-sha2-nistp256")
+NIST = ("ecdh-sha2-nistp256", "curve25519-sha256")
+WRONG_GUESS = packet(b"\x1e" + string(b"what no method understands"))
+
+
+def public_value(name: str = "curve25519-sha256") -> bytes:
+    """A client's opening of an exchange."""
+    return packet(b"\x1e" + string(KEY_EXCHANGES[name].start().public))
+
+
+def forged(payload: bytes, names: bytes, field: int = 0) -> bytes:
+    """A KEXINIT with other bytes in one of its ten lists."""
+    at = 17
+    for _ in range(field):
+        at += 4 + int.from_bytes(payload[at : at + 4], "big")
+    size = int.from_bytes(payload[at : at + 4], "big")
+    return payload[:at] + string(names) + payload[at + 4 + size :]
+
+
+# What is no KEXINIT
+
+
+@pytest.mark.parametrize("make", [kexinit, server_kexinit], ids=["to a server", "to a client"])
+def test_case_059_a_kexinit_cut_anywhere_ends_the_connection(make: Any) -> None:
+    payload = make()
+    raw: Any = Bare if make is kexinit else BareClient
+    for at in range(1, len(payload), 11):
+        assert raw(BANNER, packet(payload[:at])).reason == 2
+    assert raw(BANNER, packet(payload + b"\0")).reason == 2
+
+
+ODD_LISTS = [
+    pytest.param(b"a,,b", id="case 62: an empty name"),
+    pytest.param(b",a", id="case 62: a leading comma"),
+    pytest.param(b"a,", id="case 62: a trailing comma"),
+    pytest.param(b"\x80", id="case 63: not ASCII"),
+    pytest.param(b"a\x01", id="case 63: a control character"),
+    pytest.param(b"a\0b", id="case 63: NUL"),
+    pytest.param(b"a b", id="case 63: a space"),
+    pytest.param(b"x" * 65, id="R049: a name of 65 bytes"),
+    pytest.param(b",".join([b"a"] * 513), id="case 65, R049: 513 names"),
+    pytest.param(b",".join([b"x" * 64] * 1009), id="case 65, R049: 64 KiB"),
+]
+
+
+@pytest.mark.parametrize("field", [0, 1, 2, 5, 7])
+@pytest.mark.parametrize("names", ODD_LISTS)
+def test_odd_lists_of_names_end_the_connection(names: bytes, field: int) -> None:
+    assert Bare(BANNER, packet(forged(kexinit(), names, field))).reason == 2
+    assert BareClient(BANNER, packet(forged(server_kexinit(), names, field))).reason == 2
+
+
+def test_r049_512_names_of_64_bytes_are_still_a_list() -> None:
+    names = [b"%064d" % at for at in range(511)] + [b"curve25519-sha256"]
+    bare = Bare(BANNER, packet(forged(kexinit(), b",".join(names))))
+    assert bare.core.algorithms is not None
+    assert bare.core.algorithms.key_exchange == "curve25519-sha256"
+
+
+def cpu(payload: bytes) -> float:
+    """Seconds of CPU that a server spends on a KEXINIT, the least of three."""
+    spent = []
+    wire = packet(payload)
+    for _ in range(3):
+        bare = Bare(BANNER)
+        started = time.process_time()
+        bare.feed(wire)
+        spent.append(time.process_time() - started)
+    return min(spent)
+
+
+def test_r050_case_065_a_kexinit_of_256_kib_costs_no_time() -> None:
+    full = ",".join(f"{at:063}" for at in range(512)).encode()
+    many = b",".join([b"a"] * 30_000)
+    payload = kexinit()
+    for field in range(7):
+        payload = forged(payload, full, field)
+    assert len(payload) > 200_000
+    assert cpu(payload) < 0.05
+    for field in (0, 7):
+        assert cpu(forged(kexinit(), many, field)) < 0.05
+    # Nothing in common, and each list as long as may be: the search is no square.
+    assert isinstance(Bare(BANNER, packet(payload)).error, NegotiationFailed)
+
+
+def test_case_061_reserved_is_ignored() -> None:
+    for value in (77, 0xFFFFFFFF):
+        bare = Bare(BANNER, packet(kexinit(reserved=value)))
+        assert bare.core.algorithms is not None
+
+
+def test_case_079_languages_are_ignored() -> None:
+    for languages in (b"en,de", b"\xff\xfe", b"," * 1000):
+        bare = Bare(
+            BANNER,
+            packet(
+                kexinit(languages_client_to_server=languages, languages_server_to_client=languages)
+            ),
+        )
+        assert bare.core.algorithms is not None
+
+
+# What is chosen
+
+
+def test_r032_markers_are_never_chosen() -> None:
+    markers = ("ext-info-c", "ext-info-s", "kex-strict-s-v00@openssh.com")
+    bare = Bare(BANNER, packet(kexinit(kex_algorithms=markers)))
+    assert bare.reason == 3
+    # A client whose own list held one would not choose it either.
+    client = BareClient(BANNER, packet(server_kexinit(kex_algorithms=("ext-info-c",))))
+    assert client.reason == 3
+
+
+def test_case_066_the_first_of_two_equal_names_counts() -> None:
+    names = ("curve25519-sha256", "ecdh-sha2-nistp256", "curve25519-sha256")
+    bare = Bare(BANNER, packet(kexinit(kex_algorithms=names)))
+    assert bare.core.algorithms is not None
+    assert bare.core.algorithms.key_exchange == "curve25519-sha256"
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"),
+    [
+        ("kex_algorithms", "key exchange method"),
+        ("server_host_key_algorithms", "host key type"),
+        ("encryption_client_to_server", "cipher"),
+        ("encryption_server_to_client", "cipher"),
+        ("compression_client_to_server", "compression method"),
+        ("compression_server_to_client", "compression method"),
+    ],
+)
+def test_case_067_nothing_in_common_is_code_3_and_says_what_was_offered(
+    field: str, kind: str
+) -> None:
+    bare = Bare(BANNER, packet(kexinit(**{field: ("none-such",)})))
+    assert bare.reason == 3
+    assert str(bare.error) == f"no matching {kind} found. Their offer: none-such"
+    client = BareClient(BANNER, packet(server_kexinit(**{field: ("none-such",)})))
+    assert client.reason == 3
+
+
+def test_case_067_of_an_endless_offer_a_kilobyte_is_shown() -> None:
+    bare = Bare(BANNER, packet(kexinit(kex_algorithms=tuple(f"{n:064}" for n in range(500)))))
+    assert isinstance(bare.error, NegotiationFailed)
+    assert 1024 <= len(str(bare.error)) < 1200
+    assert len(bare.error.theirs) == 500
+
+
+def test_case_067_an_empty_list_has_nothing_in_common_with_any() -> None:
+    assert Bare(BANNER, packet(kexinit(kex_algorithms=()))).reason == 3
+
+
+@pytest.mark.parametrize("field", ["encryption_client_to_server", "encryption_server_to_client"])
+def test_case_069_no_encryption_is_no_choice(field: str) -> None:
+    bare = Bare(BANNER, packet(kexinit(**{field: ("none",)})), ciphers=("aes128-ctr",))
+    assert bare.reason == 3
+
+
+def test_r031_case_070_a_cipher_without_mac_needs_one() -> None:
+    for cipher, reason in (
+        ("aes256-ctr", 3),
+        ("aes256-gcm@openssh.com", 0),
+        ("chacha20-poly1305@openssh.com", 0),
+    ):
+        offer = kexinit(
+            encryption_client_to_server=(cipher,),
+            encryption_server_to_client=(cipher,),
+            mac_client_to_server=("none",),
+            mac_server_to_client=("none",),
+        )
+        assert Bare(BANNER, packet(offer)).reason == reason
+
+
+# Strictness
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_r001_cases_73_75_strict_exchange_admits_nothing_else(number: int) -> None:
+    noise = packet(bytes((number,)) + bytes(9))
+    for raw, offer in ((Bare, kexinit()), (BareClient, server_kexinit())):
+        before = raw(BANNER, noise, packet(offer))
+        assert before.reason == 2
+        assert "KEXINIT was not the first packet" in str(before.error)
+        after = raw(BANNER, packet(offer), noise)
+        assert after.reason == 2
+
+
+@pytest.mark.parametrize("number", [5, 6, 7, 50, 80, 100, 150, 192, 255])
+def test_r001_in_strict_exchange_there_are_no_harmless_messages(number: int) -> None:
+    message = packet(bytes((number,)) + bytes(20))
+    assert Bare(BANNER, packet(kexinit()), message).reason == 2
+    assert BareClient(BANNER, packet(server_kexinit()), message).reason == 2
+
+
+def test_r001_not_even_between_the_two_halves_of_the_exchange() -> None:
+    bare = Bare(BANNER, packet(kexinit(kex_algorithms=(*CURVE, STRICT_CLIENT))), public_value())
+    bare.sign()
+    bare.feed(packet(b"\x02\0\0\0\0"))
+    assert bare.core.closed
+    assert refused(bare.core)
+
+
+def test_case_074_noise_is_legal_without_strict_exchange() -> None:
+    bare = Bare(BANNER, packet(b"\x02\0\0\0\0"), packet(kexinit(strict=False)))
+    assert not bare.core.closed
+    bare.feed(packet(b"\x02\0\0\0\0"), packet(b"\x04" + bytes(9)))
+    assert not bare.core.closed
+
+
+def test_r005_strict_exchange_can_be_required() -> None:
+    bare = Bare(BANNER, packet(kexinit(strict=False)), require_strict=True)
+    assert isinstance(bare.error, KeyExchangeFailed)
+    assert bare.reason == 3
+    assert not Bare(BANNER, packet(kexinit()), require_strict=True).core.closed
+    client = BareClient(BANNER, packet(server_kexinit(strict=False)), require_strict=True)
+    assert client.reason == 3
+
+
+def test_r005_without_it_the_client_says_so(pair: Pair) -> None:
+    for strict, said in (
+        (True, []),
+        (False, ["debug1: the server does not do strict key exchange"]),
+    ):
+        made = pair()
+        made.log_in()
+        made.client._transport.keying.strict = strict
+        lines: list[str] = []
+        Narrator(Journal(DEBUG1, lines.append), made.client).tell(ExchangeDone(True))
+        assert lines == said
+
+
+# One exchange at a time
+
+
+def test_r007_case_071_a_second_kexinit() -> None:
+    for strict in (True, False):
+        offer = packet(kexinit(strict=strict))
+        assert Bare(BANNER, offer, offer).reason == 2
+        offer = packet(server_kexinit(strict=strict))
+        assert BareClient(BANNER, offer, offer).reason == 2
+
+
+@pytest.mark.parametrize("number", [31, 32, 33, 34, 40, 49])
+def test_r007_a_message_of_another_method(number: int) -> None:
+    for strict in (True, False):
+        offer = packet(kexinit(strict=strict, kex_algorithms=CURVE + (STRICT_CLIENT,) * strict))
+        bare = Bare(BANNER, offer, packet(bytes((number,)) + string(b"") * 3))
+        assert bare.reason == 2
+    server = packet(server_kexinit(kex_algorithms=CURVE))
+    client = BareClient(BANNER, server, packet(bytes((number + 1,)) + string(b"") * 3))
+    assert client.reason == 2
+
+
+# Guesses
+
+
+def guessing(*, kex: tuple[str, ...] = CURVE, **changes: Any) -> bytes:
+    """A client's KEXINIT that is followed by a guess."""
+    names = (*kex, STRICT_CLIENT)
+    return packet(kexinit(kex_algorithms=names, first_kex_packet_follows=True, **changes))
+
+
+def test_r009_case_077_after_a_wrong_guess_one_packet_is_skipped() -> None:
+    bare = Bare(BANNER, guessing(kex=NIST), WRONG_GUESS, key_exchanges=CURVE)
+    assert not bare.core.closed
+    assert not bare.seen(HostKeySignatureWanted)
+    assert bare.core.algorithms is not None
+    assert not bare.core.algorithms.guess_right
+    bare.feed(public_value("ecdh-sha2-nistp256"))
+    assert bare.seen(HostKeySignatureWanted)
+
+
+def test_r009_case_077_one_packet_and_no_more() -> None:
+    bare = Bare(BANNER, guessing(kex=NIST), WRONG_GUESS, WRONG_GUESS, key_exchanges=CURVE)
+    assert bare.core.closed
+    assert bare.reason == 2
+
+
+def test_r009_case_077_nothing_is_skipped_where_no_guess_was_announced() -> None:
+    offer = packet(kexinit(kex_algorithms=(*NIST, STRICT_CLIENT)))
+    bare = Bare(BANNER, offer, WRONG_GUESS, key_exchanges=CURVE)
+    assert bare.reason == 2
+
+
+def test_r010_case_077_a_right_guess_is_used() -> None:
+    host_keys = ("ssh-ed25519",)
+    bare = Bare(
+        BANNER,
+        guessing(server_host_key_algorithms=host_keys),
+        public_value(),
+        key_exchanges=CURVE,
+    )
+    assert bare.seen(KexInitReceived)[0].negotiated.guess_right
+    assert bare.seen(HostKeySignatureWanted)
+
+
+def test_r010_a_guess_is_wrong_if_only_the_host_keys_differ() -> None:
+    other = ("ecdsa-sha2-nistp256", "ssh-ed25519")
+    bare = Bare(
+        BANNER,
+        guessing(server_host_key_algorithms=other),
+        WRONG_GUESS,
+        key_exchanges=CURVE,
+    )
+    assert not bare.seen(KexInitReceived)[0].negotiated.guess_right
+    bare.feed(public_value())
+    assert bare.seen(HostKeySignatureWanted)
+
+
+def test_r009_r010_a_servers_guess_is_treated_alike() -> None:
+    """The client skips one packet of a server that announced a guess and guessed wrong."""
+    for follows in (True, False):
+        offer = server_kexinit(kex_algorithms=NIST, first_kex_packet_follows=follows)
+        client = BareClient(
+            BANNER,
+            packet(offer),
+            packet(b"\x1f" + string(b"nonsense") * 3),
+            key_exchanges=CURVE,
+            guess=False,
+        )
+        assert client.core.closed is not follows
+        # It takes one such packet only.
+        client.feed(packet(b"\x1f" + string(b"nonsense") * 3))
+        assert client.core.closed
+
+
+def test_case_078_a_guess_that_was_announced_and_never_comes() -> None:
+    bare = Bare(BANNER, guessing(kex=NIST), key_exchanges=CURVE)
+    bare.feed(b"")
+    assert not bare.core.closed
+    deadline = bare.core.deadline()
+    assert deadline is not None
+    bare.core.tick(deadline)
+    assert isinstance(bare.core.error, TimedOut)
+
+
+def transfer(made: Loopback, size: int = 5000) -> None:
+    ours, theirs = made.session()
+    ours.sink, theirs.sink = Collector(ours), Collector(theirs)
+    ours.send(b"x" * size)
+    theirs.send(b"y" * size)
+    made.pump()
+    assert theirs.sink.data == b"x" * size
+    assert ours.sink.data == b"y" * size
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("right", [True, False])
+def test_r009_r010_guesses_at_a_rekey(pair: Pair, side: str, right: bool) -> None:
+    """Our own cores never guess then, so one side's KEXINIT is made by hand (CVE-2023-1667)."""
+    made = pair(key_exchanges=CURVE, host_key_algorithms=("ssh-ed25519",))
+    made.log_in()
+    core: Core = made.client if side == "client" else made.server
+    ours = core._transport.keying
+    preferences = core._transport.settings.preferences
+    if not right:
+        preferences.key_exchanges = NIST
+    offer: KexInit = proposal(preferences, core.role, bytes(16), first=False, follows=True)
+    ours._ours = offer.encode()
+    ours.stage = Stage.OFFERED
+    write(core, ours._ours)
+    if not right or side == "server":
+        # A server that guesses right has nothing to send first; one that guesses wrong may.
+        if not right:
+            write(core, b"\x1e" + string(b"what no method understands"))
+    made.pump()
+    assert made.client.error is None
+    assert made.server.error is None
+    assert len(made.seen(ExchangeDone, made.client)) == 2
+    transfer(made)
+
+
+def test_r009_r010_guesses_of_our_own_client(pair: Pair) -> None:
+    right = pair(key_exchanges=CURVE, host_key_algorithms=("ssh-ed25519",))
+    right.log_in()
+    assert right.seen(KexInitReceived, right.server)[0].negotiated.guess_right
+    wrong = pair(client={"key_exchanges": NIST}, server={"key_exchanges": CURVE})
+    wrong.log_in()
+    assert not wrong.seen(KexInitReceived, wrong.server)[0].negotiated.guess_right
+    transfer(wrong)
+    shy = pair(client={"guess": False}, key_exchanges=CURVE)
+    shy.log_in()
+    transfer(shy)
+
+
+def test_a_right_guess_saves_the_flight_that_a_wrong_one_costs(pair: Pair) -> None:
+    turns = []
+    for names in (CURVE, NIST):
+        made = pair(
+            client={"key_exchanges": names},
+            server={"key_exchanges": CURVE},
+            host_key_algorithms=("ssh-ed25519",),
+        )
+        count = 0
+        while not made.client.authenticated:
+            made._carry(made.client, made.server)
+            made._carry(made.server, made.client)
+            made._dispatch()
+            count += 1
+        turns.append(count)
+    assert turns[0] < turns[1]
+
+
+def test_the_wire_of_a_guess_is_what_is_measured_here() -> None:
+    """The packets made by hand above are such as a client of ours sends."""
+    from tests.conversations.bare import clear_payloads
+
+    client = BareClient(key_exchanges=CURVE)
+    offer, guess = clear_payloads(client.wire)
+    assert KexInit.decode(offer).first_kex_packet_follows
+    assert guess[:5] == b"\x1e" + pack(">I", 32)
