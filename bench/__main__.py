@@ -64,8 +64,8 @@ def main(argv: Sequence[str]) -> int:
     settings = Settings.quickly() if arguments.quick else Settings()
     if arguments.rounds:
         settings = dataclasses.replace(settings, rounds=max(arguments.rounds, 1))
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     processes.adopt_orphans()
     results = Results()
     try:

@@ -153,9 +153,7 @@ class Operations:
 
         async def one() -> None:
             async with gate, contextlib.AsyncExitStack() as stack:
-                connection = await stack.enter_async_context(
-                    _connected(self._orders, self._key)
-                )
+                connection = await stack.enter_async_context(_connected(self._orders, self._key))
                 await stack.enter_async_context(connection.start(command, encoding=None))
                 self._held.append(stack.pop_all())
 
