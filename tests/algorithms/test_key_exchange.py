@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tellin.algorithms import post_quantum
+from tellin.algorithms import fresh_keys
 from tellin.algorithms.elliptic_curves import Curve25519Key, EllipticCurve
 from tellin.algorithms.finite_field import fixed_prime
 from tellin.algorithms.key_exchange import (
@@ -205,12 +205,26 @@ def test_without_ml_kem_it_is_said_what_to_do(
         def from_public_bytes(data: bytes) -> None:
             raise UnsupportedAlgorithm("no ML-KEM")
 
-    monkeypatch.setattr(post_quantum, "MLKEM768PrivateKey", Missing)
-    monkeypatch.setattr(post_quantum, "MLKEM768PublicKey", Missing)
+    monkeypatch.setattr(fresh_keys, "_generate_mlkem768", None)
+    monkeypatch.setattr(fresh_keys, "_read_mlkem768", None)
+    monkeypatch.setattr(mlkem, "MLKEM768PrivateKey", Missing)
+    monkeypatch.setattr(mlkem, "MLKEM768PublicKey", Missing)
     for refused in (method.start, lambda: method.respond(public)):
         with pytest.raises(KeyExchangeFailed) as caught:
             refused()
         assert "KexAlgorithms" in caught.value.hint
+
+
+def test_keys_come_by_the_public_functions_where_the_short_way_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_generate_x25519", "_read_x25519", "_generate_mlkem768", "_read_mlkem768"):
+        assert getattr(fresh_keys, name) is not None
+        monkeypatch.setattr(fresh_keys, name, None)
+    for method in (row for row in KEY_EXCHANGES if "25519" in row.name):
+        client = method.start()
+        answer, secret = method.respond(client.public)
+        assert client.finish(answer) == secret
 
 
 @settings(max_examples=200)

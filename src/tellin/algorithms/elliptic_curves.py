@@ -3,8 +3,9 @@
 
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tellin.algorithms import fresh_keys
 from tellin.errors import KeyExchangeFailed, ProtocolError
 from tellin.wire import mpint
 
@@ -37,7 +38,7 @@ class Curve25519Key:
     def secret(self, peer_public: bytes) -> bytes:
         """The shared secret; raises KeyExchangeFailed."""
         try:
-            return self._private.exchange(X25519PublicKey.from_public_bytes(peer_public))
+            return self._private.exchange(fresh_keys.x25519_public(peer_public))
         except ValueError:
             # RFC 8731 section 3: the points of small order make a secret of zeros (R039).
             raise KeyExchangeFailed("the peer's Curve25519 value makes no secret") from None
@@ -50,7 +51,7 @@ class Curve25519:
 
     def generate(self) -> CurveKey:
         """A fresh key."""
-        return Curve25519Key(X25519PrivateKey.generate())
+        return Curve25519Key(fresh_keys.x25519())
 
 
 class EllipticCurveInitiator:

@@ -4,11 +4,8 @@
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.mlkem import (
-    MLKEM768PrivateKey,
-    MLKEM768PublicKey,
-)
 
+from tellin.algorithms import fresh_keys
 from tellin.algorithms.elliptic_curves import Curve
 from tellin.algorithms.hashing import digest
 from tellin.errors import KeyExchangeFailed
@@ -45,7 +42,7 @@ class HybridInitiator:
     def __init__(self, curve: Curve) -> None:
         self._curve_size = curve.size
         try:
-            self._kem = MLKEM768PrivateKey.generate()
+            self._kem = fresh_keys.mlkem768()
         except UnsupportedAlgorithm:
             raise _missing() from None
         self._key = curve.generate()
@@ -75,7 +72,7 @@ class Hybrid:
         kem_public, curve_public = _split(peer_public, _ENCAPSULATION_KEY, self._curve.size)
         try:
             # FIPS 203 section 7.2: a key with a coefficient past the modulus is refused.
-            kem = MLKEM768PublicKey.from_public_bytes(kem_public)
+            kem = fresh_keys.mlkem768_public(kem_public)
         except ValueError:
             raise KeyExchangeFailed("the peer's value is no ML-KEM-768 key") from None
         except UnsupportedAlgorithm:
