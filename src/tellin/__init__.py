@@ -9,6 +9,7 @@ wait for an event loop, and one that only connects not for a server.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from tellin import blocking as blocking
     from tellin.client.connect import connect as connect
     from tellin.client.connected import Connection as Connection
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
@@ -82,9 +83,52 @@ _HOMES = {
 }
 
 
+__all__ = [
+    "AuthenticationFailed",
+    "Candidate",
+    "ChannelRefused",
+    "CommandFailed",
+    "Completed",
+    "ConfigError",
+    "ConnectFailed",
+    "Connection",
+    "ConnectionLost",
+    "Disconnected",
+    "HostKeyChanged",
+    "HostKeyPolicy",
+    "HostKeyRejected",
+    "HostKeyRevoked",
+    "HostKeyUnknown",
+    "KeyFileError",
+    "NegotiationFailed",
+    "PrivateKey",
+    "Process",
+    "ProtocolError",
+    "PublicKey",
+    "Reader",
+    "Redirect",
+    "RequestRefused",
+    "RunCommands",
+    "Server",
+    "ServerProcess",
+    "TellinError",
+    "TimedOut",
+    "UsageError",
+    "Writer",
+    "WrongPassphrase",
+    "blocking",
+    "connect",
+    "load_private_key",
+    "load_public_key",
+    "serve",
+]
+
+
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
+    if name == "blocking":
+        return import_module("tellin.blocking")
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(import_module(home), name)
@@ -94,4 +138,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *(name for names in _HOMES.values() for name in names)])
+    return sorted({*globals(), *__all__})

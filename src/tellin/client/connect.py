@@ -7,6 +7,7 @@ import logging
 import os
 import pwd
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Final
 
 from tellin.client.connected import Connection
@@ -60,6 +61,7 @@ from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.surroundings import LocalSurroundings
+from tellin.transport.settings import Settings
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 from tellin.wire import Record
 
@@ -68,6 +70,21 @@ _log = logging.getLogger("tellin.client")
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 # Keywords without which a connection would go somewhere else than the file says.
 _DECISIVE: Final = frozenset({"proxyjump", "proxycommand"})
+
+
+# What settings are made of, and those made lately.
+_CHOICES: Final = (
+    "kex_algorithms",
+    "host_key_algorithms",
+    "ciphers",
+    "macs",
+    "compression",
+    "security_profile",
+    "rekey_limit",
+    "version_addendum",
+)
+_SETTINGS_KEPT: Final = 64
+_settings: dict[tuple[Any, ...], Settings] = {}
 
 
 def connect(
@@ -322,7 +339,7 @@ class _Login(Record):
         driver = ClientConnection(
             loop,
             stream,
-            settings(config, exchange_timeout=self.login_timeout),
+            self._settings(config),
             place,
             journal=journal,
             keepalive=self._keepalive(config),
@@ -355,6 +372,19 @@ class _Login(Record):
             driver.link.close()
             raise
         return connection
+
+    def _settings(self, config: SshConfig) -> Settings:
+        """The transport's settings; choosing algorithms takes longer than all the rest of it."""
+        key = tuple(getattr(config, name) for name in _CHOICES)
+        made = _settings.get(key)
+        if made is None:
+            if len(_settings) >= _SETTINGS_KEPT:
+                _settings.clear()
+            made = _settings[key] = settings(config)
+        made = copy(made)
+        if self.login_timeout is not None:
+            made.exchange_timeout = self.login_timeout
+        return made
 
     def _keepalive(self, config: SshConfig) -> KeepAlive:
         if self.keepalive is None:

@@ -138,8 +138,11 @@ class Connection:
         )
         try:
             plan.wire(remote)
-            async with asyncio.timeout(timeout):
+            if timeout is None:
                 await remote.done
+            else:
+                async with asyncio.timeout(timeout):
+                    await remote.done
         except TimeoutError:
             remote.abandon()
             raise TimedOut(

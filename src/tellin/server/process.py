@@ -378,8 +378,17 @@ class HandledSession:
             return
         self.stage = Stage.RUNNING
         self.asked.clear()
-        answer(True)
         self.process = ServerProcess(self, command=command, subsystem=subsystem)
+        if inspect.iscoroutinefunction(handler):
+            self.task = task = asyncio.ensure_future(self._serve(handler, answer))
+            handlers.tasks.add(task)
+            task.add_done_callback(handlers.tasks.discard)
+        else:
+            answer(True)
+            self._call(handler)
+
+    def _call(self, handler: Handler) -> None:
+        assert self.process is not None
         try:
             result = handler(self.process)
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
@@ -387,10 +396,18 @@ class HandledSession:
             return
         if inspect.isawaitable(result):
             self.task = task = asyncio.ensure_future(self._await(result))
-            handlers.tasks.add(task)
-            task.add_done_callback(handlers.tasks.discard)
+            self._handlers.tasks.add(task)
+            task.add_done_callback(self._handlers.tasks.discard)
         else:
             self._returned(result)
+
+    async def _serve(
+        self, handler: Callable[[ServerProcess[Any]], Any], answer: Callable[[bool], None]
+    ) -> None:
+        """Answer only now: so it leaves in one flight with what the function writes at once."""
+        answer(True)
+        assert self.process is not None
+        await self._await(handler(self.process))
 
     def _hand_over(
         self, handler: HandOver, request: Request, answer: Callable[[bool], None]
