@@ -92,6 +92,9 @@ class Channel:
     ``sink`` takes data and ``extended_sink`` stderr. Data that comes before there is a ``sink``
     waits for one, within the window: a client sends its command and the command's input in one
     flight. Stderr that nobody takes is dropped and credited. ``owner`` is the driver's own.
+
+    With ``lingers``, a driver that has still something to say when the peer closes (an exit
+    status) gets a ChannelClosing and calls ``close`` itself; else the answer goes out at once.
     """
 
     __slots__ = (
@@ -107,6 +110,7 @@ class Channel:
         "epoch_bytes",
         "epoch_start",
         "extended_sink",
+        "lingers",
         "number",
         "owner",
         "peer",
@@ -144,6 +148,7 @@ class Channel:
         self._early: list[memoryview] | None = None
         self.extended_sink: Sink | None = None
         self.owner: Any = None
+        self.lingers = False
         self._arrived: list[memoryview] | None = None
         self._arrived_extended: list[memoryview] | None = None
         self._awaiting: deque[Request] | None = None

@@ -59,6 +59,15 @@ class ChannelEnded(Event):
     channel: Channel
 
 
+class ChannelClosing(Event):
+    """The peer has closed a channel that ``lingers``: it takes no more data, but requests.
+
+    Call its ``close`` when all is said.
+    """
+
+    channel: Channel
+
+
 class ChannelClosed(Event):
     """The channel is gone, on both sides."""
 

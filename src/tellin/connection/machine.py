@@ -10,6 +10,7 @@ from tellin.connection.channel import Channel, Half, Standing
 from tellin.connection.events import (
     ChannelAsked,
     ChannelClosed,
+    ChannelClosing,
     ChannelEnded,
     ChannelOpened,
     ChannelOpenRefused,
@@ -368,6 +369,8 @@ class Connection:
         channel.receiving = Half.CLOSED
         if channel.sending is Half.CLOSED:
             self.forget(channel)
+        elif channel.lingers:
+            self._emit(ChannelClosing(channel))
         else:
             channel.close()
 

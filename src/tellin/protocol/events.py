@@ -4,6 +4,7 @@
 from tellin.connection.events import (
     ChannelAsked,
     ChannelClosed,
+    ChannelClosing,
     ChannelEnded,
     ChannelOpened,
     ChannelOpenRefused,
@@ -60,6 +61,7 @@ __all__ = [
     "Banner",
     "ChannelAsked",
     "ChannelClosed",
+    "ChannelClosing",
     "ChannelEnded",
     "ChannelOpenRefused",
     "ChannelOpened",

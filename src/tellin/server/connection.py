@@ -17,6 +17,7 @@ from tellin.protocol.events import (
     AuthenticationAsked,
     ChannelAsked,
     ChannelClosed,
+    ChannelClosing,
     ChannelEnded,
     ChannelRequested,
     ChannelWritable,
@@ -267,6 +268,10 @@ class ServerConnection:
         if event.channel.owner is not None:
             event.channel.owner.writable()
 
+    def _channel_closing(self, event: ChannelClosing) -> None:
+        # Only handlers that set ``lingers`` on their channel get to hear of it.
+        event.channel.owner.closing()
+
     def _channel_closed(self, event: ChannelClosed) -> None:
         handler, event.channel.owner = event.channel.owner, None
         event.channel.sink = event.channel.extended_sink = None
@@ -299,6 +304,7 @@ _HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
     ChannelRequested: ServerConnection._channel_requested,
     ChannelEnded: ServerConnection._channel_ended,
     ChannelWritable: ServerConnection._channel_writable,
+    ChannelClosing: ServerConnection._channel_closing,
     ChannelClosed: ServerConnection._channel_closed,
     GlobalRequested: ServerConnection._global_requested,
     Closed: ServerConnection._closed,

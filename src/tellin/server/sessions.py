@@ -208,6 +208,7 @@ class CommandSession:
             self._tell_end(ExitStatus(status=1))
             return True
         self._wire(self._child)
+        self._channel.lingers = True
         self._child.watch(self._loop, self._exited)
         return True
 
@@ -317,6 +318,22 @@ class CommandSession:
         """There is room in the window again."""
         for source in self._sources:
             source.resume()
+
+    def closing(self) -> None:
+        """The client closes the channel, and waits for the command's status.
+
+        Dropbear and PuTTY do so once each side has said that no more data will come, which may be
+        a moment before the command has ended.
+        """
+        for source in self._sources:
+            source.close()
+        self._sources = []
+        if self._child is not None:
+            if self._pty is not None and self._sink is not None:
+                self._sink.close()
+            self._child.close()
+        self._open_sources = 0
+        self._finish_if_done()
 
     def closed(self) -> None:
         """The channel is gone: the command loses its streams, and its terminal hangs up."""
