@@ -38,6 +38,9 @@ PARTS: dict[str, tuple[Callable[[Bench], None], str]] = {
 }
 
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--list", action="store_true", help="name the parts and end")
@@ -50,7 +53,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Leave by the same way as Ctrl-C, so that everything is taken down."""
+    """Leave by the same way as Ctrl-C, and let nothing disturb the taking down."""
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -63,8 +68,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     settings = Settings.quickly() if arguments.quick else Settings()
     if arguments.rounds:
-        settings = dataclasses.replace(settings, rounds=max(arguments.rounds, 1))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        rounds = max(arguments.rounds, 1)
+        settings = dataclasses.replace(settings, rounds=rounds, delayed_rounds=rounds)
+    for number in _INTERRUPTS:
         signal.signal(number, _interrupt)
     processes.adopt_orphans()
     results = Results()
@@ -93,8 +99,14 @@ def _measure(settings: Settings, results: Results, chosen: list[str]) -> int:
             PARTS[name][0](bench)
             results.seconds[name] = round(time.monotonic() - started, 1)
             bench.say(f"{name} took {results.seconds[name]:.0f} s")
-    path = report.write(results, settings, everything=len(chosen) == len(PARTS))
-    sys.stderr.write(f"written to {path}\n")
+    everything = len(chosen) == len(PARTS)
+    text = "\n".join(report.lines(results, settings, everything=everything)) + "\n"
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    try:
+        sys.stderr.write(f"written to {report.keep(results, settings, text)}\n")
+    except OSError as error:
+        sys.stderr.write(f"the results could not be kept: {error}\n")
     return 1 if results.failures else 0
 
 

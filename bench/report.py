@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
@@ -170,15 +169,12 @@ def as_json(results: Results, settings: Settings) -> dict[str, object]:
     }
 
 
-def write(results: Results, settings: Settings, *, everything: bool) -> Path:
-    """Print the report; keep it and the JSON under bench/results, by time and as "latest"."""
+def keep(results: Results, settings: Settings, text: str) -> Path:
+    """Keep the report and the JSON under bench/results, by time and as "latest"."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(lines(results, settings, everything=everything)) + "\n"
-    sys.stdout.write(text)
     document = json.dumps(as_json(results, settings), indent=1) + "\n"
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = FOLDER / f"{stamp}.json"
-    for name, content in ((f"{stamp}.json", document), (f"{stamp}.txt", text)):
-        (FOLDER / name).write_text(content, encoding="utf-8")
-        (FOLDER / f"latest{Path(name).suffix}").write_text(content, encoding="utf-8")
-    return path
+    for suffix, content in ((".json", document), (".txt", text)):
+        for name in (stamp, "latest"):
+            (FOLDER / name).with_suffix(suffix).write_text(content, encoding="utf-8")
+    return FOLDER / f"{stamp}.json"
