@@ -9,7 +9,7 @@ from tellin.client.remote import Remote
 from tellin.connection.requests import BreakRequest, WindowChange
 from tellin.errors import CommandFailed, TimedOut, UsageError
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
-from tellin.runtime.redirection import Collected, Redirect, plain
+from tellin.runtime.redirection import DISCARD, Collected, Redirect, plain
 
 _BREAK_MILLISECONDS: Final = 1000
 
@@ -271,6 +271,7 @@ class Plan:
 
     def _output(self, remote: Remote, target: object, *, extended: bool) -> Reader[Any] | None:
         if target is Redirect.DEVNULL:
+            remote.collect(DISCARD, extended=extended)
             return None
         if target is Redirect.PIPE:
             reader = Reader[Any](

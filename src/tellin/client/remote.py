@@ -108,10 +108,9 @@ class Remote:
         self.channel.owner = self
         carrier.link.flush_soon()
 
-    def collect(self, output: "Drain | Reader[Any] | None", *, extended: bool = False) -> None:
+    def collect(self, output: Drain | Reader[Any], *, extended: bool = False) -> None:
         """Send standard output, or standard error, there."""
-        if output is not None:
-            self._drains.append(output)
+        self._drains.append(output)
         if extended:
             self.channel.extended_sink = output
         else:

@@ -133,6 +133,25 @@ class Collected:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+class Discarded:
+    """Throws everything away, with credit."""
+
+    __slots__ = ()
+
+    def take(self, views: list[memoryview]) -> int:
+        """Use it up."""
+        return sum(map(len, views))
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+DISCARD = Discarded()
+
+
 class Called:
     """Hands every batch to a function. What that raises ends it: the rest is dropped, with credit."""
 

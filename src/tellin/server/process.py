@@ -27,6 +27,7 @@ from tellin.errors import ConnectionLost, UsageError
 from tellin.keys import PublicKey
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
 from tellin.runtime.pumps import Outlet
+from tellin.runtime.redirection import DISCARD
 from tellin.server.connection import Login, Peer, SessionHandler
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
@@ -182,7 +183,6 @@ class HandledSession:
     """
 
     __slots__ = (
-        "_early",
         "_ended",
         "_exit",
         "_handlers",
@@ -217,22 +217,10 @@ class HandledSession:
         self.on_closed = on_closed
         self._stdin: Reader[Any] | None = None
         self._writers: dict[int | None, Writer[Any]] | None = None
-        self._early: bytes = b""
         self._ended = False
         self._exit: ExitStatus | ExitSignal | None = None
-        # Input may come right behind the request that starts the function, before that is seen.
-        channel.sink = self
 
     # Streams
-
-    def take(self, views: list[memoryview]) -> int:
-        """Input for which nobody has asked yet."""
-        if self.stage in {Stage.EXITING, Stage.GONE}:
-            return sum(map(len, views))
-        if self.stage is Stage.ASKED:
-            self._early += b"".join(views)
-            return 0
-        return self.reader().take(views)
 
     def reader(self) -> Reader[Any]:
         """The client's input; made when it is first asked for: an idle session needs none."""
@@ -244,10 +232,9 @@ class HandledSession:
                 self.owner.link,
                 decoder=decoder_for(handlers.encoding, handlers.errors),
             )
-            self.channel.sink = reader
-            early, self._early = self._early, b""
-            if early:
-                self.channel.consumed(reader.take([memoryview(early)]))
+            if self.stage is Stage.RUNNING:
+                # What has come until now is waiting in the channel.
+                self.channel.sink = reader
             if self._ended:
                 reader.finish()
         return reader
@@ -266,11 +253,6 @@ class HandledSession:
                 on_ended=self._written,
             )
         return writer
-
-    def take_over(self) -> tuple[bytes, bool]:
-        """Input that came before anybody was there, not yet credited, and whether it was all."""
-        early, self._early = self._early, b""
-        return early, self._ended
 
     @property
     def forced_command(self) -> str | None:
@@ -422,11 +404,7 @@ class HandledSession:
         for earlier in self.asked:
             successor.requested(earlier, _nobody)
         successor.requested(request, answer)
-        early, ended = self.take_over()
-        sink = channel.sink
-        if early and sink is not None:
-            channel.consumed(sink.take([memoryview(early)]))
-        if ended:
+        if self._ended:
             successor.ended()
 
     async def _await(self, result: Awaitable[int | None]) -> None:
@@ -480,7 +458,7 @@ class HandledSession:
 
     def _release_input(self) -> None:
         """What the client still sends is of no use: it is dropped, with credit."""
-        self.channel.sink = None
+        self.channel.sink = DISCARD
         if self._stdin is not None:
             self._stdin.finish()
             self._stdin.drain()
