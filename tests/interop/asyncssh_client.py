@@ -44,6 +44,7 @@ async def main(told: dict, facts: dict) -> int:
                 subsystem=told["command"] if told["subsystem"] else None,
                 term_type="xterm" if told["pty"] else None,
                 term_size=(100, 30),
+                env=told.get("env", {}),
                 encoding=None,
                 stdin=sys.stdin.buffer,
                 stdout=sys.stdout.buffer,

@@ -132,7 +132,13 @@ async def on_pipes(process: asyncssh.SSHServerProcess, argv: list[str]) -> int:
             await target.drain()
 
     feeding = asyncio.create_task(feed())
-    await asyncio.gather(pump(child.stdout, process.stdout), pump(child.stderr, process.stderr))
+    try:
+        await asyncio.gather(
+            pump(child.stdout, process.stdout), pump(child.stderr, process.stderr)
+        )
+    except (OSError, asyncssh.Error):
+        child.kill()  # nobody is left to read what it writes
+        raise
     status = await child.wait()
     feeding.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -35,7 +35,7 @@ class Client:
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Sequence[str | Path]:
         """The command line; ``method`` is publickey, password or keyboard-interactive."""
         raise NotImplementedError
@@ -57,7 +57,7 @@ class Client:
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Completed:
         """Log in, run ``command`` (a subsystem's name with ``subsystem``), and say how it ended."""
         argv = self.argv(
@@ -135,11 +135,11 @@ class OpenSSHClient(Client):
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Sequence[str | Path]:
         known_hosts = self.directory / f"known_hosts_{target.port}"
         known_hosts.write_text(target.known_hosts(), "ascii")
-        settings = {
+        settings: dict[str, object] = {
             "UserKnownHostsFile": str(known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
@@ -202,7 +202,7 @@ class DropbearClient(Client):
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Sequence[str | Path]:
         folder = self.directory / ".ssh"
         folder.mkdir(exist_ok=True)
@@ -222,7 +222,7 @@ class DropbearClient(Client):
         if algorithms.mac:
             words += ["-m", algorithms.mac]
         for flag, value in (options or {}).items():
-            words += [flag, *([value] if value else [])]
+            words += [flag, *([str(value)] if value else [])]
         return [*words, target.host, command]
 
     def environment(self, target: Target) -> dict[str, str]:
@@ -262,9 +262,9 @@ class PlinkClient(Client):
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Sequence[str | Path]:
-        session = {"Protocol": "ssh"}
+        session: dict[str, object] = {"Protocol": "ssh"}
         if algorithms.cipher:
             session["Cipher"] = f"{self.CIPHERS[algorithms.cipher]},WARN"
         if algorithms.kex:
@@ -293,7 +293,10 @@ class PlinkClient(Client):
 
 
 class ScriptClient(Client):
-    """A library's client, from a script beside this file that is told all in JSON."""
+    """A library's client, from a script beside this file that is told all in JSON.
+
+    ``options`` are told too: ``{"env": {"NAME": "value"}}``.
+    """
 
     def program(self) -> Sequence[str | Path]:
         raise NotImplementedError
@@ -307,7 +310,7 @@ class ScriptClient(Client):
         method: str = "publickey",
         pty: bool = False,
         subsystem: bool = False,
-        options: Mapping[str, str] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Sequence[str | Path]:
         told = {
             **(options or {}),

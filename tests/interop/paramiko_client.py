@@ -42,7 +42,7 @@ def transfer(channel: paramiko.Channel) -> None:
             sys.stderr.buffer.write(data)
 
     threading.Thread(target=feed, daemon=True).start()
-    errors = threading.Thread(target=drain_stderr)
+    errors = threading.Thread(target=drain_stderr, daemon=True)
     errors.start()
     while data := channel.recv(65536):
         sys.stdout.buffer.write(data)
@@ -76,6 +76,8 @@ def main() -> int:
         facts["host_key_type"] = transport.host_key_type
         authenticate(transport, told)
         channel = transport.open_session(timeout=30)
+        for name, value in told.get("env", {}).items():
+            channel.set_environment_variable(name, value)
         if told["pty"]:
             channel.get_pty("xterm", 100, 30)
         if told["subsystem"]:

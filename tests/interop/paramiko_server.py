@@ -94,9 +94,11 @@ def on_pipes(channel: paramiko.Channel, argv: list, _: None) -> None:
             child.stdin.close()
 
     def pump(source, send) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.read(32768):
                 send(data)
+        except OSError:
+            child.kill()  # nobody is left to read what it writes
 
     threading.Thread(target=feed, daemon=True).start()
     pumps = [

@@ -48,8 +48,10 @@ client.on('ready', () => {
     stream.stderr.on('data', (data) => writeAll(2, data));
     process.stdin.pipe(stream);
   };
+  const options = { env: told.env || {} };
+  if (told.pty) options.pty = { rows: 30, cols: 100, term: 'xterm' };
   if (told.subsystem) client.subsys(told.command, started);
-  else client.exec(told.command, told.pty ? { pty: { rows: 30, cols: 100, term: 'xterm' } } : {}, started);
+  else client.exec(told.command, options, started);
 });
 
 function writeAll(descriptor, data) {

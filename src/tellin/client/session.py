@@ -191,8 +191,10 @@ class Session:
         if "OpenSSH" in peer or "tellin" in peer:
             self.channel.request(EndOfWrite())
         else:
-            # Others do not know the request, and would send to the end of the command's life.
+            # Others do not know the request, and would send to the end of the command's life. Nor
+            # do they all answer a close before that (Dropbear): there is nothing to wait for.
             self.channel.close()
+            self._end()
         self._link.flush_soon()
 
     def _writable(self, event: ChannelWritable) -> None:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Servers that many tests share, and a client for each test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.pairs import ALL_CLIENTS, ALL_SERVERS
+from tests.interop.peers import Client, Server
+
+Running = Callable[[str], Server]
+Make = Callable[[str], Client]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """``running("sshd")``: a server of that kind, with the settings of its class, for all tests."""
+    started: dict[str, Server] = {}
+
+    def server(name: str) -> Server:
+        if name not in started:
+            made = ALL_SERVERS[name](tmp_path_factory.mktemp(name))
+            started[name] = made.start()
+        return started[name]
+
+    yield server
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture
+def make_client(tmp_path: Path) -> Make:
+    """``make_client("plink")``: a client of that kind, in a folder of its own."""
+    return lambda name: ALL_CLIENTS[name](tmp_path)
