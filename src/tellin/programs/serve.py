@@ -15,7 +15,8 @@ from tellin.runtime.journal import LEVELS, Journal, to_descriptor
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.privileges import Account
 from tellin.runtime.surroundings import LocalSurroundings
-from tellin.server.daemon import Daemon, Offer
+from tellin.server.daemon import Daemon
+from tellin.server.offer import Offer
 
 USAGE: Final = "usage: tellin serve [-qv] [-d directory] [-b address] [-p port]"
 DEFAULT_PORT: Final = 2222

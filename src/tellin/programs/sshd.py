@@ -2,166 +2,327 @@
 """sshd: serves this machine's accounts, or as an ordinary user that user alone."""
 
 import os
+import re
 import sys
-import syslog
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from tellin.algorithms.key_exchange import Moduli
-from tellin.config.algorithm_lists import server_algorithms, with_lists
-from tellin.config.sshd_reading import SERVER_FILE, SshdSettings, read_sshd_config
+from tellin.config.algorithm_lists import with_lists
+from tellin.config.sshd_reading import SERVER_FILE, Peer, SshdSettings, read_sshd_config
 from tellin.errors import ConfigError, KeyFileError, TellinError
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.programs.command import Failure, OptionError, Options, Program
+from tellin.programs.sshd_service import Service, serve_once, serve_standard_streams
 from tellin.runtime.files import read_file
 from tellin.runtime.journal import DEBUG1, LEVELS, QUIET, Journal, to_descriptor
-from tellin.runtime.loop import SmallLoop
-from tellin.runtime.privileges import mend_standard_descriptors
-from tellin.runtime.sockets import PipePair, Socket
+from tellin.runtime.privileges import Account, mend_standard_descriptors
 from tellin.runtime.surroundings import LocalSurroundings
-from tellin.server.daemon import UNKNOWN_PEER, Daemon, Offer, peer_of, serve_alone
+from tellin.server.access import group_names
+from tellin.server.offer import Offer
+from tellin.server.settings import algorithms
+from tellin.server.system_log import SystemJournal
 from tellin.transport.settings import VERSION
 
-USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-E log_file] [-f config_file]
-                   [-h host_key_file] [-o option] [-p port]"""
+USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
+                   [-f config_file] [-g login_grace_time] [-h host_key_file]
+                   [-o option] [-p port] [-u len]"""
 _LARGEST_KEY_FILE: Final = 1 << 20
 _LARGEST_MODULI_FILE: Final = 4 << 20
 _PRIVATE_MODES: Final = 0o077
+_LOG_MODE: Final = 0o600
+
+# Exit statuses that scripts know from OpenSSH: its sshd ends with 1 where it exits by itself, and
+# with 255 where it calls the fault fatal.
+_EXITS: Final = 1
+_FATAL: Final = 255
 
 
-class _Invocation:
+def _absolute(path: str) -> str:
+    # A daemon leaves the directory it was started in, and may read the file once more later.
+    return os.path.abspath(path)  # noqa: PTH100 - the path as it was given, links and all
+
+
+def _port(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
+        raise Failure("Bad port number.", status=_EXITS)
+    return f"Port={value}"
+
+
+_AS_OPTIONS: Final[dict[str, Callable[[str], str]]] = {
+    "4": lambda _: "AddressFamily=inet",
+    "6": lambda _: "AddressFamily=inet6",
+    "g": lambda value: f"LoginGraceTime={value}",
+    "h": lambda value: f'HostKey="{_absolute(value)}"',
+    "o": lambda value: value,
+    "p": _port,
+}
+
+
+class Invocation:
     """What the command line said."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.file = SERVER_FILE
         self.options: list[str] = []
+        self.tested: list[str] = []
         self.log_file = ""
         self.debug = 0
         self.letters = ""
-        options = Options(arguments, "46DdeGiqTtVE:f:h:o:p:")
+        options = Options(arguments, "46DdeGiqTtVC:E:f:g:h:o:p:u:")
         for letter, value in options:
-            match letter:
-                case "4" | "6":
-                    self.options.append(f"AddressFamily={'inet' if letter == '4' else 'inet6'}")
-                case "E":
-                    self.log_file = value
-                case "f":
-                    self.file = value
-                case "h":
-                    self.options.append(f"HostKey={value}")
-                case "o":
-                    self.options.append(value)
-                case "p":
-                    self.options.append(f"Port={value}")
-                case "d":
-                    self.debug = min(3, self.debug + 1)
-                case _:
-                    self.letters += letter
+            self._take(letter, value)
         if options.rest:
             raise OptionError(f"Extra argument {options.rest[0]}.")
+
+    def _take(self, letter: str, value: str) -> None:
+        option = _AS_OPTIONS.get(letter)
+        if option is not None:
+            self.options.append(option(value))
+            return
+        match letter:
+            case "C":
+                self.tested.append(value)
+            case "E":
+                self.log_file = _absolute(value)
+            case "f":
+                self.file = value if value == "none" else _absolute(value)
+            case "u":
+                # How long a host name utmp takes; 0 has come to mean "ask no name server".
+                if value == "0":
+                    self.options.append("UseDNS=no")
+            case "d":
+                self.debug = min(3, self.debug + 1)
+            case _:
+                self.letters += letter
 
     def has(self, letter: str) -> bool:
         """Whether a flag was given."""
         return letter in self.letters
 
+    @property
+    def tests(self) -> bool:
+        """Whether nothing is to be served."""
+        return any(map(self.has, "TtG"))
+
 
 def run(arguments: list[str]) -> int:
     """The program."""
     try:
-        invocation = _Invocation(arguments)
+        invocation = Invocation(arguments)
     except OptionError as error:
-        raise Failure(f"{error}\n{USAGE}", status=1) from None
+        raise Failure(f"{error}\n{USAGE}", status=_EXITS) from None
     if invocation.has("V"):
         print(f"tellin_{VERSION}", file=sys.stderr)
         return 0
     mend_standard_descriptors()
+    log = _open_log(invocation)
+    journal = _journal(invocation, log)
+    try:
+        return _run(invocation, journal, log)
+    except TellinError as error:
+        # -E: then standard error says nothing. And a socket that inetd gave us as standard error
+        # is the client's.
+        if log is None and not (invocation.has("i") and not invocation.has("e")):
+            raise
+        journal.fatal(str(error))
+        status = error.status if isinstance(error, Failure) else None
+        return _FATAL if status is None else status
+
+
+def _run(invocation: Invocation, journal: Journal, log: int | None) -> int:
+    if invocation.tested and not (invocation.has("T") or invocation.has("G")):
+        raise Failure(
+            "Config test connection parameter (-C) provided without test mode (-T)",
+            status=_FATAL,
+        )
+    tested = _tested_peer(invocation.tested)
     configuration = _read(invocation)
     if invocation.has("G"):
-        _print(configuration)
+        _print(configuration, tested)
         return 0
-    journal = _journal(invocation, configuration)
-    for warning in configuration.warnings:
-        journal.error(warning)
+    _adopt_level(invocation, configuration, journal)
+    _warn(configuration, journal)
     offer = _offer(configuration, journal)
     if invocation.has("T"):
-        _print(configuration)
-    if invocation.has("T") or invocation.has("t"):
+        _print(configuration, tested)
+    if invocation.tests:
         return 0
+    # What users and their commands make is never writable for others by our doing.
+    os.umask(os.umask(0o077) | 0o022)
     if invocation.has("i"):
-        return _serve_standard_streams(offer, journal)
-    return _listen(invocation, offer, journal)
+        return serve_standard_streams(offer, journal)
+
+    def reload() -> Offer:
+        if log is not None:
+            # Whoever turns logs over has moved the file away.
+            fresh = _open_log(invocation)
+            assert fresh is not None
+            os.dup2(fresh, log, inheritable=False)
+            os.close(fresh)
+        configuration = _read(invocation)
+        made = _offer(configuration, journal)
+        _adopt_level(invocation, configuration, journal)
+        _warn(configuration, journal)
+        return made
+
+    service = Service(offer, journal, reload)
+    if invocation.debug:
+        return serve_once(service.listen(), offer, journal)
+    return service.run(foreground=invocation.has("D"))
 
 
-def _read(invocation: _Invocation) -> SshdSettings:
+def _read(invocation: Invocation) -> SshdSettings:
+    if invocation.file != "none" and not os.path.lexists(invocation.file):
+        raise Failure(f"{invocation.file}: No such file or directory", status=_EXITS)
     try:
         return read_sshd_config(
             LocalSurroundings(), file=invocation.file, options=invocation.options
         )
     except ConfigError as error:
-        raise Failure(str(error), status=255, hint=error.hint) from None
+        raise _config_failure(error) from None
 
 
-def _print(configuration: SshdSettings) -> None:
+def _warn(configuration: SshdSettings, journal: Journal) -> None:
+    for warning in configuration.warnings:
+        journal.error(warning)
     config = configuration.always
-    for line in with_lists(config, server_algorithms(config)).dump():
+    if config.is_set("print_last_log") and config.print_last_log:
+        journal.info("PrintLastLog: no record of logins is kept yet, so none is shown")
+
+
+def _config_failure(error: ConfigError) -> Failure:
+    # The hint is part of the line: most of these are read in a log, long after they were written.
+    unknown_option = not error.line and "Bad configuration option" in str(error)
+    text = f"{error} ({error.hint})" if error.hint else str(error)
+    return Failure(text, status=_EXITS if unknown_option else _FATAL)
+
+
+# Test modes
+
+
+def _tested_peer(specifications: list[str]) -> Peer | None:
+    """The connection that -C describes; None without it."""
+    if not specifications:
+        return None
+    given: dict[str, str] = {}
+    for specification in specifications:
+        for part in specification.split(","):
+            name, equals, value = part.partition("=")
+            if part != "invalid-user" and (name not in _SPECIFIED or not equals):
+                raise Failure(f"Invalid test mode specification {part}", status=_EXITS)
+            given[name] = value
+    port = given.get("lport", "0")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise Failure(f"Invalid port '{port}' in test mode specification", status=_EXITS)
+    user = given.get("user", "")
+    account = Account.named(user) if user else None
+    return Peer(
+        user=user,
+        groups=tuple(group_names(account)) if account else (),
+        invalid_user="invalid-user" in given,
+        host=given.get("host", ""),
+        address=given.get("addr", ""),
+        local_address=given.get("laddr", ""),
+        local_port=int(port),
+    )
+
+
+_SPECIFIED: Final = frozenset({"user", "host", "addr", "laddr", "lport", "rdomain"})
+
+
+def _print(configuration: SshdSettings, tested: Peer | None) -> None:
+    config = configuration.always if tested is None else configuration.for_peer(tested)
+    try:
+        lists = algorithms(config)
+    except ConfigError as error:
+        raise _config_failure(error) from None
+    for line in with_lists(config, lists).dump():
         print(line)
 
 
-def _journal(invocation: _Invocation, configuration: SshdSettings) -> Journal:
-    level = LEVELS.get(configuration.always.log_level, LEVELS["INFO"])
-    if invocation.debug:
-        level = DEBUG1 + invocation.debug - 1
+# The log
+
+
+def _open_log(invocation: Invocation) -> int | None:
+    if not invocation.log_file:
+        return None
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        return os.open(invocation.log_file, flags, _LOG_MODE)
+    except OSError as error:
+        raise Failure(
+            f"Couldn't open logfile {invocation.log_file}: {error.strerror}", status=_EXITS
+        ) from None
+
+
+def _journal(invocation: Invocation, log: int | None) -> Journal:
+    level = _level(invocation, "INFO")
+    if log is not None:
+        return Journal(level, to_descriptor(log))
+    if invocation.has("e") or invocation.debug or invocation.tests:
+        return Journal(level, to_descriptor(2))
+    return SystemJournal(level)
+
+
+def _level(invocation: Invocation, configured: str) -> int:
     if invocation.has("q"):
-        level = QUIET
-    return Journal(level, _writer(invocation))
+        return QUIET
+    if invocation.debug:
+        return DEBUG1 + invocation.debug - 1
+    return LEVELS[configured]
 
 
-def _writer(invocation: _Invocation) -> Callable[[str], None]:
-    if invocation.log_file:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        try:
-            return to_descriptor(os.open(invocation.log_file, flags, 0o600))
-        except OSError as error:
-            raise Failure(
-                f"Couldn't open logfile {invocation.log_file}: {error.strerror}", status=1
-            ) from None
-    if invocation.has("e") or invocation.debug or any(map(invocation.has, "tT")):
-        return to_descriptor(2)
-    syslog.openlog("sshd", syslog.LOG_PID, syslog.LOG_AUTH)
-    return syslog.syslog
+def _adopt_level(invocation: Invocation, configuration: SshdSettings, journal: Journal) -> None:
+    journal.level = _level(invocation, configuration.always.log_level)
+
+
+# What is offered
 
 
 def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
     config = configuration.always
-    keys = [key for path in config.host_key if (key := _host_key(path, journal)) is not None]
+    complain: Callable[[str], None] = journal.error
+    if not config.is_set("host_key"):
+        # Nobody asked for these; not every machine has all of them.
+        complain = journal.debug
+    keys = [key for path in config.host_key if (key := _host_key(path, complain)) is not None]
     if not keys:
-        raise Failure("sshd: no hostkeys available -- exiting.", status=1)
+        raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
+    for number, key in enumerate(keys):
+        journal.debug(
+            f"private host key #{number}: {key.public.key_type} {key.public.fingerprint()}"
+        )
     try:
         return Offer.of(configuration, keys, _moduli(config.moduli_file))
     except ConfigError as error:
-        raise Failure(str(error), status=255, hint=error.hint) from None
+        raise _config_failure(error) from None
 
 
-def _host_key(path: str, journal: Journal) -> PrivateKey | None:
+def _host_key(path: str, complain: Callable[[str], None]) -> PrivateKey | None:
     try:
         status = os.stat(path)  # noqa: PTH116 - the path as the configuration has it
         if status.st_uid == os.getuid() and status.st_mode & _PRIVATE_MODES:
-            journal.error(
-                f"Permissions 0{status.st_mode & 0o777:o} for '{path}' are too open;"
-                " this private key will be ignored."
+            # Whoever could read it may have it: then it proves nothing.
+            mode = f"0{status.st_mode & 0o777:o}"
+            complain(
+                f'Unable to load host key "{path}": bad permissions: {mode} is too open'
+                " for a private key"
             )
             return None
         data = read_file(path, limit=_LARGEST_KEY_FILE)
     except OSError as error:
-        journal.error(f"Unable to load host key: {path}: {error.strerror}")
+        complain(f'Unable to load host key "{path}": {error.strerror}')
+        return None
+    except ConfigError as error:
+        complain(f"Unable to load host key: {error}")
         return None
     try:
         return load_private_key(data, name=path)
     except KeyFileError as error:
-        journal.error(f"Unable to load host key: {error}")
+        complain(f"Unable to load host key: {error}")
         return None
 
 
@@ -169,79 +330,6 @@ def _moduli(path: str) -> Moduli | None:
     with suppress(OSError):
         return Moduli.parse(read_file(path, limit=_LARGEST_MODULI_FILE).decode("ascii", "replace"))
     return None
-
-
-def _serve_standard_streams(offer: Offer, journal: Journal) -> int:
-    """-i: the connection is standard input and output, a socket or two pipes."""
-    try:
-        connection = Socket(fileno=os.dup(0))
-        peer = peer_of(connection)
-        connection.setblocking(False)
-        serve_alone(connection, peer, offer, journal)
-    except OSError:
-        serve_alone(PipePair(os.dup(0), os.dup(1)), UNKNOWN_PEER, offer, journal)
-    return 0
-
-
-def _listen(invocation: _Invocation, offer: Offer, journal: Journal) -> int:
-    loop = SmallLoop()
-    daemon = Daemon(loop, offer, journal)
-    try:
-        daemon.listen()
-    except OSError as error:
-        raise Failure(f"Cannot bind any address: {error.strerror}.", status=255) from None
-    if invocation.debug:
-        return _serve_once(daemon, loop, offer, journal)
-    if not invocation.has("D"):
-        _detach(daemon)
-    pid_file = offer.configuration.always.pid_file
-
-    def write_pid() -> None:
-        if pid_file is not None:
-            try:
-                Path(pid_file).write_text(f"{os.getpid()}\n", encoding="ascii")
-            except OSError as error:
-                journal.error(f'Couldn\'t create pid file "{pid_file}": {error.strerror}')
-
-    def reload() -> Offer | None:
-        try:
-            fresh = _offer(_read(invocation), journal)
-        except TellinError as error:
-            journal.error(str(error))
-            return None
-        write_pid()
-        return fresh
-
-    daemon.on_reload = reload
-    write_pid()
-    try:
-        daemon.run()
-    finally:
-        if pid_file is not None:
-            with suppress(OSError):
-                Path(pid_file).unlink()
-    return 0
-
-
-def _serve_once(daemon: Daemon, loop: SmallLoop, offer: Offer, journal: Journal) -> int:
-    """-d: one connection, in this process."""
-    taken = daemon.take_one()
-    loop.run_until(lambda: taken)
-    connection, peer = taken[0]
-    daemon.close()
-    serve_alone(connection, peer, offer, journal)
-    return 0
-
-
-def _detach(daemon: Daemon) -> None:
-    """Go to the background; the socket listens already, so whoever started us may connect."""
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    daemon.renew_loop()
 
 
 PROGRAM: Final = Program("sshd", "serve logins to this machine", run)

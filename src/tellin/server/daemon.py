@@ -1,56 +1,28 @@
 # SPDX-License-Identifier: MIT
 """The daemon: listens, bounds how many may be logging in, and forks a process for each connection."""
 
+import _socket
 import gc
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from tellin.algorithms.key_exchange import Moduli
-from tellin.config.sshd_reading import SshdSettings
-from tellin.keys.private import PrivateKey
-from tellin.protocol import ServerProtocol, Settings
+from tellin.protocol import ServerProtocol
 from tellin.runtime.journal import Journal
-from tellin.runtime.listeners import Acceptor, listen
+from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, Acceptor, listen
 from tellin.runtime.loop import Loop, SmallLoop
-from tellin.runtime.privileges import Account
+from tellin.runtime.processes import signal_name
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.server import settings
 from tellin.server.connection import Peer, ServerConnection
+from tellin.server.offer import Offer
+from tellin.server.startups import REFUSAL, Startups
 from tellin.server.system import SystemServices
-from tellin.server.warming import warm_up
-from tellin.wire import Record
 
 UNKNOWN_PEER: Final = Peer("UNKNOWN", 65535, "UNKNOWN", 65535)
-_REFUSAL: Final = b"Exceeded MaxStartups\r\n"
-_CHANCES: Final = 1 << 16
-
-
-class Offer(Record):
-    """What every connection of one configuration is served with."""
-
-    configuration: SshdSettings
-    host_keys: Mapping[bytes, PrivateKey]
-    core: Settings
-    only: Account | None  # the one account that can be served, when we are not root
-    secret: bytes
-
-    @classmethod
-    def of(
-        cls,
-        configuration: SshdSettings,
-        host_keys: list[PrivateKey],
-        moduli: Moduli | None,
-    ) -> "Offer":
-        """Raises ConfigError where the configuration leaves nothing to offer."""
-        return cls(
-            configuration,
-            {key.public.blob: key for key in host_keys},
-            settings.core_settings(configuration.always, host_keys, moduli),
-            None if os.geteuid() == 0 else Account.numbered(os.geteuid()),
-            os.urandom(32),
-        )
+_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 def peer_of(connection: Socket) -> Peer:
@@ -80,6 +52,10 @@ def serve_stream(
 ) -> ServerConnection:
     """Serve one connection on a loop."""
     always = offer.configuration.always
+    if always.tcp_keep_alive and isinstance(stream, Socket):
+        # A socket of the file system has no such thing.
+        with suppress(OSError):
+            stream.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
     core = ServerProtocol(
         offer.core,
         settings.connection_settings(always),
@@ -87,15 +63,7 @@ def serve_stream(
         login_grace=float(always.login_grace_time),
         now=loop.time(),
     )
-    services = SystemServices(
-        loop,
-        offer.configuration,
-        offer.host_keys,
-        journal,
-        only=offer.only,
-        secret=offer.secret,
-        on_login=on_login,
-    )
+    services = SystemServices(loop, offer, journal, on_login=on_login)
     return ServerConnection(loop, stream, core, services, peer, on_closed=on_closed)
 
 
@@ -105,33 +73,49 @@ class Daemon:
     def __init__(self, loop: SmallLoop, offer: Offer, journal: Journal) -> None:
         self.offer = offer
         self.journal = journal
-        self.stopped = False
+        self.stopped: int = 0
+        """The signal that ended it, or 0."""
         self.on_reload: Callable[[], Offer | None] | None = None
         self._loop = loop
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: dict[tuple[str, int], list[Acceptor]] = {}
+        self._startups = Startups(journal)
         self._starting: set[int] = set()
         self._children: set[int] = set()
 
+    # Listening
+
     def listen(self) -> list[Any]:
         """Listen as configured; returns the addresses. Raises OSError if none can be had."""
-        config = self.offer.configuration.always
-        family = {"inet": 2, "inet6": 10}.get(config.address_family, 0)
-        bound: list[Any] = []
+        fresh = self._bind(self.offer, ())
+        self._acceptors = fresh
+        return [one.listening.getsockname() for made in fresh.values() for one in made]
+
+    def _bind(
+        self, offer: Offer, have: "tuple[tuple[str, int], ...]"
+    ) -> dict[tuple[str, int], list[Acceptor]]:
+        """Sockets for the endpoints of ``offer`` that are not among those we have."""
+        config = offer.configuration.always
+        family = _FAMILIES[config.address_family]
+        made: dict[tuple[str, int], list[Acceptor]] = {}
         failure: OSError | None = None
-        for host, port in config.endpoints():
+        for endpoint in config.endpoints():
+            if endpoint in have:
+                continue
             try:
-                made = listen(host, port, family=family, on_error=self._not_bound)
+                sockets = listen(*endpoint, family=family, on_error=self._not_bound)
             except OSError as error:
                 failure = error
                 continue
-            for one in made:
-                bound.append(one.getsockname())
-                self._acceptors.append(Acceptor(self._loop, one, self._connected))
-        if not bound:
+            made[endpoint] = [Acceptor(self._loop, one, self._connected) for one in sockets]
+            for one in sockets:
+                address = one.getsockname()
+                self.journal.info(f"Server listening on {address[0]} port {address[1]}.")
+        if not made and not have:
             raise failure or OSError("no address to listen on")
-        for address in bound:
-            self.journal.info(f"Server listening on {address[0]} port {address[1]}.")
-        return bound
+        return made
+
+    def _not_bound(self, address: Any, error: OSError) -> None:
+        self.journal.error(f"Bind to port {address[1]} on {address[0]} failed: {error.strerror}.")
 
     def take_one(self) -> list[tuple[Socket, Peer]]:
         """Accept a single connection, for the caller to serve; it is put into the returned list."""
@@ -139,50 +123,64 @@ class Daemon:
 
         def connected(connection: Socket, _address: Any) -> None:
             taken.append((connection, peer_of(connection)))
-            for acceptor in self._acceptors:
+            for acceptor in self._all():
                 acceptor.pause()
 
-        for at, acceptor in enumerate(self._acceptors):
-            acceptor.pause()
-            self._acceptors[at] = Acceptor(self._loop, acceptor.listening, connected)
+        self._renew(connected)
         return taken
+
+    def _all(self) -> list[Acceptor]:
+        return [one for acceptors in self._acceptors.values() for one in acceptors]
+
+    def _renew(self, on_connection: Callable[[Socket, Any], object]) -> None:
+        for endpoint, acceptors in self._acceptors.items():
+            for acceptor in acceptors:
+                acceptor.pause()
+            self._acceptors[endpoint] = [
+                Acceptor(self._loop, one.listening, on_connection) for one in acceptors
+            ]
 
     def renew_loop(self) -> None:
         """After a fork: an epoll descriptor is shared with the parent, so listen on a new one."""
-        sockets = [acceptor.listening for acceptor in self._acceptors]
-        self._loop.close()
+        self._loop.leave_to_parent()
         self._loop = SmallLoop()
-        self._acceptors = [Acceptor(self._loop, one, self._connected) for one in sockets]
+        for endpoint, acceptors in self._acceptors.items():
+            self._acceptors[endpoint] = [
+                Acceptor(self._loop, one.listening, self._connected) for one in acceptors
+            ]
 
-    def _not_bound(self, address: Any, error: OSError) -> None:
-        self.journal.error(f"Bind to port {address[1]} on {address[0]} failed: {error.strerror}.")
+    # Running
 
     def run(self) -> None:
         """Serve until SIGTERM."""
         for number, handler in (
             (signal.SIGTERM, self._terminated),
             (signal.SIGINT, self._terminated),
-            (signal.SIGHUP, self._hung_up),
-            (signal.SIGCHLD, self._reap),
+            (signal.SIGQUIT, self._terminated),
         ):
-            self._loop.add_signal(number, handler)
-        warm_up(self.offer.core, dict(self.offer.host_keys))
+            self._loop.add_signal(number, handler, number)
+        self._loop.add_signal(signal.SIGHUP, self._hung_up)
+        self._loop.add_signal(signal.SIGCHLD, self._reap)
+        self._settle()
+        self._loop.run_until(lambda: self.stopped)
+        self.close()
+
+    def _settle(self) -> None:
+        self.offer.prepare()
         # What is there now is never garbage; a collector that wrote to its pages would make every
         # child copy them.
         gc.collect()
         gc.freeze()
-        self._loop.run_until(lambda: self.stopped)
-        self.close()
 
     def close(self) -> None:
         """Listen no more; connections that there are go on (case 351)."""
-        for acceptor in self._acceptors:
+        for acceptor in self._all():
             acceptor.close()
         self._acceptors.clear()
 
-    def _terminated(self) -> None:
-        self.journal.info("Received signal; terminating.")
-        self.stopped = True
+    def _terminated(self, number: int) -> None:
+        self.journal.info(f"Received signal {int(number)}; terminating.")
+        self.stopped = number
 
     def _hung_up(self) -> None:
         """Read the configuration again; one that is broken changes nothing (case 329)."""
@@ -190,64 +188,64 @@ class Daemon:
         offer = self.on_reload() if self.on_reload is not None else None
         if offer is None:
             return
-        before = self.offer.configuration.always.endpoints()
+        wanted = offer.configuration.always.endpoints()
+        kept = {point: made for point, made in self._acceptors.items() if point in wanted}
+        try:
+            # Before the old ones are given up: a port that cannot be had leaves us where we are.
+            fresh = self._bind(offer, tuple(kept))
+        except OSError as error:
+            self.journal.error(f"Cannot bind any address: {error.strerror}; nothing is changed.")
+            return
+        for point, acceptors in self._acceptors.items():
+            if point not in kept:
+                for acceptor in acceptors:
+                    acceptor.close()
+        self._acceptors = {**kept, **fresh}
         self.offer = offer
-        if offer.configuration.always.endpoints() != before:
-            self.close()
-            try:
-                self.listen()
-            except OSError as error:
-                self.journal.fatal(f"Cannot bind any address: {error.strerror}.")
-                self.stopped = True
+        self._settle()
 
     def _reap(self) -> None:
         while self._children:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 self._children.clear()
                 return
             if not pid:
                 return
             self._children.discard(pid)
+            if os.WIFSIGNALED(status):
+                # Case 342: only its own connection is gone.
+                died = signal_name(os.WTERMSIG(status))
+                self.journal.error(f"the process {pid} of a connection died of SIG{died}")
+
+    # Connections
 
     def _connected(self, connection: Socket, _address: Any) -> None:
         peer = peer_of(connection)
-        if self._too_many():
-            self.journal.info(
-                f"drop connection #{len(self._starting)} from [{peer.host}]:{peer.port}"
-                f" on [{peer.local_host}]:{peer.local_port} past MaxStartups"
-            )
-            try:
-                connection.send(_REFUSAL)
-            except OSError as error:
-                self.journal.debug(f"telling {peer}: {error.strerror}")
-            connection.close()
+        limits = self.offer.configuration.always.max_startups
+        if self._startups.admits(limits, len(self._starting), peer):
+            self._fork(connection, peer)
             return
-        self._fork(connection, peer)
-
-    def _too_many(self) -> bool:
-        """MaxStartups: refuse some from ``start`` on, more and more of them, and all from ``full``."""
-        start, rate, full = self.offer.configuration.always.max_startups
-        count = len(self._starting)
-        if count < start:
-            return False
-        if count >= full:
-            return True
-        chance = rate + (100 - rate) * (count - start) // (full - start)
-        drawn = int.from_bytes(os.urandom(2), "big")
-        return drawn * 100 < chance * _CHANCES
+        try:
+            connection.send(REFUSAL)
+        except OSError as error:
+            self.journal.debug(f"telling {peer}: {error.strerror}")
+        connection.close()
 
     def _fork(self, connection: Socket, peer: Peer) -> None:
-        told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        pipe: tuple[int, ...] = ()
         try:
+            pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             pid = os.fork()
         except OSError as error:
-            self.journal.error(f"fork: {error.strerror}")
-            os.close(told)
-            os.close(tell)
+            # Case 341: no more processes or descriptors now; there will be some later.
+            self.journal.error(f"no process for {peer}: {error.strerror}")
+            for fd in pipe:
+                os.close(fd)
             connection.close()
             return
+        told, tell = pipe
         if pid == 0:
             os.close(told)
             self._child(connection, peer, tell)
@@ -267,8 +265,10 @@ class Daemon:
         """Serve the connection and leave; nothing of the daemon may run on in this process."""
         status = 255
         try:
+            # Ctrl-C at the daemon's terminal is not meant for those who are logged in.
+            os.setsid()
             self._loop.leave_to_parent()
-            for acceptor in self._acceptors:
+            for acceptor in self._all():
                 acceptor.listening.close()
             for other in self._starting:
                 os.close(other)
@@ -298,7 +298,7 @@ def serve_alone(
         nonlocal over
         over = True
 
-    journal.info(
+    journal.verbose(
         f"Connection from {peer.host} port {peer.port} on {peer.local_host} port {peer.local_port}"
     )
     connection = serve_stream(

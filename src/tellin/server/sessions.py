@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Sessions that run programs: a shell, a command or a subsystem as a child process (RFC 4254 section 6)."""
 
+import grp
 import os
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-from tellin.connection.channel import Channel
+from tellin.connection.channel import Channel, Half, Standing
 from tellin.connection.requests import (
     BreakRequest,
     EndOfWrite,
@@ -21,31 +23,46 @@ from tellin.connection.requests import (
     WindowChange,
 )
 from tellin.connection.requests import ExitStatus as ExitStatusRequest
+from tellin.runtime.journal import INFO, VERBOSE
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account
-from tellin.runtime.processes import SIGNALS, Child, ExitStatus, spawn
-from tellin.runtime.pumps import FdSink, FdSource, Outlet
+from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, spawn
+from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
 from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
+from tellin.server import notices
+from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
 ENVIRONMENT_VARIABLES: Final = 1024  # R150
-VARIABLE_BYTES: Final = 128 << 10
+# All of a client's variables together: execve(2) takes no more than a quarter of the stack.
+VARIABLE_BYTES: Final = 256 << 10
 TERMINAL_NAME_BYTES: Final = 255
 LONGEST_SIDE: Final = 0xFFFF
 STANDARD_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BUILT_IN: Final = "internal-sftp"
+
+
+def _unheard(level: int, line: str) -> None:
+    """For those who keep no log."""
 
 
 class SessionRules(Record):
     """What the sessions of one login are and may do."""
 
     account: Account
-    environment: dict[str, str]  # set whatever the client says
+    environment: Mapping[str, str]  # set whatever the client says
     accepts: Callable[[str], bool]  # which variables of the client's are taken (AcceptEnv)
-    subsystems: dict[str, str]
+    subsystems: Mapping[str, str]
     forced_command: str = ""
+    forced_by: str = ""  # where that stands, for the log
     permit_terminal: bool = True
     change_user: bool = False  # whether the child must become the account
+    own_process: bool = False  # whether this process has no other work that needs its directory
+    greet: bool = False  # whether a shell on a terminal begins with /etc/motd
+    password_expired: bool = False  # then passwd(1) is all that there is
+    note: Callable[[int, str], object] = _unheard  # takes a level and a line
+    source: str = ""  # ``ADDRESS port NUMBER``
 
 
 class CommandSession:
@@ -60,12 +77,15 @@ class CommandSession:
         "_loop",
         "_on_closed",
         "_open_sources",
+        "_overdue",
+        "_preface",
         "_pty",
         "_rules",
         "_sink",
         "_sources",
         "_started",
         "_terminal",
+        "_variable_bytes",
     )
 
     def __init__(
@@ -83,14 +103,17 @@ class CommandSession:
         self._link = link
         self._rules = rules
         self._client_variables: dict[str, str] = {}
+        self._variable_bytes = 0
         self._terminal = ""
         self._pty: PseudoTerminal | None = None
         self._child: Child | None = None
         self._sink: FdSink | None = None
+        self._preface = -1
         self._sources: list[FdSource] = []
         self._open_sources = 0
         self._started = False
         self._end_told = False
+        self._overdue = False
 
     # What the client asks
 
@@ -109,14 +132,17 @@ class CommandSession:
         owner = self._rules.account if self._rules.change_user else None
         try:
             self._pty = open_pty(size, modes=request.modes, owner=owner)
-        except OSError:
+            _close_to_others(self._pty.slave)
+        except (OSError, termios.error):
             return False
         self._terminal = name
         return True
 
     def _environment_requested(self, request: EnvironmentRequest) -> bool:
-        if len(self._client_variables) >= ENVIRONMENT_VARIABLES or (
-            len(request.variable) + len(request.value) > VARIABLE_BYTES
+        size = len(request.variable) + len(request.value)
+        if self._started or (
+            len(self._client_variables) >= ENVIRONMENT_VARIABLES
+            or self._variable_bytes + size > VARIABLE_BYTES
         ):
             return False
         name = request.variable.decode("utf-8", "surrogateescape")
@@ -126,29 +152,36 @@ class CommandSession:
         if b"\0" in request.value:
             return False
         self._client_variables[name] = os.fsdecode(request.value)
+        self._variable_bytes += size
         return True
 
     def _shell_requested(self, _request: ShellRequest) -> bool:
-        return self._start(None)
+        return self._start(None, "shell")
 
     def _exec_requested(self, request: ExecRequest) -> bool:
         if b"\0" in request.command:
             return False
-        return self._start(os.fsdecode(request.command))
+        return self._start(os.fsdecode(request.command), "command")
 
     def _subsystem_requested(self, request: SubsystemRequest) -> bool:
-        command = self._rules.subsystems.get(request.subsystem)
-        # The built-in SFTP server answers no more than that it is not there yet.
-        if command is None or command.split(None, 1)[:1] == ["internal-sftp"]:
+        name, rules = escape_text(request.subsystem[:TERMINAL_NAME_BYTES]), self._rules
+        command = rules.subsystems.get(request.subsystem)
+        if command is None:
+            rules.note(
+                INFO,
+                f"subsystem request for {name} by user {rules.account.name} failed,"
+                " subsystem not found",
+            )
             return False
-        return self._start(command)
+        return self._start(command, f"subsystem '{name}'")
 
     def _resized(self, request: WindowChange) -> bool:
         if self._pty is None:
             return False
-        self._pty.resize(
-            _size(request.columns, request.rows, request.width_pixels, request.height_pixels)
-        )
+        size = _size(request.columns, request.rows, request.width_pixels, request.height_pixels)
+        # The terminal of a command that is over may refuse; nobody is left to draw anything.
+        with suppress(OSError):
+            self._pty.resize(size)
         return True
 
     def _signalled(self, request: SignalRequest) -> bool:
@@ -161,60 +194,98 @@ class CommandSession:
     def _broken(self, request: BreakRequest) -> bool:
         if self._pty is None:
             return False
-        termios.tcsendbreak(self._pty.master, 0)
+        try:
+            termios.tcsendbreak(self._pty.master, 0)
+        except termios.error:
+            return False
         return True
 
     def _reading_stopped(self, _request: EndOfWrite) -> bool:
-        # eow@openssh.com: what the command still writes would be thrown away. Closing its pipes
-        # lets it know, as a local reader's end would.
-        if self._pty is None and self._child is not None:
-            for source in self._sources:
-                source.close()
-            if self._open_sources:
-                self._child.close()
-                self._open_sources = 0
-                self._channel.eof()
-                self._finish_if_done()
-            self._sources = []
+        # eow@openssh.com: what the command still writes to its standard output would be thrown
+        # away. Closing the pipe lets it know, as a local reader's end would; its complaints still
+        # have a reader.
+        child = self._child
+        if self._pty is not None or child is None or child.stdout_fd < 0:
+            return True
+        if self._sources[0].flow is not Flow.ENDED:
+            self._sources[0].close()
+            os.close(child.stdout_fd)
+            child.stdout_fd = -1
+            self._source_ended()
         return True
 
     # The child
 
-    def _start(self, command: str | None) -> bool:
+    def _start(self, command: str | None, kind: str) -> bool:
+        rules = self._rules
+        wanted = rules.forced_command or command
         if self._started:
             return False  # case 209
+        if wanted is not None and wanted.split(None, 1)[:1] == [BUILT_IN]:
+            # The built-in SFTP server answers no more than that it is not there yet.
+            return False
         self._started = True
-        rules = self._rules
-        original = command
+        where = f" on {self._pty.name.removeprefix('/dev/')}" if self._pty else ""
         if rules.forced_command:
-            command = rules.forced_command
-        environment = self._environment(original if rules.forced_command else None)
-        account = rules.account
-        name = os.path.basename(account.shell)  # noqa: PTH119 - a path that may be relative
-        argv = [f"-{name}"] if command is None else [name, "-c", command]
-        try:
-            self._child = spawn(
-                argv,
-                env=environment,
-                executable=account.shell,
-                cwd=account.home,
-                cwd_optional=True,
-                user=account if rules.change_user else None,
-                pty=self._pty,
-            )
-        except OSError as error:
-            text = f"{account.shell}: {error.strerror}\r\n".encode()
-            self._channel.send_extended(text)
-            self._tell_end(ExitStatus(status=1))
-            return True
-        self._wire(self._child)
-        self._channel.lingers = True
-        self._child.watch(self._loop, self._exited)
+            kind = f"forced-command ({rules.forced_by})"
+        self._note(f"Starting session: {kind}{where} for {rules.account.name}")
+        closed = notices.closed_to(rules.account)
+        if closed is not None:
+            self._turn_away(closed, notices.NO_LOGIN_STATUS)
+        elif rules.password_expired and self._pty is None:
+            self._turn_away(notices.EXPIRED + notices.NO_TERMINAL, 1)
+        else:
+            self._run(wanted, original=command if rules.forced_command else None)
         return True
 
+    def _run(self, command: str | None, *, original: str | None) -> None:
+        rules, account = self._rules, self._rules.account
+        executable, argv = shell_command(account, command)
+        if rules.password_expired:
+            executable, argv = notices.CHANGER, ["passwd"]
+        try:
+            self._child = self._spawn(executable, argv, self._environment(original))
+        except OSError as error:
+            self._turn_away(f"{executable}: {error.strerror}\n".encode(), 1)
+            return
+        self._wire(self._child)
+        self._channel.lingers = True
+        if rules.password_expired:
+            self._precede(notices.to_pipe(notices.EXPIRED + notices.CHANGE_NOW))
+        elif command is None and self._pty is not None and rules.greet:
+            self._precede(notices.open_greeting(account))
+        else:
+            self._begin_output()
+        self._child.watch(self._loop, self._exited)
+
+    def _spawn(self, executable: str, argv: list[str], environment: dict[str, str]) -> Child:
+        rules, home = self._rules, self._rules.account.home
+        cwd: str | None = home
+        if rules.own_process and self._pty is None:
+            # posix_spawn(3) is five times as fast as a fork of an interpreter, but cannot change
+            # the directory; so this process goes there itself for a moment.
+            with suppress(OSError):
+                os.chdir(home)
+                cwd = None
+        try:
+            return spawn(
+                argv,
+                env=environment,
+                executable=executable,
+                cwd=cwd,
+                cwd_optional=True,
+                user=rules.account if rules.change_user else None,
+                pty=self._pty,
+            )
+        finally:
+            if cwd is None:
+                os.chdir("/")
+
     def _environment(self, original: str | None) -> dict[str, str]:
-        account = self._rules.account
+        rules, account = self._rules, self._rules.account
+        # The client's first: what the system says of the account and the connection stands.
         environment = {
+            **self._client_variables,
             "USER": account.name,
             "LOGNAME": account.name,
             "HOME": account.home,
@@ -227,10 +298,9 @@ class CommandSession:
         if self._pty is not None:
             environment["SSH_TTY"] = self._pty.name
             environment["TERM"] = self._terminal
-        environment.update(self._client_variables)
-        environment.update(self._rules.environment)
         if original is not None:
             environment["SSH_ORIGINAL_COMMAND"] = original
+        environment.update(rules.environment)
         return environment
 
     def _wire(self, child: Child) -> None:
@@ -254,13 +324,68 @@ class CommandSession:
             ]
             child.stdin_fd = -1  # the sink closes it
         channel.sink = self._sink
+        if channel.receiving is not Half.OPEN:
+            # The client said that it sends nothing before it said what to run.
+            self.ended()
         self._open_sources = len(self._sources)
+
+    def _begin_output(self) -> None:
         for source in self._sources:
             source.start()
 
+    # What comes before the command's own output, or in its place
+
+    def _precede(self, fd: int) -> None:
+        """Send what can be read from ``fd``, for a terminal, and then what the command writes."""
+        if fd < 0:
+            self._begin_output()
+            return
+        after = self._sources
+
+        def over(_error: OSError | None) -> None:
+            self._close_preface()
+            self._sources = after
+            self._begin_output()
+            if self._overdue:
+                self._wait_for_terminal()
+
+        self._play(fd, over, extended=False)
+
+    def _turn_away(self, text: bytes, status: int) -> None:
+        """No command: a text, and the status that says so."""
+
+        def over(_error: OSError | None) -> None:
+            self._close_preface()
+            self._source_ended()
+
+        self._open_sources = 1
+        self._play(notices.to_pipe(text), over, extended=self._pty is None)
+        self._tell_end(ExitStatus(status=status))
+
+    def _play(self, fd: int, over: Callable[[OSError | None], object], *, extended: bool) -> None:
+        self._preface = fd
+        source = FdSource(
+            self._loop,
+            fd,
+            self._channel,
+            self._link,
+            extended=extended,
+            edit=None if extended else notices.for_terminal,
+            on_end=over,
+        )
+        self._sources = [source]
+        source.start()
+
+    def _close_preface(self) -> None:
+        if self._preface >= 0:
+            os.close(self._preface)
+            self._preface = -1
+
+    # The end of the command
+
     def _stdin_closed(self, _error: OSError) -> None:
         # The command reads no more: a client that pumps a large file should hear of it.
-        self._channel.request(EndOfWrite())
+        self._say(EndOfWrite())
         self._link.flush_soon()
 
     def _stream_ended(self, _error: OSError | None) -> None:
@@ -275,19 +400,28 @@ class CommandSession:
 
     def _exited(self, ended: ExitStatus) -> None:
         if self._pty is not None and self._open_sources:
-            # Whatever still has the terminal open gets no client any more, but what the command
-            # itself wrote is already in the terminal and comes first.
-            self._loop.call_later(_TERMINAL_GRACE, self._terminal_over)
+            self._wait_for_terminal()
         self._tell_end(ended)
 
+    def _wait_for_terminal(self) -> None:
+        # Whatever still has the terminal open gets no client any more, but what the command
+        # itself wrote is already in the terminal and comes first.
+        self._overdue = False
+        self._loop.call_later(_TERMINAL_GRACE, self._terminal_over)
+
     def _terminal_over(self) -> None:
-        if self._open_sources:
-            for source in self._sources:
-                source.close()
-            self._open_sources = 0
-            self._channel.eof()
-            self._finish_if_done()
-            self._link.flush_soon()
+        if not self._open_sources or self._channel.standing is not Standing.OPEN:
+            return
+        if self._preface >= 0 or any(source.flow is Flow.NO_ROOM for source in self._sources):
+            # The client has still to take what there is.
+            self._overdue = True
+            return
+        for source in self._sources:
+            source.close()
+        self._open_sources = 0
+        self._channel.eof()
+        self._finish_if_done()
+        self._link.flush_soon()
 
     def _tell_end(self, ended: ExitStatus) -> None:
         self._end_told = True
@@ -299,8 +433,10 @@ class CommandSession:
         self._link.flush_soon()
 
     def _say(self, request: Request) -> None:
-        if self._channel.owner is self:
-            self._channel.request(request)
+        # A client may close the channel, or we, before the command comes to its end.
+        channel = self._channel
+        if channel.standing is Standing.OPEN and channel.sending is not Half.CLOSED:
+            channel.request(request)
 
     def _finish_if_done(self) -> None:
         if self._end_told and self._open_sources == 0:
@@ -318,6 +454,8 @@ class CommandSession:
         """There is room in the window again."""
         for source in self._sources:
             source.resume()
+        if self._overdue:
+            self._wait_for_terminal()
 
     def closing(self) -> None:
         """The client closes the channel, and waits for the command's status.
@@ -328,6 +466,7 @@ class CommandSession:
         for source in self._sources:
             source.close()
         self._sources = []
+        self._close_preface()
         if self._child is not None:
             if self._pty is not None and self._sink is not None:
                 self._sink.close()
@@ -339,6 +478,7 @@ class CommandSession:
         """The channel is gone: the command loses its streams, and its terminal hangs up."""
         for source in self._sources:
             source.close()
+        self._close_preface()
         if self._sink is not None:
             self._sink.close()
         if self._child is not None:
@@ -346,17 +486,42 @@ class CommandSession:
         elif self._pty is not None:
             self._pty.close()
         self._sources = []
+        if self._started:
+            self._note(f"Close session: user {self._rules.account.name}")
         if self._on_closed is not None:
             self._on_closed()
+
+    def _note(self, what: str) -> None:
+        line = f"{what} from {self._rules.source} id {self._channel.number}"
+        self._rules.note(VERBOSE, line)
 
 
 # How long the output of a command that has ended may still come out of its terminal (seconds).
 _TERMINAL_GRACE: Final = 0.05
+_OTHERS: Final = 0o022
 
 
 def _size(columns: int, rows: int, width: int, height: int) -> WindowSize:
     # Case 211: the kernel's fields have 16 bits.
     return WindowSize(*(min(side, LONGEST_SIDE) for side in (columns, rows, width, height)))
+
+
+def _close_to_others(slave: int) -> None:
+    """Let nobody but the group tty write to a terminal.
+
+    devpts gives the terminal that a user opens to the group it is mounted with, which is tty
+    everywhere; without that it is the user's own group, and all its members could write to it.
+    """
+    status = os.fstat(slave)
+    if not status.st_mode & _OTHERS:
+        return
+    try:
+        if grp.getgrnam("tty").gr_gid == status.st_gid and not status.st_mode & 0o002:
+            return
+    except KeyError:
+        # No such group here: then nobody is meant to write to it.
+        pass
+    os.fchmod(slave, 0o600)
 
 
 _REQUESTS: Final[dict[type[Request], Callable[[CommandSession, Any], bool]]] = {

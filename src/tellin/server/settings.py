@@ -3,18 +3,19 @@
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
 from tellin.algorithms.key_exchange import Moduli
 from tellin.algorithms.signatures import SIGNATURES, USER_KEY_ALGORITHMS
-from tellin.config.algorithm_lists import server_algorithms
+from tellin.config.algorithm_lists import AlgorithmLists, server_algorithms
 from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError
 from tellin.keys.private import PrivateKey
-from tellin.protocol import KeepAlive, Preferences, Settings
+from tellin.protocol import KeepAlive, Preferences, ServerProtocol, Settings
 from tellin.protocol.server import SESSION
 from tellin.runtime.machine import has_aes
 from tellin.server.access import AccessRules, RootLogin
@@ -38,16 +39,22 @@ _DANGEROUS: Final = (
 _LONGEST_IDENTIFICATION: Final = 253
 
 
+def algorithms(config: SshdConfig) -> AlgorithmLists:
+    """What is in force on this machine; raises ConfigError, with file and line, for an unknown name."""
+    lists = server_algorithms(config)
+    if not config.ciphers:
+        known = CIPHERS.defaults(server=True)
+        lists.ciphers = tuple(
+            name for name in preferred_ciphers(has_aes=has_aes()) if name in known
+        )
+    return lists
+
+
 def core_settings(
     config: SshdConfig, host_keys: Sequence[PrivateKey], moduli: Moduli | None
 ) -> Settings:
     """What every connection is told before it begins; raises ConfigError where nothing is left."""
-    lists = server_algorithms(config)
-    ciphers = lists.ciphers
-    if not config.ciphers:
-        ciphers = tuple(
-            name for name in preferred_ciphers(has_aes=has_aes()) if name in CIPHERS.defaults()
-        )
+    lists = algorithms(config)
     # Which of the algorithms there is a key for, in the order of the list.
     pairs = tuple(
         (name, key.public.blob)
@@ -68,7 +75,7 @@ def core_settings(
         Preferences(
             lists.key_exchanges,
             tuple(dict.fromkeys(name for name, _ in pairs)),
-            ciphers,
+            lists.ciphers,
             lists.macs,
             lists.compressions,
         ),
@@ -99,6 +106,23 @@ def connection_settings(_config: SshdConfig) -> ConnectionSettings:
 def keepalive(config: SshdConfig) -> KeepAlive:
     """The signs of life to ask for; a count of 0 never ends a connection."""
     return KeepAlive(float(config.client_alive_interval), config.client_alive_count_max or 2**31)
+
+
+def put_in_force(core: ServerProtocol, config: SshdConfig, now: float) -> None:
+    """What a Match block may say for one user about a connection that runs already (R113)."""
+    transport = core._transport
+    size, seconds = config.rekey_limit
+    before = transport.settings
+    if (size, float(seconds)) != (before.rekey_bytes, before.rekey_seconds):
+        # A copy: other connections of a library's server are told the same object.
+        mine = copy(before)
+        mine.rekey_bytes, mine.rekey_seconds = size, float(seconds)
+        transport.settings = mine
+        transport._rekey_at = now + seconds if seconds else None
+    alive = keepalive(config)
+    if alive != core._keepalive:
+        core._keepalive = alive
+        core._alive_at = now + alive.interval if alive.interval else None
 
 
 def policy(config: SshdConfig, *, banner: str = "") -> Policy:

@@ -5,25 +5,26 @@ Files are read and hashes computed in place: whoever waits for them is the one w
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
 from tellin.config.sshd_reading import Peer as ConfigPeer
-from tellin.config.sshd_reading import SshdSettings
 from tellin.connection.channel import Channel
-from tellin.errors import DisconnectReason, ProtocolError, TellinError
-from tellin.keys.private import PrivateKey
-from tellin.runtime.journal import Journal
+from tellin.errors import ProtocolError, TellinError
+from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account, become, refuse_inspection
 from tellin.server import settings
 from tellin.server.access import AccountAccess, Visitor, group_names
 from tellin.server.connection import Login, ServerConnection, SessionHandler
+from tellin.server.endings import Ending, Standing, shown_name
+from tellin.server.naming import find_name
+from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
 from tellin.server.sessions import CommandSession, SessionRules
-from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import (
     Accepted,
@@ -31,6 +32,7 @@ from tellin.userauth.questions import (
     Attempt,
     KeyQuestion,
     NoneQuestion,
+    Outcome,
     PasswordQuestion,
     PromptQuestion,
     Prompts,
@@ -39,14 +41,20 @@ from tellin.userauth.questions import (
     UserQuestion,
 )
 from tellin.userauth.questions import Account as KnownAccount
-from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
-BANNER_BYTES: Final = 8192
+BANNER_BYTES: Final = 64 << 10
+
+_UNUSABLE: Final = {
+    Verdict.RUN_OUT: "User {} password has expired",
+    Verdict.ACCOUNT_EXPIRED: "Account {} has expired",
+}
 
 
 class PasswordGrant(Record):
-    """A factor that puts no limits on the session."""
+    """A factor that puts no limits on the session, unless the password has ``expired``."""
+
+    expired: bool = False
 
 
 class SystemServices:
@@ -55,35 +63,33 @@ class SystemServices:
     def __init__(
         self,
         loop: Loop,
-        configuration: SshdSettings,
-        host_keys: Mapping[bytes, PrivateKey],
+        offer: Offer,
         journal: Journal,
         *,
-        only: Account | None,
-        secret: bytes,
         on_login: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
-        self._on_login = on_login
-        self._configuration = configuration
-        self._host_keys = host_keys
+        self._offer = offer
         self._journal = journal
-        self._only = only
-        self._secret = secret
-        self._config = configuration.always
+        self._on_login = on_login
+        self._config = offer.configuration.always
         self._access = self._make_access()
         self._account: Account | None = None
+        self._host = ""
+        self._user: str | None = None
         self._refusal = ""
+        self._failures = 0
+        self._started = 0.0
         self._rules: SessionRules | None = None
         self._sessions = 0
-        self._started = 0.0
 
     def _make_access(self) -> AccountAccess:
         return AccountAccess(settings.access_rules(self._config), find=self._find)
 
     def _find(self, name: str) -> Account | None:
         """Without root there is one user who can be served: the one that runs us."""
-        if self._only is not None and name != self._only.name:
+        only = self._offer.only
+        if only is not None and name != only.name:
             return None
         return Account.named(name)
 
@@ -93,13 +99,18 @@ class SystemServices:
         self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
     ) -> None:
         """Sign with a host key."""
-        done(self._host_keys[key_blob].sign(data, algorithm))
+        done(self._offer.host_keys[key_blob].sign(data, algorithm))
 
     # Who may in
 
     def policy(self, connection: ServerConnection) -> Policy:
         """What users must show whom nobody knows yet."""
-        self._config = self._configuration.for_peer(self._peer(connection))
+        if self._config.use_dns:
+            found = find_name(connection.peer.host)
+            self._host = found.name
+            if found.warning:
+                self._journal.info(found.warning)
+        self._config = self._offer.configuration.for_peer(self._peer(connection))
         return settings.policy(self._config, banner=self._banner())
 
     def _peer(self, connection: ServerConnection, user: str = "") -> ConfigPeer:
@@ -109,11 +120,15 @@ class SystemServices:
             user=user,
             groups=tuple(group_names(account)) if account else (),
             invalid_user=bool(user) and account is None,
+            host=self._host,
             address=peer.host,
             local_address=peer.local_host,
             local_port=peer.local_port,
             version=connection.core.peer_identification,
         )
+
+    def _visitor(self, connection: ServerConnection) -> Visitor:
+        return Visitor(self._host, connection.peer.host)
 
     def _banner(self) -> str:
         if self._config.banner is None:
@@ -129,147 +144,195 @@ class SystemServices:
         self, connection: ServerConnection, question: Question, done: Callable[[Answer], None]
     ) -> None:
         """Answer a question of the Authenticator's."""
-        self._started = self._loop.time()
         match question:
             case UserQuestion():
+                self._begin()
                 done(self._know(connection, question.user))
             case KeyQuestion():
-                done(self._judge_key(connection, question))
+                self._later(self._judge_key(connection, question), question.user, done)
+            case PasswordQuestion(new_password=str()):
+                # Nobody here may change it; were the new one passed over in silence, the client
+                # would believe that it counts.
+                self._journal.info("password change not supported")
+                self._later(Refused("password change"), question.user, done)
             case PasswordQuestion():
-                self._judge_password(question.password, question.user, done)
+                answer = self._judge_password(connection, question.password, PASSWORD)
+                self._later(answer, question.user, done)
+            case PromptQuestion(responses=None):
+                prompt = f"({question.user}@{os.uname().nodename}) Password: "
+                done(Prompts(((prompt, False),)))
             case PromptQuestion():
-                self._judge_responses(question, done)
+                given = question.responses[0] if question.responses else ""
+                answer = self._judge_password(connection, given, KEYBOARD_INTERACTIVE)
+                self._later(answer, question.user, done)
             case NoneQuestion():
                 done(Refused("nobody is let in without anything"))
             case _:
                 done(Refused("not supported"))
+        self._started = 0.0
+
+    def _later(self, answer: Answer, user: str, done: Callable[[Answer], None]) -> None:
+        """A yes at once; a no when it has taken as long as for everybody (R061)."""
+        if isinstance(answer, Accepted):
+            done(answer)
+            return
+        delay = failure_delay(self._offer.secret, user, self._loop.time() - self._started)
+        self._loop.call_later(delay, done, answer)
 
     def _know(self, connection: ServerConnection, user: str) -> KnownAccount:
         account = self._access.account(user)
-        self._account = account
-        source = str(connection.peer)
-        self._config = self._configuration.for_peer(self._peer(connection, user))
+        self._account, self._user = account, user
+        self._config = self._offer.configuration.for_peer(self._peer(connection, user))
         self._access = self._make_access()
+        self._adopt_log_level()
         if account is None:
-            self._journal.info(f"Invalid user {escape_text(user)[:100]} from {source}")
+            self._journal.info(f"Invalid user {shown_name(user)} from {connection.peer}")
         else:
-            refusal = self._access.refusal(account, Visitor("", connection.peer.host))
+            refusal = self._access.refusal(account, self._visitor(connection))
             if refusal is not None:
                 self._journal.info(refusal)
                 self._refusal = refusal
         known = account is not None and not self._refusal
         return KnownAccount(known, settings.policy(self._config, banner=self._banner()))
 
+    def _adopt_log_level(self) -> None:
+        """What a Match block says; the journal is this process's alone."""
+        if self._config.log_level != self._offer.configuration.always.log_level:
+            self._journal.level = LEVELS[self._config.log_level]
+
     def _judge_key(self, connection: ServerConnection, question: KeyQuestion) -> Answer:
+        self._begin()
         account = self._account
         if account is None or self._refusal:
             return Refused(self._refusal or "no such user")
         grant = self._access.authorize(
-            account, question.user, question.key, Visitor("", connection.peer.host)
+            account, question.user, question.key, self._visitor(connection)
         )
         for note in self._access.notes:
             self._journal.info(note)
         self._access.notes.clear()
         if grant is None:
             return Refused("no line of the user's files lets this key in")
+        key = question.key
+        self._journal.verbose(
+            f"Accepted key {key.kind} {key.fingerprint()} found at {grant.where}"
+        )
         forced = bool(grant.options.command) or bool(self._config.force_command)
         if not self._access.root_may(account, PUBLIC_KEY, forced_command=forced):
             self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")
             return Refused("root may not log in by key")
         return Accepted(grant)
 
-    def _judge_password(
-        self, password: str, user: str, done: Callable[[Answer], None], method: str = PASSWORD
-    ) -> None:
-        account = self._account
-        verdict = SystemPasswords().verify(
+    def _begin(self) -> None:
+        """Time runs from the first question that a request raises."""
+        self._started = self._started or self._loop.time()
+
+    def _judge_password(self, connection: ServerConnection, password: str, method: str) -> Answer:
+        self._begin()
+        account, user = self._account, self._user or ""
+        passwords = self._offer.passwords or SystemPasswords()
+        verdict = passwords.verify(
             user, password, permit_empty=self._config.permit_empty_passwords
         )
-        allowed = (
-            account is not None
-            and not self._refusal
-            and self._access.root_may(account, method, forced_command=False)
-        )
-        if verdict is Verdict.RIGHT and allowed:
-            done(Accepted(PasswordGrant()))
-            return
-        reason = {
-            Verdict.RUN_OUT: "the password has run out; changing it is up to passwd(1)",
-            Verdict.ACCOUNT_EXPIRED: "the account has expired",
-        }.get(verdict, "wrong password")
-        delay = failure_delay(self._secret, user, self._loop.time() - self._started)
-        self._loop.call_later(delay, done, Refused(reason))
-
-    def _judge_responses(self, question: PromptQuestion, done: Callable[[Answer], None]) -> None:
-        if question.responses is None:
-            done(Prompts(((f"({question.user}@{os.uname().nodename}) Password: ", False),)))
-            return
-        given = question.responses[0] if question.responses else ""
-        self._judge_password(given, question.user, done, KEYBOARD_INTERACTIVE)
+        # Only now, or the answer for root would come sooner than others'.
+        if account is None or self._refusal or verdict is Verdict.WRONG:
+            return Refused("wrong password")
+        if not self._access.root_may(account, method, forced_command=False):
+            self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")
+            return Refused("root may not log in by password")
+        if verdict in _UNUSABLE:
+            self._journal.info(_UNUSABLE[verdict].format(account.name))
+        if verdict is Verdict.ACCOUNT_EXPIRED:
+            return Refused("the account has expired")
+        return Accepted(PasswordGrant(expired=verdict is Verdict.RUN_OUT))
 
     def attempted(self, connection: ServerConnection, attempt: Attempt) -> None:
         """Log a try in the words that filters look for."""
-        line = attempt.sentence(str(connection.peer))
-        if attempt.outcome.name == "POSTPONED":
-            self._journal.debug(line)
-        elif attempt.method == "none" or (
-            attempt.method == PUBLIC_KEY and attempt.outcome.name == "FAILED"
-        ):
-            # OpenSSH's measure too: keys are offered by the dozen, and that is no attack.
-            self._journal.verbose(line)
+        source = str(connection.peer)
+        if self._user is None:
+            # A name that cannot be one: the Authenticator asked nobody about it.
+            self._user = attempt.user
+            self._journal.info(f"Invalid user {shown_name(attempt.user)} from {source}")
+        if attempt.method == NONE:
+            # How clients ask what there is.
+            self._journal.debug(attempt.sentence(source))
+            return
+        failed = attempt.outcome is Outcome.FAILED
+        self._failures += failed
+        # OpenSSH's measure too: keys are offered by the dozen, and that is no attack.
+        grave = (
+            attempt.outcome is Outcome.ACCEPTED
+            or not attempt.known
+            or attempt.method == PASSWORD
+            or self._failures >= self._config.max_auth_tries // 2
+        )
+        level = INFO if grave else VERBOSE
+        if attempt.outcome is Outcome.POSTPONED:
+            attempt.key = None
+            self._journal.say(level, f"{attempt.sentence(source)} [preauth]")
         else:
-            self._journal.info(line)
+            self._journal.say(level, attempt.sentence(source))
 
     def logged_in(self, connection: ServerConnection, login: Login) -> None:
         """Become the user, and work out what his sessions may do."""
         account = self._account
         if account is None:
             raise ProtocolError("a login without an account")
-        options = [
-            factor.grant.options
-            for factor in login.factors
-            if isinstance(factor.grant, AuthorizedKey)
-        ]
-        self._rules = self._session_rules(connection, account, options)
+        self._rules = self._session_rules(connection, account, login)
+        settings.put_in_force(connection.core, self._config, self._loop.time())
         if self._on_login is not None:
             self._on_login()
         if os.geteuid() == 0 and account.uid != 0:
             become(account, account.groups())
             # The host keys are still in this process's memory; its new owner must not look.
             refuse_inspection()
+        self._journal.verbose(f"User child is on pid {os.getpid()}")
 
     def _session_rules(
-        self, connection: ServerConnection, account: Account, options: list[KeyOptions]
+        self, connection: ServerConnection, account: Account, login: Login
     ) -> SessionRules:
-        config = self._config
+        config, peer = self._config, connection.peer
+        grants = [factor.grant for factor in login.factors]
+        options = [grant.options for grant in grants if isinstance(grant, AuthorizedKey)]
+        command, origin = self._forced_command(options)
+        own = (pair.partition("=") for pair in config.set_env)
+        return SessionRules(
+            account,
+            {
+                "SSH_CLIENT": f"{peer.host} {peer.port} {peer.local_port}",
+                "SSH_CONNECTION": f"{peer.host} {peer.port} {peer.local_host} {peer.local_port}",
+                **{name: value for name, _, value in own},
+            },
+            settings.accepts_variable(config),
+            dict(config.subsystem),
+            forced_command=command,
+            forced_by=origin,
+            permit_terminal=config.permit_tty and all(one.permit_pty for one in options),
+            own_process=True,
+            greet=config.print_motd,
+            password_expired=any(
+                isinstance(grant, PasswordGrant) and grant.expired for grant in grants
+            ),
+            note=self._journal.say,
+            source=str(peer),
+        )
+
+    def _forced_command(self, options: list[KeyOptions]) -> tuple[str, str]:
+        """The command that is run whatever is asked for, and where it is from."""
+        if self._config.force_command:
+            return self._config.force_command, "config"
         commands = {one.command for one in options if one.command}
-        if config.force_command:
-            commands = {config.force_command}
         if len(commands) > 1:
             # R068: each factor's word holds; two that contradict each other hold together nowhere.
             raise TellinError("the keys used demand different commands")
-        peer = connection.peer
-        environment = {
-            "SSH_CLIENT": f"{peer.host} {peer.port} {peer.local_port}",
-            "SSH_CONNECTION": f"{peer.host} {peer.port} {peer.local_host} {peer.local_port}",
-        }
-        for pair in config.set_env:
-            name, _, value = pair.partition("=")
-            environment[name] = value
-        return SessionRules(
-            account,
-            environment,
-            settings.accepts_variable(config),
-            dict(config.subsystem),
-            forced_command=next(iter(commands), ""),
-            permit_terminal=config.permit_tty and all(one.permit_pty for one in options),
-        )
+        return next(iter(commands), ""), "key-option"
 
     # Sessions
 
     def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
         """A session that runs programs."""
         if self._rules is None or self._sessions >= self._config.max_sessions:
+            self._journal.error("no more sessions")
             return "open failed"
         self._sessions += 1
         return CommandSession(
@@ -281,27 +344,12 @@ class SystemServices:
 
     def ended(self, connection: ServerConnection, error: TellinError | None) -> None:
         """Log how the connection ended."""
-        name = connection.login.user if connection.login else ""
-        self._journal.info(_ending(str(connection.peer), name, error, self._account))
-
-
-def _ending(source: str, user: str, error: TellinError | None, account: Account | None) -> str:
-    """The last line of a connection's log, as OpenSSH writes it."""
-    where = source if user else f"{source} [preauth]"
-    if error is None:
-        return f"Disconnected from {where}"
-    code = getattr(error, "reason", None)
-    text = escape_text(str(error))
-    description = getattr(error, "description", None)
-    if description is not None:
-        return f"Received disconnect from {source}:{code}: {escape_text(description)}"
-    if isinstance(error, ProtocolError):
-        if code == DisconnectReason.KEY_EXCHANGE_FAILED:
-            return f"Unable to negotiate with {source}: {text} [preauth]"
-        if code == DisconnectReason.PROTOCOL_VERSION_NOT_SUPPORTED:
-            return f"banner exchange: Connection from {source}: invalid format"
-        return f"Disconnecting {where}: {text}"
-    if text.startswith("Timeout before authentication"):
-        return f"Timeout before authentication for {source}"
-    who = f" by authenticating user {account.name}" if account and not user else ""
-    return f"Connection closed{who or ' by'} {where}"
+        user, standing = self._user or "", Standing.STRANGER
+        if connection.login is not None:
+            user, standing = connection.login.user, Standing.LOGGED_IN
+        elif self._user is not None:
+            known = self._account is not None and not self._refusal
+            standing = Standing.AUTHENTICATING if known else Standing.INVALID
+        end = Ending(str(connection.peer), user, standing, error, connection.link.failure)
+        for level, line in end.lines():
+            self._journal.say(level, line)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""The journal of a daemon: the system's log, with the priorities and words that filters expect."""
+
+import syslog
+from typing import Final
+
+from tellin.runtime.journal import DEBUG1, DEBUG2, DEBUG3, ERROR, FATAL, INFO, VERBOSE, Journal
+
+_PRIORITIES: Final = {
+    FATAL: syslog.LOG_CRIT,
+    ERROR: syslog.LOG_ERR,
+    INFO: syslog.LOG_INFO,
+    VERBOSE: syslog.LOG_INFO,
+    DEBUG1: syslog.LOG_DEBUG,
+    DEBUG2: syslog.LOG_DEBUG,
+    DEBUG3: syslog.LOG_DEBUG,
+}
+# Most files of syslogd's show no priority, so OpenSSH says it in the line; on a terminal it does not.
+_WORDS: Final = {FATAL: "fatal: ", ERROR: "error: "}
+
+
+class SystemJournal(Journal):
+    """Lines for syslog(3) under the name of sshd, which is what logs are searched for."""
+
+    __slots__ = ("_priority",)
+
+    def __init__(self, level: int, *, facility: int = syslog.LOG_AUTH) -> None:
+        super().__init__(level, self._send)
+        self._priority = syslog.LOG_INFO
+        syslog.openlog("sshd", syslog.LOG_PID, facility)
+
+    def say(self, level: int, line: str) -> None:
+        """Log ``line`` if lines of this level are wanted."""
+        self._priority = _PRIORITIES.get(level, syslog.LOG_INFO)
+        super().say(level, _WORDS.get(level, "") + line)
+
+    def _send(self, line: str) -> None:
+        syslog.syslog(self._priority, line)
