@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from tellin.client.journal import Journal
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
-from tellin.keys.randomart import randomart
-from tellin.runtime.prompts import ask
 from tellin.userauth.text import escape_text
 
 
@@ -31,6 +29,8 @@ class TerminalPrompter:
             lines.append("but keys of different type are already known for this host.")
         lines.append(f"{key.kind} key fingerprint is {question.fingerprint}.")
         if self._visual:
+            from tellin.keys.randomart import randomart  # noqa: PLC0415  (start-up time)
+
             lines += randomart(key).splitlines()
         if question.elsewhere:
             lines.append("This host key is known by the following other names/addresses:")
@@ -40,7 +40,7 @@ class TerminalPrompter:
         lines.append("Are you sure you want to continue connecting (yes/no/[fingerprint])? ")
         prompt = "\n".join(map(escape_text, lines))
         while True:
-            said = ask(prompt, echo=True)
+            said = _ask(prompt, echo=True)
             if said is None or said.strip().lower() == "no":
                 answer(False)
                 return
@@ -51,12 +51,12 @@ class TerminalPrompter:
 
     def ask_passphrase(self, path: str, attempt: int, answer: Answer[bytes | None]) -> None:
         """The passphrase of a key file."""
-        said = ask(f"Enter passphrase for key '{escape_text(path)}': ")
+        said = _ask(f"Enter passphrase for key '{escape_text(path)}': ")
         answer(None if said is None else said.encode("utf-8", "surrogateescape"))
 
     def ask_password(self, user: str, host: str, attempt: int, answer: Answer[str | None]) -> None:
         """The user's password."""
-        answer(_text(ask(f"{escape_text(user)}@{escape_text(host)}'s password: ")))
+        answer(_text(_ask(f"{escape_text(user)}@{escape_text(host)}'s password: ")))
 
     def ask_new_password(
         self, user: str, host: str, prompt: str, answer: Answer[tuple[str, str] | None]
@@ -65,10 +65,10 @@ class TerminalPrompter:
         if prompt:
             self._journal.info(prompt)
         who = f"{escape_text(user)}@{escape_text(host)}"
-        old = _text(ask(f"Enter {who}'s old password: "))
+        old = _text(_ask(f"Enter {who}'s old password: "))
         while old is not None:
-            new = _text(ask(f"Enter {who}'s new password: "))
-            again = _text(ask(f"Retype {who}'s new password: ")) if new else None
+            new = _text(_ask(f"Enter {who}'s new password: "))
+            again = _text(_ask(f"Retype {who}'s new password: ")) if new else None
             if not new or again is None:
                 break
             if new == again:
@@ -91,12 +91,19 @@ class TerminalPrompter:
                     self._journal.info(line)
         answers: list[str] = []
         for text, echo in prompts:
-            said = _text(ask(f"({self._who}) {escape_text(text, keep_newlines=True)}", echo=echo))
+            said = _text(_ask(f"({self._who}) {escape_text(text, keep_newlines=True)}", echo=echo))
             if said is None:
                 answer(None)
                 return
             answers.append(said)
         answer(answers)
+
+
+def _ask(prompt: str, *, echo: bool = False) -> str | None:
+    # Most logins ask nothing.
+    from tellin.runtime.prompts import ask  # noqa: PLC0415  (start-up time)
+
+    return ask(prompt, echo=echo)
 
 
 def _text(said: str | None) -> str | None:

@@ -4,13 +4,10 @@
 import _socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tellin.client.endings import Place, Stage, told
-from tellin.client.host_keys import HostKeyCheck
 from tellin.client.journal import Journal
-from tellin.client.login import Login
-from tellin.client.narration import Narrator
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import DisconnectReason, TellinError
 from tellin.protocol.client import ClientProtocol
@@ -29,16 +26,37 @@ from tellin.runtime.stream import Link
 from tellin.transport.settings import Settings
 
 
+class Check(Protocol):
+    """Answers for the host key: `tellin.client.host_keys.HostKeyCheck`."""
+
+    def handle(self, event: HostKeyOffered) -> None:
+        """Settle it, now or later."""
+
+
+class Way(Protocol):
+    """Logs in: `tellin.client.login.Login`."""
+
+    proved: bool
+
+    def forbid(self, *methods: str) -> None:
+        """Do not log in by these."""
+
+    def handle(self, event: Any) -> bool:
+        """Take an event."""
+
+
 class ClientConnection:
     """A core on its socket. ``check`` and ``login`` are set by whoever makes it, before any event.
+
+    They are interfaces here: a program loads them while the server is getting ready.
 
     ``on_ready`` is called when the user is in, ``on_event`` gets what is left after that, and
     ``on_over`` is called once when the socket is closed; ``error`` then says why, if there is
     a reason to tell.
     """
 
-    check: HostKeyCheck
-    login: Login
+    check: Check
+    login: Way
 
     def __init__(
         self,
@@ -64,8 +82,14 @@ class ClientConnection:
         self._on_over = on_over
         self._on_banner = on_banner
         self.core = ClientProtocol(settings, connection, keepalive=keepalive, now=loop.time())
-        self._narrator = Narrator(journal, self.core)
-        self._narrator.begin(settings.identification)
+        self._tell: Callable[[Any], None] = _say_nothing
+        if journal.debugs:
+            # Who does not ask for the story does not wait for its words.
+            from tellin.client.narration import Narrator  # noqa: PLC0415  (start-up time)
+
+            narrator = Narrator(journal, self.core)
+            narrator.begin(settings.identification)
+            self._tell = narrator.tell
         self.link = Link(loop, stream, self.core, self._event, on_closed=self._closed)
         self._socket: Socket | None = None
         if isinstance(stream, Socket) and stream.family != _socket.AF_UNIX:
@@ -88,14 +112,13 @@ class ClientConnection:
             # take 40 ms.
             with suppress(OSError):
                 self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
-        if self.journal.debugs:
-            self._narrator.tell(event)
+        self._tell(event)
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
         elif self.stage is Stage.SESSION:
             self._on_event(event)
-        else:
+        elif self.stage is Stage.LOGIN:
             self.login.handle(event)
 
     def _identified(self, event: Identified) -> None:
@@ -132,6 +155,10 @@ class ClientConnection:
         """Say goodbye; ``on_over`` follows when that has left."""
         self.core.disconnect(DisconnectReason.BY_APPLICATION, "disconnected by user")
         self.link.flush_soon()
+
+
+def _say_nothing(event: Any) -> None:
+    """Tell no story."""
 
 
 _HANDLERS: Final[dict[type, Callable[[ClientConnection, Any], None]]] = {

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tellin.client.identities import Identity, KeySource
 from tellin.client.journal import Journal
+from tellin.client.login_plan import LoginPlan
 from tellin.client.questions import Prompter
 from tellin.errors import AuthenticationFailed
 from tellin.keys.public import PublicKey
@@ -26,20 +27,6 @@ from tellin.protocol.events import (
     SignatureWanted,
 )
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
-from tellin.wire import Record
-
-DEFAULT_ORDER: Final = (PUBLIC_KEY, KEYBOARD_INTERACTIVE, PASSWORD)
-
-
-class LoginPlan(Record):
-    """Who logs in, and by what."""
-
-    user: str
-    host: str  # as messages and prompts name it
-    order: tuple[str, ...] = DEFAULT_ORDER
-    key_algorithms: tuple[str, ...] = ()  # what may sign, best first; none: whatever the key can
-    required_rsa_size: int = 0
-    prompts: int = 3  # how often a password may be asked for
 
 
 class Login:
@@ -67,8 +54,9 @@ class Login:
         self.failed: AuthenticationFailed | None = None
         self._allowed: tuple[str, ...] | None = None
         self._forbidden: set[str] = set()
+        self._keys = _Keys(self, keys)
         self._methods: dict[str, _Method] = {
-            PUBLIC_KEY: _Keys(self, keys),
+            PUBLIC_KEY: self._keys,
             KEYBOARD_INTERACTIVE: _Questions(self),
             PASSWORD: _Password(self),
         }
@@ -76,6 +64,11 @@ class Login:
     def forbid(self, *methods: str) -> None:
         """Do not log in by these, whatever the plan says."""
         self._forbidden.update(methods)
+
+    def prepare(self) -> None:
+        """Get ready what the first request needs, while the server is still busy with the exchange."""
+        if self._order()[:1] == (PUBLIC_KEY,):
+            self._keys.prepare()
 
     def handle(self, event: Any) -> bool:
         """Take an event of the core's; false if it is for somebody else."""
@@ -225,37 +218,46 @@ class _Keys(_Method):
         super().__init__(login)
         self._sources = deque(sources)
         self._waiting: deque[Identity] = deque()
+        self._asking = False  # a source has not answered yet
+        self._expected = False  # and the login waits for it
         self._tried: set[bytes] = set()
         self._current: Identity | None = None
         self._second_choices: deque[str] = deque()
 
+    def prepare(self) -> None:
+        """Have the first source asked, and its first key read."""
+        if self._sources and not self._asking and not self._waiting:
+            self._ask()
+        if self._waiting:
+            # To be asked this is what makes a key file be read.
+            bool(self._waiting[0].ready)
+
     def try_next(self) -> bool:
         if self._current is not None and self._try_second_choice(self._current):
             return True
-        while self._waiting or self._sources:
-            if not self._waiting:
-                if not self._collect():
+        while self._waiting or self._sources or self._asking:
+            if self._waiting:
+                if self._offer(self._waiting.popleft()):
                     return True
-            elif self._offer(self._waiting.popleft()):
+            elif self._asking:
+                self._expected = True
                 return True
+            else:
+                self._ask()
         self._current = None
         return False
 
-    def _collect(self) -> bool:
-        """Ask the next source; false if it answers later, and then goes on with the login."""
-        at_once = True
-        there = False
+    def _ask(self) -> None:
+        self._asking = True
+        self._sources.popleft().identities(self._collected)
 
-        def collected(identities: Sequence[Identity]) -> None:
-            nonlocal there
-            there = True
-            self._waiting.extend(identities)
-            if not at_once:
-                self.login.proceed()
-
-        self._sources.popleft().identities(collected)
-        at_once = False
-        return there
+    def _collected(self, identities: Sequence[Identity]) -> None:
+        self._asking = False
+        self._waiting.extend(identities)
+        if self._expected:
+            # The login has been waiting for this.
+            self._expected = False
+            self.login.proceed()
 
     def _offer(self, identity: Identity) -> bool:
         """Try a key, if it can be tried at all."""

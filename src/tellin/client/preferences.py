@@ -11,7 +11,7 @@ from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
 from tellin.algorithms.macs import CLIENT_MACS, MACS
 from tellin.algorithms.registry import Registry
 from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, SIGNATURES, USER_KEY_ALGORITHMS
-from tellin.client.login import LoginPlan
+from tellin.client.login_plan import LoginPlan
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConfigError
 from tellin.protocol.core import KeepAlive

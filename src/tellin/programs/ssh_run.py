@@ -1,43 +1,55 @@
 # SPDX-License-Identifier: MIT
 """``ssh`` once it is connecting: the check of the server, the login, one session, and the end of it."""
 
-import _socket
 import os
 import signal
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
-from tellin.client.escapes import Escapes
-from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
-from tellin.client.identities import FileKeys, KeyPolicy
 from tellin.client.journal import INFO, Journal
-from tellin.client.login import Login
-from tellin.client.preferences import keepalive, login_plan, required_rsa_size, settings
-from tellin.client.questions import Nobody, Prompter
-from tellin.client.session import Session, SessionPlan, selected_environment
-from tellin.config.kinds import traffic_class
-from tellin.config.patterns import match_pattern
+from tellin.client.preferences import keepalive, settings
 from tellin.config.ssh_config import SshConfig
-from tellin.connection.requests import (
-    NO_MORE_SESSIONS,
-    ExecRequest,
-    Request,
-    ShellRequest,
-    SubsystemRequest,
-)
-from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
-from tellin.programs.ssh_terminal import Terminal
 from tellin.protocol.events import Authenticated
 from tellin.runtime.loop import SmallLoop
-from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 from tellin.userauth.text import escape_text
 
 FAILED: Final = 255
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Visit(Protocol):
+    """The session, once it is loaded: `tellin.programs.ssh_session.SshSession`."""
+
+    def start(self) -> None:
+        """The user is in."""
+
+    def handle(self, event: Any) -> None:
+        """Take an event."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+    def leave(self) -> None:
+        """Put the terminal in order."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the server ended the session."""
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+
+    @property
+    def had_terminal(self) -> bool:
+        """Whether a terminal was in use."""
 
 
 class Run:
@@ -61,9 +73,7 @@ class Run:
         self._command = _command(command, config)
         self._over = False
         self._status = FAILED
-        self.session: Session | None = None
-        self._terminal: Terminal | None = None
-        self._host_key: PublicKey | None = None
+        self._visit: Visit | None = None
         self._killed = 0
 
     def run(self) -> int:
@@ -93,7 +103,8 @@ class Run:
             on_over=self._ended,
             on_banner=self._banner,
         )
-        self._prepare_login()
+        # In the turn that sends the first packets, and behind them.
+        self._loop.call_soon(self._load)
         for number in _ENDINGS:
             # An ignored signal stays ignored (nohup).
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -101,78 +112,37 @@ class Run:
         try:
             self._loop.run_until(self._is_over)
         finally:
-            if self._terminal is not None:
-                self._terminal.leave()
+            if self._visit is not None:
+                self._visit.leave()
             self._connecting.end()
         return self._result()
 
     def _is_over(self) -> bool:
-        return self._over and (self.session is None or self.session.is_over)
+        return self._over and (self._visit is None or self._visit.is_over)
 
     # The login
 
-    def _prepare_login(self) -> None:
-        config, journal, connection = self._config, self._journal, self.connection
-        prompter: Prompter = (
-            Nobody()
-            if config.batch_mode
-            else TerminalPrompter(
-                journal,
-                who=f"{config.user}@{config.host_argument}",
-                visual=config.visual_host_key,
+    def _load(self) -> None:
+        """Load what the answers of the server will need, while there are none yet."""
+        from tellin.programs.ssh_login import equip
+
+        equip(self.connection, self._config, self._journal)
+        # With a look at the socket in between.
+        self._loop.call_soon(self._load_session)
+
+    def _load_session(self) -> None:
+        if self._visit is None and self._config.session_type != "none":
+            from tellin.programs.ssh_session import SshSession
+
+            self._visit = SshSession(
+                self._loop,
+                self.connection,
+                self._config,
+                self._journal,
+                command=self._command,
+                on_over=self._session_over,
+                terminate=self.terminate,
             )
-        )
-        place = connection.place
-        connection.login = Login(
-            connection.core,
-            login_plan(config, host=config.host_argument),
-            keys=[
-                FileKeys(
-                    config.identity_file,
-                    explicit=config.is_set("identity_file"),
-                    policy=KeyPolicy(
-                        prompts=config.number_of_password_prompts, batch=config.batch_mode
-                    ),
-                    prompter=prompter,
-                    journal=journal,
-                )
-            ],
-            prompter=prompter,
-            journal=journal,
-        )
-        connection.check = HostKeyCheck(
-            connection.core,
-            HostPlace(
-                host=config.host,
-                port=config.port,
-                alias=config.host_key_alias or "",
-                address="" if config.proxy_command else place.address,
-                check_address=config.check_host_ip,
-            ),
-            policy=HostKeyPolicy(config.strict_host_key_checking),
-            records=FileRecords(
-                config.user_known_hosts_file, config.global_known_hosts_file, journal
-            ),
-            prompter=prompter,
-            journal=journal,
-            hash_names=config.hash_known_hosts,
-            fingerprint_hash=config.fingerprint_hash,
-            required_rsa_size=required_rsa_size(config),
-            on_unsafe=lambda: connection.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
-            on_trusted=self._trusted,
-        )
-        if journal.debugs:
-            who = f"{place.host}:{config.port}"
-            journal.debug(f"Authenticating to {who} as '{config.user}'")
-
-    def _trusted(self, key: PublicKey) -> None:
-        self._host_key = key
-        if self._config.visual_host_key and self._journal.level >= INFO:
-            from tellin.keys.randomart import randomart
-
-            self._journal.info(f"Host key fingerprint is {key.fingerprint()}")
-            for line in randomart(key).splitlines():
-                self._journal.info(line)
 
     def _banner(self, text: str) -> None:
         if self._journal.level >= INFO:
@@ -190,13 +160,12 @@ class Run:
         self._warn_of_weak_exchange()
         if config.fork_after_authentication:
             self._go_to_background()
-        if config.session_type == "none":
+        journal.debug("Entering interactive session.")
+        self._load_session()
+        if self._visit is None:
             self._status = 0
-            journal.debug("Entering interactive session.")
-            return
-        wants_terminal = self._wants_terminal()
-        self._set_traffic_class(interactive=wants_terminal)
-        self._start_session(wants_terminal=wants_terminal)
+        else:
+            self._visit.start()
 
     def _warn_of_weak_exchange(self) -> None:
         config, journal = self._config, self._journal
@@ -215,16 +184,6 @@ class Run:
                 "** What is recorded of it today may be read by a quantum computer one day."
             )
 
-    def _set_traffic_class(self, *, interactive: bool) -> None:
-        value = traffic_class(self._config.ip_qos[0 if interactive else 1])
-        stream = self.connection.link.stream
-        if value is None or not isinstance(stream, _socket.socket):
-            return
-        if stream.family == _socket.AF_INET:
-            stream.setsockopt(_socket.IPPROTO_IP, _socket.IP_TOS, value)
-        elif stream.family == _socket.AF_INET6:
-            stream.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_TCLASS, value)
-
     def _go_to_background(self) -> None:
         self._journal.debug("forking to background")
         if os.fork():
@@ -239,80 +198,21 @@ class Run:
 
     # The session
 
-    def _wants_terminal(self) -> bool:
-        config = self._config
-        if config.session_type != "default" or config.request_tty == "no":
-            return False
-        if config.request_tty == "force":
-            return True
-        if self._command and config.request_tty != "yes":
-            return False
-        if config.stdin_null or not os.isatty(0):
-            self._journal.info(
-                "Pseudo-terminal will not be allocated because stdin is not a terminal."
-            )
-            return False
-        return True
-
-    def _request(self) -> Request:
-        if self._config.session_type == "subsystem":
-            return SubsystemRequest(os.fsdecode(self._command))
-        return ExecRequest(self._command) if self._command else ShellRequest()
-
-    def _start_session(self, *, wants_terminal: bool) -> None:
-        config, journal, connection = self._config, self._journal, self.connection
-        journal.debug("Entering interactive session.")
-        terminal = None
-        edit = None
-        if wants_terminal:
-            self._terminal = Terminal(self, self._loop, journal)
-            terminal = self._terminal.request()
-            if config.escape_char:
-                edit = Escapes(config.escape_char, self._terminal).edit
-        request = self._request()
-        if journal.debugs and self._command:
-            journal.debug(f"Sending command: {os.fsdecode(self._command)}")
-        self.session = Session(
-            self._loop,
-            connection.link,
-            connection.core,
-            SessionPlan(
-                request,
-                environment=selected_environment(
-                    config.send_env, config.set_env, fits=match_pattern
-                ),
-                terminal=terminal,
-                stdin=os.open(os.devnull, os.O_RDONLY) if config.stdin_null else 0,
-                edit=edit,
-            ),
-            journal=journal,
-            on_over=self._session_over,
-            on_started=self._session_started,
-        )
-        connection.link.flush_soon()
-
-    def _session_started(self) -> None:
-        # Nothing else will be opened: a command on the other side that takes over this
-        # connection's socket cannot do so either.
-        self.connection.core.request(NO_MORE_SESSIONS)
-        if self._terminal is not None:
-            self._terminal.enter()
-
     def _session_over(self) -> None:
-        assert self.session is not None
-        self._status = self.session.status
+        assert self._visit is not None
+        self._status = self._visit.status
         self.connection.quit()
 
     def _event(self, event: Any) -> None:
-        if self.session is not None:
-            self.session.handle(event)
+        if self._visit is not None:
+            self._visit.handle(event)
 
     # The end
 
     def _ended(self) -> None:
         self._over = True
-        if self.session is not None:
-            self.session.lost()
+        if self._visit is not None:
+            self._visit.lost()
 
     def terminate(self) -> None:
         """End the connection because the user said so."""
@@ -325,13 +225,14 @@ class Run:
 
     def _result(self) -> int:
         connection, journal = self.connection, self._journal
-        if self._terminal is not None and self._terminal.entered:
+        visit = self._visit
+        if visit is not None and visit.had_terminal:
             journal.info(f"Connection to {connection.place.host} closed.")
         if self._killed:
             journal.verbose(f"Killed by signal {self._killed}.")
             return FAILED
         # What the server says after the command has ended is of no interest.
-        if self.session is not None and self.session.finished:
+        if visit is not None and visit.finished:
             return self._status
         for line in connection.reasons():
             journal.fatal(line)

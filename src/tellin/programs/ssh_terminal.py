@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from tellin.client.connection import ClientConnection
+from tellin.client.escapes import Escapes
 from tellin.client.journal import LEVELS, Journal
-from tellin.client.session import Session
 from tellin.connection.requests import PtyRequest, WindowChange
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, window_size
@@ -19,13 +19,21 @@ _STDERR: Final = 2
 
 
 class Owner(Protocol):
-    """What a terminal needs of the program."""
+    """What a terminal needs of the session that it belongs to."""
 
     connection: ClientConnection
-    session: Session | None
 
     def terminate(self) -> None:
         """End the connection."""
+
+    def resize(self, size: WindowChange) -> None:
+        """The window has another size now."""
+
+    def send_break(self) -> None:
+        """Send a BREAK."""
+
+    def end_input(self) -> None:
+        """No more will be typed."""
 
 
 class Terminal:
@@ -56,6 +64,10 @@ class Terminal:
             read_modes(_STDIN),
         )
 
+    def edit(self, escape_character: str) -> Callable[[bytes], bytes] | None:
+        """What every input passes through: the search for escapes, unless there are none."""
+        return Escapes(escape_character, self).edit if escape_character else None
+
     def enter(self) -> None:
         """The session has begun: every key goes to the other side."""
         self.entered = True
@@ -71,9 +83,7 @@ class Terminal:
             self._watch = None
 
     def _resized(self, size: WindowSize) -> None:
-        session = self._owner.session
-        if session is not None:
-            session.resize(WindowChange(size.columns, size.rows, size.width, size.height))
+        self._owner.resize(WindowChange(size.columns, size.rows, size.width, size.height))
 
     def _later(self, deed: Callable[[], object]) -> None:
         self._loop.call_soon(deed)
@@ -91,8 +101,7 @@ class Terminal:
 
     def send_break(self) -> None:
         """Send a BREAK."""
-        if self._owner.session is not None:
-            self._later(self._owner.session.send_break)
+        self._later(self._owner.send_break)
 
     def rekey(self) -> None:
         """Ask for new keys."""
@@ -149,5 +158,4 @@ class Terminal:
         self.leave()
         if os.fork():
             os._exit(0)
-        if self._owner.session is not None:
-            self._owner.session.end_input()
+        self._owner.end_input()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""The check of the server and the login of ``ssh``, from the values of its configuration.
+
+Loaded while the server is still busy with the first exchange.
+"""
+
+from tellin.client.asking import TerminalPrompter
+from tellin.client.connection import ClientConnection
+from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
+from tellin.client.identities import FileKeys, KeyPolicy
+from tellin.client.journal import INFO, Journal
+from tellin.client.login import Login
+from tellin.client.preferences import login_plan, required_rsa_size
+from tellin.client.questions import Nobody, Prompter
+from tellin.config.ssh_config import SshConfig
+from tellin.keys.public import PublicKey
+from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
+
+
+def equip(connection: ClientConnection, config: SshConfig, journal: Journal) -> None:
+    """Give the connection what it needs for HostKeyOffered and the login."""
+    prompter: Prompter = Nobody()
+    if not config.batch_mode:
+        prompter = TerminalPrompter(
+            journal, who=f"{config.user}@{config.host_argument}", visual=config.visual_host_key
+        )
+    login = Login(
+        connection.core,
+        login_plan(config, host=config.host_argument),
+        keys=[_files(config, prompter, journal)],
+        prompter=prompter,
+        journal=journal,
+    )
+    connection.login = login
+    connection.check = HostKeyCheck(
+        connection.core,
+        HostPlace(
+            host=config.host,
+            port=config.port,
+            alias=config.host_key_alias or "",
+            # Behind a ProxyCommand nobody here knows the address.
+            address="" if config.proxy_command else connection.place.address,
+            check_address=config.check_host_ip,
+        ),
+        policy=HostKeyPolicy(config.strict_host_key_checking),
+        records=FileRecords(config.user_known_hosts_file, config.global_known_hosts_file, journal),
+        prompter=prompter,
+        journal=journal,
+        hash_names=config.hash_known_hosts,
+        fingerprint_hash=config.fingerprint_hash,
+        required_rsa_size=required_rsa_size(config),
+        on_unsafe=lambda: login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
+        on_trusted=lambda key: _draw(key, config, journal),
+    )
+    if journal.debugs:
+        where = f"{connection.place.host}:{config.port}"
+        journal.debug(f"Authenticating to {where} as '{config.user}'")
+    login.prepare()
+
+
+def _files(config: SshConfig, prompter: Prompter, journal: Journal) -> FileKeys:
+    return FileKeys(
+        config.identity_file,
+        explicit=config.is_set("identity_file"),
+        policy=KeyPolicy(prompts=config.number_of_password_prompts, batch=config.batch_mode),
+        prompter=prompter,
+        journal=journal,
+    )
+
+
+def _draw(key: PublicKey, config: SshConfig, journal: Journal) -> None:
+    if config.visual_host_key and journal.level >= INFO:
+        from tellin.keys.randomart import randomart
+
+        journal.info(f"Host key fingerprint is {key.fingerprint(config.fingerprint_hash)}")
+        for line in randomart(key, config.fingerprint_hash).splitlines():
+            journal.info(line)

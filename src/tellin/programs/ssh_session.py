@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""The one session of ``ssh``: a command, a shell or a subsystem, with or without a terminal.
+
+Loaded while the server is still busy with the first exchange.
+"""
+
+import _socket
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tellin.client.connection import ClientConnection
+from tellin.client.journal import Journal
+from tellin.client.session import Session, SessionPlan, selected_environment
+from tellin.config.kinds import traffic_class
+from tellin.config.patterns import match_pattern
+from tellin.config.ssh_config import SshConfig
+from tellin.connection.requests import (
+    NO_MORE_SESSIONS,
+    ExecRequest,
+    PtyRequest,
+    Request,
+    ShellRequest,
+    SubsystemRequest,
+    WindowChange,
+)
+from tellin.runtime.loop import SmallLoop
+
+
+class Screen(Protocol):
+    """The user's terminal while a session has it: `tellin.programs.ssh_terminal.Terminal`."""
+
+    entered: bool
+
+    def enter(self) -> None:
+        """The session has begun."""
+
+    def leave(self) -> None:
+        """Put the terminal in order."""
+
+
+class SshSession:
+    """Starts a session and hands it its events; ``terminate`` is called where the user wants out."""
+
+    def __init__(
+        self,
+        loop: SmallLoop,
+        connection: ClientConnection,
+        config: SshConfig,
+        journal: Journal,
+        *,
+        command: bytes,
+        on_over: Callable[[], object],
+        terminate: Callable[[], object],
+    ) -> None:
+        self.connection = connection
+        self._loop = loop
+        self._config = config
+        self._journal = journal
+        self._command = command
+        self._on_over = on_over
+        self._terminate = terminate
+        self._session: Session | None = None
+        self._screen: Screen | None = None
+
+    # What the program asks
+
+    def start(self) -> None:
+        """The user is in: open the session."""
+        config, journal, connection = self._config, self._journal, self.connection
+        terminal, edit = None, None
+        if self._wants_terminal():
+            # Who asks for no terminal does not wait for it.
+            from tellin.programs.ssh_terminal import Terminal
+
+            screen = Terminal(self, self._loop, journal)
+            terminal, edit = screen.request(), screen.edit(config.escape_char)
+            self._screen = screen
+        self._set_traffic_class(interactive=terminal is not None)
+        if journal.debugs and self._command:
+            journal.debug(f"Sending command: {os.fsdecode(self._command)}")
+        self._session = Session(
+            self._loop,
+            connection.link,
+            connection.core,
+            self._plan(terminal, edit),
+            journal=journal,
+            on_over=self._on_over,
+            on_started=self._started,
+        )
+        connection.link.flush_soon()
+
+    def handle(self, event: Any) -> None:
+        """Take an event of the core's."""
+        if self._session is not None:
+            self._session.handle(event)
+
+    def lost(self) -> None:
+        """The connection is gone; what has come is still written."""
+        if self._session is not None:
+            self._session.lost()
+
+    def leave(self) -> None:
+        """Put the terminal in order."""
+        if self._screen is not None:
+            self._screen.leave()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of a session is left to do."""
+        return self._session is None or self._session.is_over
+
+    @property
+    def finished(self) -> bool:
+        """Whether there was a session, and the server ended it."""
+        return self._session is not None and self._session.finished
+
+    @property
+    def status(self) -> int:
+        """The exit status of the command."""
+        return self._session.status if self._session is not None else 0
+
+    @property
+    def had_terminal(self) -> bool:
+        """Whether a terminal was in use."""
+        return self._screen is not None and self._screen.entered
+
+    # What the terminal asks
+
+    def terminate(self) -> None:
+        """End the connection."""
+        self._terminate()
+
+    def resize(self, size: WindowChange) -> None:
+        """The window has another size now."""
+        if self._session is not None:
+            self._session.resize(size)
+
+    def send_break(self) -> None:
+        """Send a BREAK."""
+        if self._session is not None:
+            self._session.send_break()
+
+    def end_input(self) -> None:
+        """No more will be typed."""
+        if self._session is not None:
+            self._session.end_input()
+
+    # The plan
+
+    def _wants_terminal(self) -> bool:
+        config = self._config
+        if config.session_type != "default" or config.request_tty == "no":
+            return False
+        if config.request_tty == "force":
+            return True
+        if self._command and config.request_tty != "yes":
+            return False
+        if config.stdin_null or not os.isatty(0):
+            self._journal.info(
+                "Pseudo-terminal will not be allocated because stdin is not a terminal."
+            )
+            return False
+        return True
+
+    def _plan(
+        self, terminal: PtyRequest | None, edit: Callable[[bytes], bytes] | None
+    ) -> SessionPlan:
+        config = self._config
+        return SessionPlan(
+            self._request(),
+            environment=selected_environment(config.send_env, config.set_env, fits=match_pattern),
+            terminal=terminal,
+            stdin=os.open(os.devnull, os.O_RDONLY) if config.stdin_null else 0,
+            edit=edit,
+        )
+
+    def _request(self) -> Request:
+        if self._config.session_type == "subsystem":
+            return SubsystemRequest(os.fsdecode(self._command))
+        return ExecRequest(self._command) if self._command else ShellRequest()
+
+    def _started(self) -> None:
+        # Nothing else will be opened: a command on the other side that takes over this
+        # connection's socket cannot do so either.
+        self.connection.core.request(NO_MORE_SESSIONS)
+        if self._screen is not None:
+            self._screen.enter()
+
+    def _set_traffic_class(self, *, interactive: bool) -> None:
+        value = traffic_class(self._config.ip_qos[0 if interactive else 1])
+        stream = self.connection.link.stream
+        if value is None or not isinstance(stream, _socket.socket):
+            return
+        if stream.family == _socket.AF_INET:
+            stream.setsockopt(_socket.IPPROTO_IP, _socket.IP_TOS, value)
+        elif stream.family == _socket.AF_INET6:
+            stream.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_TCLASS, value)
