@@ -145,7 +145,7 @@ class Channel:
         self.epoch_bytes = 0
         self.epoch_start = 0.0
         self._sink: Sink | None = None
-        self._early: list[memoryview] | None = None
+        self._early: bytearray | None = None
         self.extended_sink: Sink | None = None
         self.owner: Any = None
         self.lingers = False
@@ -197,7 +197,7 @@ class Channel:
         self._sink = sink
         early, self._early = self._early, None
         if early:
-            self.consumed(sum(map(len, early)) if sink is None else sink.take(early))
+            self.consumed(len(early) if sink is None else sink.take([memoryview(early)]))
 
     @property
     def waiting(self) -> bool:
@@ -214,8 +214,12 @@ class Channel:
             elif self.sending is Half.CLOSED:
                 self.consumed(sum(map(len, views)))
             else:
-                # The copy that a view needs to outlive its batch.
-                self._early = [*(self._early or ()), memoryview(b"".join(views))]
+                # The copy that a view needs to outlive its batch; in one piece, since a window
+                # full of single bytes would be millions of objects.
+                if self._early is None:
+                    self._early = bytearray()
+                for view in views:
+                    self._early += view
         views, self._arrived_extended = self._arrived_extended, None
         if views:
             sink = self.extended_sink

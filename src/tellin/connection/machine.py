@@ -6,7 +6,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from tellin.connection.channel import Channel, Half, Standing
+from tellin.connection.channel import UNANSWERED_REQUESTS, Channel, Half, Standing
 from tellin.connection.events import (
     ChannelAsked,
     ChannelClosed,
@@ -51,6 +51,7 @@ _TWO: Final = Struct(">II")
 _THREE: Final = Struct(">III")
 
 WINDOW_LIMIT: Final = 0xFFFFFFFF
+LARGEST_NUMBER: Final = 0xFFFFFFFF  # of a channel
 # A maximum packet below this is a way to make us spin (R131).
 LEAST_PACKET: Final = 16
 # Our own data packets: large ones spare both sides work, but what is being sealed must stay in
@@ -224,8 +225,8 @@ class Connection:
     def _new(self, channel_type: str, standing: Standing) -> Channel:
         number = self._next
         while number in self.channels:
-            number = (number + 1) & 0xFFFFFFFF
-        self._next = number + 1 if len(self.channels) else 1
+            number = (number + 1) & LARGEST_NUMBER
+        self._next = (number + 1) & LARGEST_NUMBER if self.channels else 1
         if not self.channels:
             number = 0
         channel = Channel(self, number, channel_type, standing)
@@ -287,7 +288,7 @@ class Connection:
             raise MalformedPacket(f"two frozen channels with the number {channel.number}")
         self._windows.granted += channel.target
         self.channels[channel.number] = channel
-        self._next = channel.number + 1
+        self._next = (channel.number + 1) & LARGEST_NUMBER
 
     # Messages off the lane
 
@@ -414,6 +415,8 @@ class Connection:
             self._emit(GlobalRequested(message.name, message.want_reply, message.data))
         if message.want_reply:
             self._transport.check_unsent()
+            if len(self._owed) >= UNANSWERED_REQUESTS:
+                raise ProtocolError("too many global requests at once")
             # R142: what we do not know is refused, and nothing else happens. OpenSSH answers its
             # own keepalive in the same way.
             self._owed.append(None if known else RequestFailure())
