@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A core against raw bytes: packets made by hand, hostile peers, and cores that bypass their own rules."""
 
+import os
+from pathlib import Path
 from struct import pack
 from typing import Any
 
@@ -170,3 +172,9 @@ def refused(core: Core, reason: int = 2) -> bool:
     """Whether ``core`` ended the connection as the peer's fault, with this code."""
     error = core.error
     return isinstance(error, ProtocolError) and error.reason == reason
+
+
+def resident() -> int:
+    """Resident memory in bytes."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")

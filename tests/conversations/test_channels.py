@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: MIT
 """Channels, windows and requests against a peer that does not keep the rules (RFC 4254)."""
 
+import gc
+import mmap
+import time
+import tracemalloc
 from struct import pack
 from typing import Any
 
 import pytest
-from tests.conversations.bare import inject, inject_only, refused, take, write
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.conversations.bare import (
+    inject,
+    inject_only,
+    inject_to_client,
+    refused,
+    resident,
+    take,
+    write,
+)
 
 from tellin.connection.channel import Channel
 from tellin.connection.machine import ConnectionSettings
@@ -14,6 +28,7 @@ from tellin.connection.requests import (
     ExitStatus,
     Request,
     ShellRequest,
+    UnknownRequest,
     WindowChange,
 )
 from tellin.errors import UsageError
@@ -29,8 +44,10 @@ from tellin.protocol.events import (
     GlobalRequested,
 )
 from tellin.testing import Collector, Loopback
-from tellin.testing.pairs import Pair
+from tellin.testing.pairs import Pair, make_pair
 from tellin.wire import string
+
+NORESERVE = 0x4000  # Linux; a constant of mmap's from Python 3.13 on
 
 
 def data(number: int, content: bytes) -> bytes:
@@ -368,3 +385,369 @@ def test_every_request_survives_its_wire_form() -> None:
         values = [samples[annotation.__origin__] for annotation in kind.__annotations__.values()]
         made = kind(*values)
         assert kind.decode(made.encode()) == made
+
+
+# Numbers of channels and windows at the ends of their ranges
+
+
+def test_case_191_the_peers_numbers_are_its_own_business(open_pair: Loopback) -> None:
+    for _ in range(2):
+        inject_only(open_pair, b"\x5a" + string(b"session") + pack(">III", 7, 1 << 20, 32768))
+    first, second = (event.channel for event in open_pair.seen(ChannelAsked))
+    assert first.peer == second.peer == 7
+    assert first.number != second.number
+    first.sink, second.sink = Collector(first), Collector(second)
+    inject_only(open_pair, data(first.number, b"one"), data(second.number, b"two"))
+    assert first.sink.data == b"one"
+    assert second.sink.data == b"two"
+
+
+def test_numbers_of_channels_start_again_when_they_are_used_up(open_pair: Loopback) -> None:
+    kept, _ = open_pair.session()
+    open_pair.client._connection._next = 0xFFFFFFFF
+    last, _ = open_pair.session()
+    again, _ = open_pair.session()
+    assert (kept.number, last.number, again.number) == (0, 0xFFFFFFFF, 1)
+
+
+@given(
+    size=st.sampled_from([0, 1, 4, 5, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32])
+    | st.integers(0, (1 << 33) + 5),
+    window=st.sampled_from([0, 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
+    | st.integers(0, (1 << 32) - 1),
+    packet=st.sampled_from([4096, 32768, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
+    | st.integers(4096, (1 << 32) - 1),
+)
+@example(size=5000, window=3000, packet=16)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+def test_r132_writers_count_right_with_sizes_beyond_32_bits(
+    size: int, window: int, packet: int
+) -> None:
+    """What is written lies in pages that are never touched: nothing of that size is ever in memory."""
+    made = opened()
+    inject_only(made, b"\x5a" + string(b"session") + pack(">III", 7, window, packet))
+    channel = made.seen(ChannelAsked)[-1].channel
+    assert open_payloads(made) == []
+    room = channel.room()
+    assert room == min(window, 512 << 10)
+    with mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | NORESERVE) as pages:
+        view = memoryview(pages)[:size]
+        sent = channel.send(view)
+        view.release()
+    # Headers and tags fill the connection's share a little before the data does.
+    assert sent == min(size, room) or (made.server.congested and 0 < sent < room < size)
+    assert channel.send_window == window - sent
+    # What is in the packets is what was counted, and none is larger than the peer takes.
+    payloads = open_payloads(made)
+    assert sum(map(len, payloads)) == sent
+    assert all(len(payload) <= min(packet, 128 << 10) for payload in payloads)
+
+
+def opened() -> Loopback:
+    made = make_pair(ciphers=("aes128-gcm@openssh.com",))
+    made.log_in()
+    return made
+
+
+def open_payloads(made: Loopback) -> list[bytes]:
+    """The data in what the server has to send, read by the client's own reader."""
+    reader = made.client._transport.reader
+    reader.buffer.append(take(made.server))
+    found = []
+    while (payload := reader.next()) is not None:
+        if payload[0] == 94:
+            found.append(bytes(payload[9:]))
+    return found
+
+
+@given(
+    st.lists(
+        st.sampled_from([0, 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]) | st.integers(0, 1 << 32),
+        max_size=6,
+    )
+)
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+def test_r130_r132_windows_add_up_or_end_the_connection(steps: list[int]) -> None:
+    made = opened()
+    inject_only(made, b"\x5a" + string(b"session") + pack(">III", 7, 0, 32768))
+    channel = made.seen(ChannelAsked)[-1].channel
+    total = 0
+    for step in steps:
+        if step >= 1 << 32:
+            continue
+        inject_only(made, b"\x5d" + pack(">II", channel.number, step))
+        total += step
+        if total > 0xFFFFFFFF:
+            assert refused(made.server)
+            return
+        assert channel.send_window == total
+    assert not made.server.closed
+
+
+def test_r139_case_198_a_little_beyond_the_window_is_forgiven_and_no_more(
+    session: Session,
+) -> None:
+    made, _, theirs = session
+    theirs.sink = Collector(theirs, hold=True)
+    slack = 3 * theirs.receive_packet
+    left = theirs.receive_window + slack
+    while left > 1:
+        piece = min(100_000, left - 1)
+        inject_only(made, data(theirs.number, bytes(piece)))
+        left -= piece
+    assert not made.server.closed
+    inject_only(made, data(theirs.number, b"x"))
+    assert not made.server.closed
+    inject_only(made, data(theirs.number, b"x"))
+    assert refused(made.server)
+    assert "ignored channel window" in str(made.server.error)
+
+
+def test_case_197_packets_larger_than_we_asked_for_are_taken_within_256_kib(
+    session: Session,
+) -> None:
+    made, _, theirs = session
+    theirs.sink = Collector(theirs)
+    assert theirs.receive_packet < 200_000
+    inject_only(made, data(theirs.number, b"x" * 262_000))
+    assert not made.server.closed
+    assert len(theirs.sink.data) == 262_000
+    inject_only(made, data(theirs.number, b"x" * 262_144))
+    assert refused(made.server)
+
+
+# Data where it does not belong
+
+
+def test_r136_case_203_error_output_on_a_channel_without_it_is_dropped_and_credited(
+    pair: Pair,
+) -> None:
+    made = pair(
+        server_core={
+            "connection": ConnectionSettings(channel_types=frozenset({"direct-tcpip", "session"}))
+        }
+    )
+    made.log_in()
+    for kind in ("direct-tcpip", "session"):
+        made.client.open_channel(kind)
+        made.pump()
+        theirs = made.seen(ChannelAsked)[-1].channel
+        theirs.sink = Collector(theirs)
+        # Ten windows full of it: it would stall if it were not credited.
+        sent = 0
+        ours = list(made.client.channels.values())[-1]
+        while sent < 20 << 20:
+            count = ours.send_extended(bytes(100_000))
+            assert count or made.client.unsent
+            sent += count
+            made.pump()
+        assert not theirs.sink.data
+        assert theirs.receive_window + theirs.credit == theirs.target
+    assert made.server.error is None
+
+
+def test_data_of_single_bytes_that_nobody_takes_yet_is_kept_in_one_piece(session: Session) -> None:
+    made, ours, theirs = session
+    for _ in range(3000):
+        ours.send(b"x")
+    wire = take(made.client)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(wire), 40):
+            made.server.receive_data(wire[at : at + 40], 0.0)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
+    theirs.sink = sink = Collector(theirs)
+    assert sink.data == b"x" * 3000
+
+
+def test_r137_r138_no_message_of_a_closed_channel_reaches_anybody(session: Session) -> None:
+    made, ours, theirs = session
+    theirs.sink = sink = Collector(theirs)
+    ours.close()
+    made.pump()
+    assert not made.server.channels
+    made.server_events.clear()
+    inject(made, data(theirs.number, b"late"))
+    assert refused(made.server)
+    assert not sink.data
+    assert [type(event).__name__ for event in made.server_events] == ["Closed"]
+
+
+@pytest.mark.parametrize("number", [94, 95, 96, 97, 98, 99, 100])
+def test_r137_case_193_a_channel_that_nobody_has_accepted_yet(
+    open_pair: Loopback, number: int
+) -> None:
+    open_pair.answers[ChannelAsked] = lambda *_: None
+    open_pair.client.open_channel("session")
+    open_pair.pump()
+    (asked,) = open_pair.seen(ChannelAsked)
+    payload = {
+        94: data(asked.channel.number, b"x"),
+        95: b"\x5f" + pack(">II", asked.channel.number, 1) + string(b"x"),
+        98: b"\x62" + pack(">I", asked.channel.number) + string(b"exec") + b"\0" + string(b"id"),
+    }.get(number, bytes((number,)) + pack(">I", asked.channel.number))
+    inject(open_pair, payload)
+    assert refused(open_pair.server)
+    assert not open_pair.seen(ChannelRequested)
+
+
+def test_r138_case_199_extended_data_after_the_end(session: Session) -> None:
+    made, ours, theirs = session
+    ours.eof()
+    inject(made, b"\x5f" + pack(">II", theirs.number, 1) + string(b"late"))
+    assert refused(made.server)
+
+
+def test_r138_a_second_end_of_data(session: Session) -> None:
+    made, ours, theirs = session
+    ours.eof()
+    inject(made, b"\x60" + pack(">I", theirs.number))
+    assert refused(made.server)
+    assert len(made.seen(ChannelEnded, made.server)) == 1
+
+
+def test_r138_a_close_without_an_end_is_an_end_all_the_same(session: Session) -> None:
+    made, ours, _ = session
+    ours.close()
+    made.pump()
+    assert len(made.seen(ChannelEnded, made.server)) == 1
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(string(b"exec") + b"\1" + string(b"true")[:-1], id="R135: exec"),
+        pytest.param(string(b"exec") + b"\1", id="R135: exec without a command"),
+        pytest.param(string(b"pty-req") + b"\1" + string(b"xterm"), id="R135, case 211"),
+        pytest.param(string(b"env") + b"\0" + string(b"A"), id="R135: env"),
+        pytest.param(string(b"signal") + b"\0", id="R135: signal"),
+        pytest.param(string(b"window-change") + b"\0" + bytes(15), id="R135, case 213"),
+        pytest.param(string(b"exit-status") + b"\0" + bytes(3), id="R135, case 217"),
+        pytest.param(string(b"exit-signal") + b"\0" + string(b"TERM"), id="R135: exit-signal"),
+        pytest.param(string(b"shell") + b"\1" + b"x", id="R135: shell with something"),
+        pytest.param(string(b"break") + b"\1" + bytes(3), id="case 215: break"),
+        pytest.param(string(b"xon-xoff") + b"\0", id="case 215: xon-xoff"),
+        pytest.param(string(b"eow@openssh.com") + b"\0x", id="case 215: eow"),
+        pytest.param(string(b"auth-agent-req@openssh.com") + b"\1x", id="case 215: agent"),
+        pytest.param(string(b"x11-req") + b"\1\0" + string(b"MIT"), id="case 215: x11"),
+        pytest.param(string(b"\xff\xfe") + b"\1", id="a name that is no text"),
+        pytest.param(
+            string(b"subsystem") + b"\1" + string(b"\xff"), id="a subsystem that is none"
+        ),
+        pytest.param(string(b"shell"), id="no flag"),
+        pytest.param(b"\xff\xff\xff\xff", id="a length that lies"),
+    ],
+)
+def test_a_request_of_a_wrong_shape_ends_the_connection(session: Session, asked: bytes) -> None:
+    made, _, theirs = session
+    inject(made, b"\x62" + pack(">I", theirs.number) + asked)
+    assert refused(made.server)
+    assert not made.seen(ChannelRequested)
+
+
+def test_case_207_an_unknown_request_is_told_to_the_driver_and_can_be_refused(
+    session: Session,
+) -> None:
+    made, ours, theirs = session
+    unknown = b"\x62" + pack(">I", theirs.number) + string(b"nonsense@example.com")
+    inject_only(made, unknown + b"\0" + b"any bytes")
+    assert made.seen(ChannelRequested)[-1].debt is None
+    ours.request(ExecRequest(b"one"), want_reply=True)
+    made.pump()
+    inject_only(made, unknown + b"\1")
+    assert isinstance(made.seen(ChannelRequested)[-1].request, UnknownRequest)
+    for event in made.seen(ChannelRequested):
+        if event.debt is not None:
+            theirs.answer(isinstance(event.request, ExecRequest), event.debt)
+    assert take(made.server)
+    assert not made.server.closed
+
+
+def test_requests_that_nobody_has_answered_are_bounded(session: Session) -> None:
+    made, _, theirs = session
+    request = b"\x62" + pack(">I", theirs.number) + string(b"shell") + b"\1"
+    inject_only(made, *[request] * 1024)
+    assert not made.server.closed
+    inject_only(made, request)
+    assert refused(made.server)
+
+
+def test_global_requests_that_nobody_has_answered_are_bounded(pair: Pair) -> None:
+    known = ConnectionSettings(global_requests=frozenset({"slow"}))
+    made = pair(server_core={"connection": known})
+    made.log_in()
+    request = b"\x50" + string(b"slow") + b"\1"
+    inject_only(made, *[request] * 1024)
+    assert not made.server.closed
+    inject_only(made, request)
+    assert refused(made.server)
+
+
+@pytest.mark.parametrize("number", [81, 82, 99, 100])
+def test_r134_ten_thousand_answers_to_nothing_cost_nothing(session: Session, number: int) -> None:
+    made, _, theirs = session
+    answer = bytes((number,)) + (pack(">I", theirs.number) if number > 90 else b"")
+    for _ in range(10_000):
+        write(made.client, answer)
+    started = time.process_time()
+    made.server.receive_data(take(made.client), 0.0)
+    assert time.process_time() - started < 0.5
+    assert refused(made.server)
+
+
+# What is left behind
+
+
+def test_r131_case_189_a_confirmation_with_a_tiny_packet_ends_the_connection(
+    open_pair: Loopback,
+) -> None:
+    open_pair.answers[ChannelAsked] = lambda *_: None
+    for size in (0, 15):
+        made = opened()
+        made.answers[ChannelAsked] = lambda *_: None
+        ours = made.client.open_channel("session")
+        made.pump()
+        inject_to_client(made, b"\x5b" + pack(">IIII", ours.number, 0, 1 << 20, size))
+        assert refused(made.client)
+
+
+def test_case_206_a_second_confirmation(session: Session) -> None:
+    made, ours, _ = session
+    inject_to_client(made, b"\x5b" + pack(">IIII", ours.number, 0, 1000, 32768))
+    assert refused(made.client)
+
+
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.slow)], ids=str)
+def test_r133_refused_channels_leave_no_memory_behind(count: int) -> None:
+    made = opened()
+    made.answers[ChannelAsked] = lambda core, event: core.refuse_channel(event.channel, 1, "no")
+    wishes = [
+        b"\x5a" + string(kind) + pack(">III", 7, 1 << 20, packet)
+        for kind, packet in ((b"session", 32768), (b"nonsense", 32768), (b"session", 1))
+    ]
+
+    def ask(times: int) -> None:
+        for _ in range(times // 300):
+            for _ in range(100):
+                for wish in wishes:
+                    write(made.client, wish)
+            made.server.receive_data(take(made.client), 0.0)
+            made._dispatch()
+            made.server_events.clear()
+            take(made.server)
+
+    ask(3000)
+    gc.collect()
+    before = resident()
+    ask(count)
+    gc.collect()
+    assert resident() - before < 5 << 20
+    assert not made.server.channels
+    assert made.server._connection._windows.granted == 0
+    assert made.server.error is None

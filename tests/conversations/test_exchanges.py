@@ -2,7 +2,6 @@
 """Key exchanges with a peer that cheats: bad public values, bad groups, host keys that are none (RFC 4253 section 8)."""
 
 import gc
-import os
 import re
 import struct
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tests.conversations.bare import (
     kexinit,
     packet,
     refused,
+    resident,
     server_kexinit,
 )
 
@@ -419,12 +419,6 @@ def test_case_105_newkeys_with_something_in_it(payload: bytes) -> None:
 
 
 # What is left behind
-
-
-def resident() -> int:
-    """Resident memory in bytes."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
 
 
 def abandon(count: int) -> None:
