@@ -54,9 +54,12 @@ class Workspace:
         }
 
 
+# A whole /etc of its own and not just another /etc/passwd: a mount over a file is dropped when
+# somebody outside replaces that file (useradd does), in the middle of a run.
 _ENCLOSE = """
-mount --bind "$1" /etc/passwd && mount -t tmpfs -o mode=755 tmpfs /run &&
-mkdir -m 755 /run/sshd && mount -t tmpfs -o mode=755 tmpfs /var/log || exit 70
+mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd /run/etc &&
+cp -a /etc/. /run/etc && cp "$1" /run/etc/passwd && mount --bind /run/etc /etc &&
+mount -t tmpfs -o mode=755 tmpfs /var/log || exit 70
 shift
 exec "$@"
 """
