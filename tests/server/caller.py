@@ -214,6 +214,7 @@ class CallerSession:
 
     def finish(self, seconds: float | None = None) -> list[Request]:
         """Wait until the server has closed the channel; what it said about the end."""
+
         def over() -> bool:
             return self.channel.number not in self.caller.core.channels
 

@@ -120,7 +120,9 @@ class CommandSession:
     def requested(self, request: Request, answer: Callable[[bool], None]) -> None:
         """Do what is asked if that is possible."""
         handler = _REQUESTS.get(type(request))
-        answer(handler is not None and handler(self, request))
+        # R138: who has closed a channel has nothing more to ask of it.
+        closed = self._channel.receiving is Half.CLOSED
+        answer(handler is not None and not closed and handler(self, request))
 
     def _pty_requested(self, request: PtyRequest) -> bool:
         name = request.terminal
