@@ -38,6 +38,11 @@ class Cipher(Algorithm):
         self.block_size = block_size
         self.tag_size = tag_size
 
+    @property
+    def small_blocks(self) -> bool:
+        """Whether blocks of 64 bits repeat so soon that keys must be changed earlier (RFC 4344)."""
+        return self.tag_size == 0 and self.block_size < 16
+
 
 class AeadCipher(Cipher):
     """A cipher that authenticates by itself."""

@@ -114,8 +114,11 @@ class Core:
 
     def to_send(self) -> list[memoryview]:
         """What is to be sent, in order. Nothing in it moves before ``sent``."""
-        self._transport.rekey_if_due()
-        return self._transport.outgoing.views()
+        transport = self._transport
+        if not transport.outgoing.size:
+            return []
+        transport.rekey_if_due()
+        return transport.outgoing.views()
 
     def sent(self, count: int) -> None:
         """The first ``count`` bytes of that have left."""
@@ -144,9 +147,13 @@ class Core:
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, or None."""
-        times = [self._transport.deadline(), self._alive_at, self._own_deadline()]
-        known = [at for at in times if at is not None]
-        return min(known) if known and not self.closed else None
+        nearest = self._transport.deadline()
+        if self.closed:
+            return None
+        for at in (self._alive_at, self._own_deadline()):
+            if at is not None and (nearest is None or at < nearest):
+                nearest = at
+        return nearest
 
     def _own_deadline(self) -> float | None:
         return None

@@ -47,6 +47,9 @@ class Outlet(Protocol):
     def flush_soon(self) -> None:
         """Packets were made: send them."""
 
+    def flush(self) -> None:
+        """The same at once; only for what the loop itself calls."""
+
 
 class ReceivingEnd(Protocol):
     """The part of a channel that a sink uses."""
@@ -339,7 +342,11 @@ class FdSource:
             pass
         except OSError as error:
             self._ended(None if _is_hangup(self.fd, error) else error)
-        self._link.flush_soon()
+        if self.flow is Flow.ENDED:
+            # How it ended goes out with what follows from it.
+            self._link.flush_soon()
+        else:
+            self._link.flush()
         if self.flow is Flow.READING and not self._descriptor.pollable:
             self._call = self._loop.call_soon(self._readable)
 

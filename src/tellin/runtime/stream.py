@@ -135,6 +135,12 @@ class Link:
         if self._flush_call is None and not self._busy and not self.is_over():
             self._flush_call = self.loop.call_soon(self._flush_due)
 
+    def flush(self) -> None:
+        """The same at once, for whoever is called by the loop itself: one turn of it is saved."""
+        if not self._busy:
+            with _Turn(self):
+                self._settle()
+
     def pause(self) -> None:
         """Take nothing more from the peer for now."""
         self._held = True

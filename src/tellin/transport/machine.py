@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
+from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.compression import COMPRESSIONS
 from tellin.errors import (
     Disconnected,
@@ -151,6 +152,7 @@ class Transport:
 
     __slots__ = (
         "_admission",
+        "_byte_limit",
         "_emit",
         "_exchange_deadline",
         "_ext_info_count",
@@ -216,6 +218,7 @@ class Transport:
         self._rekey_at: float | None = None
         self._round_trip_from: float | None = None
         self.round_trip: float | None = None  # seconds, the shortest seen
+        self._byte_limit = REKEY_BYTES
         self.phase = self.resting = Phase.VERSION
         self._admission = ADMISSION[Phase.VERSION]
 
@@ -229,6 +232,7 @@ class Transport:
         self.phase = phase
         self._admission = ADMISSION[phase]
         self._lane = self.lane if phase is Phase.OPEN else {}
+        self._set_byte_limit()
 
     def authenticated(self) -> None:
         """Somebody is logged in: the connection protocol begins, and compression if it was agreed."""
@@ -514,26 +518,26 @@ class Transport:
 
     def rekey_if_due(self) -> None:
         """Ask for new keys when the present ones have served enough (R051)."""
-        if self.keying.stage is not Stage.IDLE or self.keying.sending is None:
-            return
         reader, writer = self.reader, self.writer
-        block = min(writer.sealer.block, reader.opener.block)
-        limit = self.settings.rekey_bytes or (
-            REKEY_BYTES
-            if block >= 16 or not self._uses_small_blocks()
-            else REKEY_BYTES_SMALL_BLOCK
-        )
+        limit = self._byte_limit
+        # This is asked for every packet: what is nearly always true stands first.
         if (
-            reader.bytes >= limit
-            or writer.bytes >= limit
-            or max(reader.packets, writer.packets) >= REKEY_PACKETS
-            or (self._rekey_at is not None and self.now >= self._rekey_at)
+            writer.bytes < limit
+            and reader.bytes < limit
+            and writer.packets < REKEY_PACKETS
+            and reader.packets < REKEY_PACKETS
+            and (self._rekey_at is None or self.now < self._rekey_at)
         ):
+            return
+        if self.keying.stage is Stage.IDLE and self.keying.sending is not None:
             self.rekey()
 
-    def _uses_small_blocks(self) -> bool:
+    def _set_byte_limit(self) -> None:
         sending = self.keying.sending
-        return sending is not None and sending.direction.cipher.startswith("3des")
+        small = sending is not None and CIPHERS[sending.direction.cipher].small_blocks
+        self._byte_limit = self.settings.rekey_bytes or (
+            REKEY_BYTES_SMALL_BLOCK if small else REKEY_BYTES
+        )
 
     # Messages out
 
@@ -596,8 +600,12 @@ class Transport:
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do."""
-        times = [at for at in (self._exchange_deadline, self._rekey_at) if at is not None]
-        return min(times) if times and self.phase is not Phase.CLOSED else None
+        exchange, rekey = self._exchange_deadline, self._rekey_at
+        if self.phase is Phase.CLOSED:
+            return None
+        if exchange is None or rekey is None:
+            return rekey if exchange is None else exchange
+        return min(exchange, rekey)
 
     def tick(self) -> None:
         """Time has passed; ``now`` says how much."""
