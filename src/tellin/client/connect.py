@@ -7,7 +7,6 @@ import logging
 import os
 import pwd
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, Final
 
 from tellin.client.connected import Connection
@@ -172,6 +171,7 @@ class _Prepared(Record):
     """What was read and looked up before the first byte."""
 
     config: SshConfig
+    settings: Settings
     policy: HostKeyPolicy
     place: HostPlace
     records: LoadedRecords
@@ -244,6 +244,7 @@ class _Login(Record):
             identities = default_keys(config.identity_file, self.passphrase)
         return _Prepared(
             config,
+            _settings_of(config),
             policy,
             place,
             self.trust.records(place, config if self.config is not None else None),
@@ -339,7 +340,7 @@ class _Login(Record):
         driver = ClientConnection(
             loop,
             stream,
-            self._settings(config),
+            prepared.settings,
             place,
             journal=journal,
             keepalive=self._keepalive(config),
@@ -372,19 +373,6 @@ class _Login(Record):
             driver.link.close()
             raise
         return connection
-
-    def _settings(self, config: SshConfig) -> Settings:
-        """The transport's settings; choosing algorithms takes longer than all the rest of it."""
-        key = tuple(getattr(config, name) for name in _CHOICES)
-        made = _settings.get(key)
-        if made is None:
-            if len(_settings) >= _SETTINGS_KEPT:
-                _settings.clear()
-            made = _settings[key] = settings(config)
-        made = copy(made)
-        if self.login_timeout is not None:
-            made.exchange_timeout = self.login_timeout
-        return made
 
     def _keepalive(self, config: SshConfig) -> KeepAlive:
         if self.keepalive is None:
@@ -437,6 +425,17 @@ class _Login(Record):
         return ConnectionLost(
             f"{self.host}: the connection was closed", stage=connection.core.stage
         )
+
+
+def _settings_of(config: SshConfig) -> Settings:
+    """The transport's settings; to choose algorithms takes longer than all else that is read."""
+    key = tuple(getattr(config, name) for name in _CHOICES)
+    made = _settings.get(key)
+    if made is None:
+        if len(_settings) >= _SETTINGS_KEPT:
+            _settings.clear()
+        made = _settings[key] = settings(config)
+    return made
 
 
 def _literal(host: str, port: int) -> list[Address] | None:
