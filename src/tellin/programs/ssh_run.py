@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """``ssh`` once it is connecting: the check of the server, the login, one session, and the end of it."""
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -149,6 +150,8 @@ class Run:
             _write(2, escape_text(text, keep_newlines=True).encode())
 
     def _ready(self, event: Authenticated) -> None:
+        gc.freeze()
+        gc.enable()
         config, journal, place = self._config, self._journal, self.connection.place
         how = f'using "{event.method}".'
         where = f"{place.host} ([{place.address}]:{place.port})"
