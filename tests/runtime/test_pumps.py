@@ -34,6 +34,8 @@ class Outlet:
     def flush_soon(self) -> None:
         self.flushes += 1
 
+    flush = flush_soon
+
 
 class Credit:
     """A channel's receiving half: counts what is credited."""

@@ -115,10 +115,8 @@ class Core:
     def to_send(self) -> list[memoryview]:
         """What is to be sent, in order. Nothing in it moves before ``sent``."""
         transport = self._transport
-        if not transport.outgoing.size:
-            return []
         transport.rekey_if_due()
-        return transport.outgoing.views()
+        return transport.outgoing.views() if transport.outgoing.size else []
 
     def sent(self, count: int) -> None:
         """The first ``count`` bytes of that have left."""
