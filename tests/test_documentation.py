@@ -51,11 +51,13 @@ def test_the_examples_of_the_library_work(tmp_path: Path) -> None:
         words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
         ran = run("run_command.py", *words, str(known_hosts))
         talked = run("talk_to_process.py", *words, str(known_hosts))
+        waited = run("blocking_client.py", *words, str(known_hosts))
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "12 bytes" in ran.stdout
     assert "['0', '1', '2', '3', '4']" in ran.stdout
     assert (talked.returncode, talked.stderr) == (0, "")
     assert talked.stdout == "first\nsecond\n1000000\n"
+    assert (waited.returncode, waited.stdout, waited.stderr) == (0, "hello\ntyped\n", "")
 
 
 @pytest.mark.peer("ssh")

@@ -31,7 +31,9 @@ OURS = [
 
 # A file past some 600 lines usually holds two rooms. Those that hold one, and why:
 LINES = 650
-LONG_FILES: dict[str, str] = {}
+LONG_FILES = {
+    "src/tellin/transport/machine.py": "the table of phases stands beside every handler it names",
+}
 
 # A room is named after a noun of the RFCs; these say only that nobody found the noun.
 NAMELESS = {"utils", "util", "helpers", "helper", "misc", "common", "stuff", "base"}
@@ -251,8 +253,18 @@ def test_r124_nothing_else_is_imported() -> None:
 def test_the_import_contracts_name_every_room() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    rooms |= {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
     core = rooms & {
-        *("wire", "algorithms", "keys", "transport", "userauth", "connection", "protocol"),
+        *(
+            "errors",
+            "wire",
+            "algorithms",
+            "keys",
+            "transport",
+            "userauth",
+            "connection",
+            "protocol",
+        ),
         *("agent", "sftp", "scp", "mux", "config"),
     }
     by_name = {contract["id"]: contract for contract in contracts["contracts"]}

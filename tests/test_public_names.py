@@ -52,6 +52,16 @@ PUBLIC: dict[str, set[str]] = {
         "load_public_key",
         "serve",
     },
+    "tellin.blocking": {
+        "Connection",
+        "Process",
+        "Reader",
+        "Server",
+        "ServerProcess",
+        "Writer",
+        "connect",
+        "serve",
+    },
     "tellin.keys": {
         "PrivateKey",
         "PublicKey",
