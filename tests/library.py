@@ -106,7 +106,7 @@ async def _signals(process: tellin.ServerProcess[bytes], rest: str) -> int:
 async def _describe(process: tellin.ServerProcess[bytes], rest: str) -> int:
     terminal = process.terminal
     shown = f"{terminal.name} {terminal.columns}x{terminal.rows}" if terminal else "none"
-    key = process.key.comment if process.key else "none"
+    key = process.key.fingerprint() if process.key else "none"
     lines = [process.user, key, shown, *(f"{k}={v}" for k, v in sorted(process.env.items()))]
     await process.stdout.write("\n".join(lines).encode())
     return 0

@@ -233,6 +233,8 @@ class Plan:
         self._data = data
         if self._stdin is Redirect.STDOUT or self._stdout is Redirect.STDOUT:
             raise UsageError("only standard error can go where standard output goes")
+        if isinstance(self._stdin, Reader):
+            self._stdin.check_bytes()
 
     def wire(
         self, remote: Remote

@@ -139,13 +139,17 @@ class Reader(Generic[AnyStr]):
         self._greedy = True
         self._release()
 
-    def divert(self, relay: "Relay") -> None:
-        """Send all that comes, and what is here already, on; nothing is read here any more."""
+    def check_bytes(self) -> None:
+        """Raise UsageError where this is text: what was decoded may not come back as it was."""
         if self._decoder is not None:
             raise UsageError(
                 "only a stream of bytes can be another's input",
                 hint="start the process that writes it with encoding=None",
             )
+
+    def divert(self, relay: "Relay") -> None:
+        """Send all that comes, and what is here already, on; nothing is read here any more."""
+        self.check_bytes()
         if self._relay is not None or self._waiter is not None:
             raise UsageError("the stream is being read already")
         data: Any = self._all()
