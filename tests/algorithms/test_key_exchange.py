@@ -139,7 +139,7 @@ def test_r039_what_is_no_point_of_the_curve_is_refused(bits: int) -> None:
 
 
 @hybrids
-def test_r042_case_091_093_each_part_of_a_hybrid_has_its_exact_length(method: KeyExchange) -> None:
+def test_r042_cases_91_93_each_part_of_a_hybrid_has_its_exact_length(method: KeyExchange) -> None:
     client = method.start()
     public, _ = method.respond(client.public)
     for wrong in (client.public + b"\0", client.public[:-1], client.public[:1184], b""):
@@ -151,7 +151,7 @@ def test_r042_case_091_093_each_part_of_a_hybrid_has_its_exact_length(method: Ke
 
 
 @hybrids
-def test_case_091_093_a_coefficient_past_the_modulus_is_refused(method: KeyExchange) -> None:
+def test_cases_91_93_a_coefficient_past_the_modulus_is_refused(method: KeyExchange) -> None:
     """FIPS 203 section 7.2: two coefficients of twelve bits lie in three bytes, each below 3329."""
     public = method.start().public
     for at in (0, 3 * 255, 1149):

@@ -294,7 +294,7 @@ def test_every_byte_counts(passphrase: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 2049, 2**31, 2**32 - 1])
-def test_rounds_of_bcrypt_are_bounded(rounds: int) -> None:
+def test_r074_rounds_of_bcrypt_are_bounded(rounds: int) -> None:
     # R074: the number is a stranger's, and 2^32 - 1 rounds are half a year of work.
     data = container(
         padded(bytes(32), 16),

@@ -70,7 +70,9 @@ def test_a_signature_blob_with_any_byte_changed_or_missing_is_false(
 
 
 @pytest.mark.parametrize("key_type", list(KINDS))
-def test_bytes_behind_a_signature_are_refused(keys: dict[str, PrivateKey], key_type: str) -> None:
+def test_case_141_bytes_behind_a_signature_are_refused(
+    keys: dict[str, PrivateKey], key_type: str
+) -> None:
     # Case 141.
     key = keys[key_type]
     blob = key.sign(DATA)
@@ -90,7 +92,7 @@ def test_ed25519_is_that_of_rfc_8032() -> None:
     assert key.encode() == blob
 
 
-def test_ed25519_with_s_of_the_order_or_more_is_refused() -> None:
+def test_case_142_ed25519_with_s_of_the_order_or_more_is_refused() -> None:
     # Case 142: S + L solves the same equation, and would be a second signature for one message.
     key = PublicKey.from_blob(string(b"ssh-ed25519") + string(POINT))
     s = int.from_bytes(SIGNATURE[32:], "little")
@@ -160,7 +162,9 @@ def test_short_rsa_signatures_are_filled_up_and_long_ones_refused(
     assert not key.public.verify(data, longer, algorithm="rsa-sha2-256")
 
 
-def test_sha1_is_neither_made_nor_accepted_unless_allowed(keys: dict[str, PrivateKey]) -> None:
+def test_r047_r077_sha1_is_neither_made_nor_accepted_unless_allowed(
+    keys: dict[str, PrivateKey],
+) -> None:
     # R047, R077. "ssh-rsa" is also the name of the key type: naming it is not enough.
     key = keys["ssh-rsa"]
     assert "ssh-rsa" not in key.public.signature_algorithms
@@ -177,7 +181,7 @@ def test_sha1_is_neither_made_nor_accepted_unless_allowed(keys: dict[str, Privat
 
 
 @pytest.mark.parametrize("key_type", list(KINDS))
-def test_a_key_does_not_sign_by_another_kinds_algorithm(
+def test_r072_a_key_does_not_sign_by_another_kinds_algorithm(
     keys: dict[str, PrivateKey], key_type: str
 ) -> None:
     # R072
@@ -188,7 +192,7 @@ def test_a_key_does_not_sign_by_another_kinds_algorithm(
                     keys[key_type].sign(DATA, algorithm)
 
 
-def test_a_faulty_rsa_signature_does_not_leave(
+def test_r044_a_faulty_rsa_signature_does_not_leave(
     keys: dict[str, PrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # R044: one wrong bit in the arithmetic gives a prime away.
@@ -205,7 +209,7 @@ def test_a_faulty_rsa_signature_does_not_leave(
         secret.sign(DATA, "sha512")
 
 
-def test_the_answer_is_false_unless_the_library_says_yes(
+def test_r078_the_answer_is_false_unless_the_library_says_yes(
     keys: dict[str, PrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # R078: nothing that is merely truthy counts.

@@ -465,7 +465,7 @@ def test_case_125_a_name_that_is_not_utf_8_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("number", [51, 52, 53, 54, 59, 60, 61, 62, 66, 79])
-def test_r018_case_157_what_only_a_server_sends_ends_the_connection(number: int) -> None:
+def test_r018_cases_154_157_what_only_a_server_sends_ends_the_connection(number: int) -> None:
     ended(Server(), bytes((number,)))
 
 
