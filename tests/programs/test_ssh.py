@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import OpenSSHServer
+from tests.interop.peers import AsyncSSHServer, OpenSSHServer
 from tests.interop.target import LOOPBACK, Target, free_port, make_key
 from tests.programs.ssh_runs import SSH, Ssh
 
@@ -168,6 +168,17 @@ def test_a_signal_to_us_ends_the_connection(ssh: Ssh, number: int) -> None:
     assert f"Killed by signal {int(number)}.\r\n".encode() in errors
 
 
+def test_a_signal_ends_us_although_nobody_reads_our_output(ssh: Ssh) -> None:
+    reading, writing = os.pipe()
+    process = ssh.start("yes", stdout=writing)
+    os.close(writing)
+    assert os.read(reading, 1) == b"y"
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(30) == 255
+    os.close(reading)
+
+
 def test_a_server_that_goes_is_told(ssh: Ssh) -> None:
     process = ssh.start("echo $PPID; sleep 100")
     assert process.stdout is not None
@@ -177,8 +188,10 @@ def test_a_server_that_goes_is_told(ssh: Ssh) -> None:
     # What was still unread at the killed server decides whether its kernel ends or resets.
     assert errors in {
         b"Connection to 127.0.0.1 closed by remote host.\r\n",
-        b"Read from remote host 127.0.0.1: Connection reset by peer\r\n"
-        b"Connection to 127.0.0.1 closed by remote host.\r\n",
+        (
+            b"Read from remote host 127.0.0.1: Connection reset by peer\r\n"
+            b"Connection to 127.0.0.1 closed by remote host.\r\n"
+        ),
         b"Read from remote host 127.0.0.1: Connection reset by peer\r\n",
     }
 
@@ -227,6 +240,22 @@ def test_a_command_may_stand_in_the_configuration(ssh: Ssh) -> None:
     done = ssh.run("true", flags=["-o", "RemoteCommand=echo no"])
     assert done.status == 255
     assert b"Cannot execute command-line and remote command." in done.stderr
+
+
+@pytest.mark.peer("asyncssh")
+def test_output_that_nobody_reads_ends_a_command_of_any_server(tmp_path: Path) -> None:
+    with AsyncSSHServer(tmp_path) as other:
+        command = " ".join(f"'{word}'" for word in Ssh(tmp_path, other.target).argv("yes"))
+        done = subprocess.run(
+            ["sh", "-c", f"{command} | head -n 1"], capture_output=True, check=False, timeout=60
+        )
+    assert (done.stdout, done.stderr) == (b"y\n", b"")
+
+
+def test_r171_a_user_of_the_command_line_is_taken_as_it_is() -> None:
+    words = [*SSH, "-F", "none", "-G", "-l", "a%h", "host"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert b"\nuser a%h\n" in done.stdout
 
 
 def test_a_shell_without_a_terminal_reads_commands(ssh: Ssh) -> None:

@@ -307,6 +307,20 @@ def test_a_password_by_askpass(by_password: Ssh, door: AsyncSSHServer, tmp_path:
 
 
 @pytest.mark.peer("asyncssh")
+def test_r210_no_secret_is_told_at_any_level(
+    by_password: Ssh, door: AsyncSSHServer, tmp_path: Path
+) -> None:
+    assert door.password is not None
+    for flags in (PASSWORD, QUESTIONS):
+        done = by_password.run(
+            "echo in", flags=["-vvv", *flags], env=askpass(tmp_path, door.password)
+        )
+        assert done.stdout == b"in\n"
+        assert b"debug1: " in done.stderr
+        assert door.password.encode() not in done.stderr
+
+
+@pytest.mark.peer("asyncssh")
 def test_a_password_at_the_terminal(by_password: Ssh, door: AsyncSSHServer) -> None:
     with Typist(
         by_password.argv("echo in", flags=PASSWORD), env=by_password.environment

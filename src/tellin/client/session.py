@@ -264,6 +264,17 @@ class Session:
         """The connection is gone: what has come is still written."""
         self._end()
 
+    def abandon(self) -> None:
+        """Give up at once: what nobody has read yet is dropped."""
+        if self.stage is Stage.OVER:
+            return
+        self.stage = Stage.DRAINING
+        self._stop_input()
+        for sink in self._sinks:
+            sink.close()
+        if not self._writing and not self.is_over:
+            self._finish()
+
     def close(self) -> None:
         """End the session from this side."""
         if self.stage is Stage.RUNNING:

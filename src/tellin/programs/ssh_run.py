@@ -33,6 +33,9 @@ class Visit(Protocol):
     def lost(self) -> None:
         """The connection is gone."""
 
+    def abandon(self) -> None:
+        """Give up at once."""
+
     def leave(self) -> None:
         """Put the terminal in order."""
 
@@ -219,6 +222,8 @@ class Run:
 
     def terminate(self) -> None:
         """End the connection because the user said so."""
+        if self._visit is not None:
+            self._visit.abandon()
         self._status = FAILED
         self.connection.quit()
 

@@ -100,6 +100,11 @@ class SshSession:
         if self._session is not None:
             self._session.lost()
 
+    def abandon(self) -> None:
+        """Give up at once."""
+        if self._session is not None:
+            self._session.abandon()
+
     def leave(self) -> None:
         """Put the terminal in order."""
         if self._screen is not None:
