@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import tellin
-
 PACKAGE = Path(__file__).parents[1] / "src" / "tellin"
 
 PUBLIC: dict[str, set[str]] = {
@@ -47,6 +45,7 @@ PUBLIC: dict[str, set[str]] = {
         "UsageError",
         "Writer",
         "WrongPassphrase",
+        "blocking",
         "connect",
         "load_private_key",
         "load_public_key",
@@ -108,8 +107,8 @@ PUBLIC: dict[str, set[str]] = {
 
 
 def listed() -> dict[str, set[str]]:
-    """Every ``__all__`` of the rooms, and the names that ``tellin`` itself loads when they are used."""
-    found = {"tellin": {name for names in tellin._HOMES.values() for name in names}}
+    """Every ``__all__`` of the package and its rooms, read without importing."""
+    found = {}
     for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__init__.py")]):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         module = ".".join(part for part in parts if part != "__init__")

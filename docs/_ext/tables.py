@@ -181,9 +181,6 @@ def names() -> Iterator[str]:
     """What stays stable: the names of ``tellin`` itself, and what its rooms list in ``__all__``."""
     for module in (tellin, *modules()):
         public = getattr(module, "__all__", None)
-        if module is tellin:
-            # What it lists is loaded on first use, so it has no __all__.
-            public = [name for names in tellin._HOMES.values() for name in names]
         if not public or module.__name__.count(".") > 1:
             continue
         yield f"## `{module.__name__}`"
