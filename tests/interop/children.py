@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -98,9 +98,13 @@ class Terminal:
         environment: dict[str, str] | None = None,
         rows: int = 24,
         columns: int = 80,
+        before: Callable[[int], object] | None = None,
     ) -> None:
+        """``before`` gets the terminal, to set its modes before the program starts."""
         self.master, inner = os.openpty()
         self.resize(rows=rows, columns=columns)
+        if before is not None:
+            before(self.master)
         # setsid --ctty: the program gets the terminal as its controlling one, so /dev/tty is it.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", "--wait", *map(str, argv)],

@@ -37,10 +37,10 @@ _PLAIN: Final = {
     "C": ("Compression=yes",),
     "f": ("ForkAfterAuthentication=yes", "StdinNull=yes"),
     "k": ("GSSAPIDelegateCredentials=no",),
-    "N": ("SessionType=none", "RequestTTY=no"),
+    "N": ("SessionType=none",),
     "n": ("StdinNull=yes",),
     "s": ("SessionType=subsystem",),
-    "T": ("RequestTTY=no",),
+    "T": (),
     "x": ("ForwardX11=no",),
 }
 # What a flag with a value is short for.
@@ -111,6 +111,9 @@ class Invocation:
         """Take one flag."""
         if letter in _REFUSED:
             raise Failure(f"ssh: -{letter} ({_REFUSED[letter]}) is not supported")
+        if letter in "NT":
+            self._terminal = 0
+            self._request_terminal("no")
         if letter in _PLAIN:
             self.options += _PLAIN[letter]
         elif letter in _VALUED:
@@ -129,10 +132,11 @@ class Invocation:
 
     def _terminal_wanted(self, _: str) -> None:
         self._terminal += 1
-        # The first -t that counts is the last: two force a terminal.
-        wanted = "RequestTTY=yes" if self._terminal == 1 else "RequestTTY=force"
-        self.options = [option for option in self.options if option != "RequestTTY=yes"]
-        self.options.append(wanted)
+        self._request_terminal("yes" if self._terminal == 1 else "force")
+
+    def _request_terminal(self, wanted: str) -> None:
+        # Of options the first counts, of these flags the last, and more than any option.
+        self.options.insert(0, f"RequestTTY={wanted}")
 
     def _option(self, value: str) -> None:
         self.options.append(value)
