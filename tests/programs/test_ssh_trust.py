@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -357,3 +358,46 @@ def test_nobody_to_ask_for_a_password(by_password: Ssh) -> None:
     assert done.status == 255
     assert len(done.stderr.splitlines()) == 1
     assert b"Permission denied (" in done.stderr
+
+
+OPEN_DOOR = """
+import asyncio, sys
+import asyncssh
+
+class Door(asyncssh.SSHServer):
+    def begin_auth(self, username):
+        return False
+
+async def serve():
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[sys.argv[1]], server_factory=Door,
+        process_factory=lambda process: (process.stdout.write("in\\n"), process.exit(0)),
+    )
+    print(server.get_port(), flush=True)
+    await asyncio.sleep(100)
+
+asyncio.run(serve())
+"""
+
+
+@pytest.mark.peer("asyncssh")
+def test_r023_the_end_of_a_login_without_proof_can_be_seen(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "host")
+    with subprocess.Popen(
+        [sys.executable, "-c", OPEN_DOOR, key.path], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        target = Target(port=int(server.stdout.readline()), user="any", host_keys=(key.public,))
+        ssh = Ssh(tmp_path, target)
+        try:
+            argv = ssh.argv("x", flags=["-o", "IdentityFile=none"])
+            with Typist(argv, env=ssh.environment) as typist:
+                typist.expect(
+                    rf"Authenticated to 127.0.0.1 \(\[127.0.0.1\]:{target.port}\)"
+                    r" without any proof of who you are.\r+\n"
+                )
+                assert typist.end() == 0
+            # Scripts get what they asked for, and nothing else.
+            assert ssh.run("x", flags=["-o", "IdentityFile=none"]).stderr == b""
+        finally:
+            server.terminate()

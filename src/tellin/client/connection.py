@@ -68,6 +68,7 @@ class ClientConnection:
         journal: Journal,
         keepalive: KeepAlive | None = None,
         connection: ConnectionSettings | None = None,
+        refuse_trivial: bool = False,
         on_ready: Callable[[Authenticated], object],
         on_event: Callable[[Any], object],
         on_over: Callable[[], object],
@@ -81,7 +82,13 @@ class ClientConnection:
         self._on_event = on_event
         self._on_over = on_over
         self._on_banner = on_banner
-        self.core = ClientProtocol(settings, connection, keepalive=keepalive, now=loop.time())
+        self.core = ClientProtocol(
+            settings,
+            connection,
+            keepalive=keepalive,
+            refuse_trivial=refuse_trivial,
+            now=loop.time(),
+        )
         self._tell: Callable[[Any], None] = _say_nothing
         if journal.debugs:
             # Who does not ask for the story does not wait for its words.
