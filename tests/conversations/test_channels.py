@@ -91,6 +91,40 @@ def test_data_that_comes_before_there_is_a_sink_waits_for_it(session: Session) -
     assert theirs.receive_window + theirs.credit == before + len(sink.data)
 
 
+def test_after_our_close_nothing_more_is_said_about_the_channel(session: Session) -> None:
+    made, ours, theirs = session
+    theirs.sink = Collector(theirs, hold=True)
+    for _ in range(16):
+        ours.send(bytes(128 << 10))
+        made.pump()
+    theirs.close()
+    made.client._transport.lane = {}
+    sent = made.server.unsent
+    theirs.sink.release()
+    assert theirs.credit > 0
+    assert made.server.unsent == sent
+
+
+def test_a_sink_that_raises_costs_the_others_nothing(open_pair: Loopback) -> None:
+    class Broken:
+        def take(self, views: list[memoryview]) -> int:
+            raise LookupError("a fault of the program's")
+
+    ends = [open_pair.session() for _ in range(3)]
+    sinks = []
+    for number, (ours, theirs) in enumerate(ends):
+        sinks.append(Broken() if number == 0 else Collector(theirs))
+        theirs.sink = sinks[-1]
+        ours.send(b"for %d" % number)
+    wire = b"".join(open_pair.client.to_send())
+    with pytest.raises(LookupError):
+        open_pair.server.receive_data(wire, 0.0)
+    assert [bytes(sink.data) for sink in sinks if isinstance(sink, Collector)] == [
+        b"for 1",
+        b"for 2",
+    ]
+
+
 def test_standard_error_has_a_sink_of_its_own(session: Session) -> None:
     made, ours, theirs = session
     ours.sink, ours.extended_sink = Collector(ours), Collector(ours)

@@ -151,8 +151,15 @@ class Connection:
         """The batch is over: sinks take their data, waiting channels hear of room."""
         if self._dirty:
             dirty, self._dirty = self._dirty, []
+            failure: Exception | None = None
             for channel in dirty:
-                channel.settle()
+                try:
+                    channel.settle()
+                except Exception as error:  # noqa: BLE001 - whatever a sink of the driver's raises
+                    # The others' data lies in a buffer that is used again: now or never.
+                    failure = failure or error
+            if failure is not None:
+                raise failure
         if self._blocked:
             self.wake()
 
@@ -194,7 +201,12 @@ class Connection:
 
     def top_up(self, channel: Channel) -> None:
         """Tell the peer of what was consumed; while an exchange runs that waits."""
-        if self._transport.holding or channel.standing is not Standing.OPEN:
+        # RFC 4254 section 5.3: after our CLOSE nothing more is said about the channel.
+        if (
+            self._transport.holding
+            or channel.standing is not Standing.OPEN
+            or channel.sending is Half.CLOSED
+        ):
             return
         count = self._windows.credit(channel, self._transport.now, self._transport.round_trip)
         self.send(ChannelWindowAdjust(channel.peer, count))
@@ -281,6 +293,15 @@ class Connection:
         """Whether no answer is owed and no data waits for a sink."""
         waiting = any(channel.waiting for channel in self.channels.values())
         return not (self._owed or self._global_waiting or self._dirty or waiting)
+
+    def opening_state(self) -> tuple[bool, int]:
+        """Whether sessions may still be opened, and where the search for a free number begins."""
+        return self._no_more_sessions, self._next
+
+    def resume_opening(self, no_more_sessions: bool, following: int) -> None:
+        """The counterpart of ``opening_state`` when thawing."""
+        self._no_more_sessions = no_more_sessions
+        self._next = following
 
     def adopt(self, channel: Channel) -> None:
         """Take a thawed channel into the table."""

@@ -56,13 +56,14 @@ def _openssh_key(data: bytes, passphrase: bytes | None, most_rounds: int) -> Pri
     return key.with_comment(comment)
 
 
-def load_public_key(data: bytes, *, name: str = "") -> PublicKey:
+def load_public_key(data: bytes | str, *, name: str = "") -> PublicKey:
     """The public key in ``data``: a .pub file's line, RFC 4716, PEM, or the head of openssh-key-v1.
 
     KeyFileError for everything else; ``name``, the file's, stands before the cause.
     """
+    raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     try:
-        return _public_key(data)
+        return _public_key(raw)
     except KeyFileError as error:
         raise _named(error, name) from None
 

@@ -91,9 +91,11 @@ class Core:
         """Take what has arrived, as far as that can be done without an answer from outside."""
         transport = self._transport
         transport.process()
-        self._connection.settle()
-        transport.rekey_if_due()
-        transport.incoming.rest()
+        try:
+            self._connection.settle()
+        finally:
+            transport.rekey_if_due()
+            transport.incoming.rest()
 
     def received_eof(self, now: float) -> None:
         """The peer will send nothing more."""
@@ -252,6 +254,16 @@ class Core:
     def fail(self, error: TellinError) -> None:
         """End the connection because of ``error``."""
         self._transport.fail(error)
+
+    def set_rekey_limit(self, count: int, seconds: float) -> None:
+        """From now on ask for new keys after ``count`` bytes and ``seconds``; 0 is the default."""
+        self._transport.set_rekey_limit(count, seconds)
+
+    def set_keepalive(self, keepalive: KeepAlive) -> None:
+        """From now on ask a silent peer for a sign of life like this."""
+        self._keepalive = keepalive
+        self._alive_unanswered = 0
+        self._alive_at = self._transport.now + keepalive.interval if keepalive.interval else None
 
     def ping(self, data: bytes) -> None:
         """Send PING; a PongReceived follows. The peer must have announced ping@openssh.com."""

@@ -15,8 +15,8 @@ from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.compression import COMPRESSIONS
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.algorithms.macs import MACS
-from tellin.connection.channel import Channel, Half, Standing
-from tellin.connection.machine import Connection
+from tellin.connection.channel import SLACK_PACKETS, Channel, Half, Standing
+from tellin.connection.machine import LARGEST_DATA, LEAST_PACKET, WINDOW_LIMIT, Connection
 from tellin.connection.windows import TELL_PART
 from tellin.errors import MalformedPacket, UsageError
 from tellin.transport.keying import DirectionKeys, Stage
@@ -87,7 +87,10 @@ class FrozenTransport(Message, secret=("incoming", "outgoing")):
     peer_takes_extensions: Boolean
     ext_info_count: Byte
     ext_info_place: Boolean
+    no_more_sessions: Boolean
+    next_channel: UInt32
     round_trip: UInt64
+    rekey_in: UInt64
     begun: UInt32
     incoming: String
     outgoing: String
@@ -131,7 +134,9 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
         keying.strict,
         keying.peer_takes_extensions,
         *transport.ext_info_state(),
+        *connection.opening_state(),
         int((transport.round_trip or 0.0) * MICROSECONDS),
+        int(transport.rekey_in() * MICROSECONDS),
         NO_LENGTH if begun < 0 else begun,
         bytes(transport.incoming.data[transport.incoming.at : transport.incoming.end]),
         b"".join(transport.outgoing.views()),
@@ -213,7 +218,9 @@ def thaw(data: bytes, transport: Transport, connection: Connection) -> bytes:
         Phase.OPEN if head.open else Phase.AUTHENTICATION,
         (head.ext_info_count, head.ext_info_place),
         head.round_trip / MICROSECONDS or None,
+        head.rekey_in / MICROSECONDS,
     )
+    connection.resume_opening(head.no_more_sessions, head.next_channel)
     transport.incoming.append(head.incoming)
     transport.outgoing.append(head.outgoing)
     while channels.remaining():
@@ -281,8 +288,16 @@ def _thaw_keys(
 
 
 def _thaw_channel(frozen: FrozenChannel, connection: Connection) -> None:
-    if frozen.sending >= len(_HALVES) or frozen.receiving >= len(_HALVES):
-        raise MalformedPacket("a frozen channel in no known state")
+    if (
+        frozen.sending >= len(_HALVES)
+        or frozen.receiving >= len(_HALVES)
+        or not LEAST_PACKET <= frozen.send_packet <= LARGEST_DATA
+        or not LEAST_PACKET <= frozen.receive_packet <= LARGEST_DATA
+        or frozen.receive_window > frozen.target
+        or frozen.credit > frozen.target + SLACK_PACKETS * LARGEST_DATA
+        or frozen.target > WINDOW_LIMIT
+    ):
+        raise MalformedPacket("a frozen channel that cannot be one of ours")
     channel = Channel(connection, frozen.ours, frozen.channel_type, Standing.OPEN)
     channel.peer = frozen.peer
     channel.sending = _HALVES[frozen.sending]

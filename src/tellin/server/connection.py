@@ -10,7 +10,12 @@ from typing import Any, Protocol
 
 from tellin.connection.channel import Channel
 from tellin.connection.requests import Request
-from tellin.errors import ChannelOpenFailureReason, ProtocolError, TellinError
+from tellin.errors import (
+    ChannelOpenFailureReason,
+    ConnectionLost,
+    ProtocolError,
+    TellinError,
+)
 from tellin.protocol import ServerProtocol
 from tellin.protocol.events import (
     Authenticated,
@@ -232,6 +237,10 @@ class ServerConnection:
             self.services.logged_in(self, self.login)
         except TellinError as error:
             self.core.fail(error)
+        except OSError as error:
+            # The change to the user did not work: this process must not serve anybody.
+            text = error.strerror or str(error)
+            self.core.fail(ConnectionLost(f"the session cannot begin: {text}", stage="session"))
 
     # Channels
 

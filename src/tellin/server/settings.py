@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
@@ -108,21 +107,13 @@ def keepalive(config: SshdConfig) -> KeepAlive:
     return KeepAlive(float(config.client_alive_interval), config.client_alive_count_max or 2**31)
 
 
-def put_in_force(core: ServerProtocol, config: SshdConfig, now: float) -> None:
+def put_in_force(core: ServerProtocol, config: SshdConfig, always: SshdConfig) -> None:
     """What a Match block may say for one user about a connection that runs already (R113)."""
-    transport = core._transport
-    size, seconds = config.rekey_limit
-    before = transport.settings
-    if (size, float(seconds)) != (before.rekey_bytes, before.rekey_seconds):
-        # A copy: other connections of a library's server are told the same object.
-        mine = copy(before)
-        mine.rekey_bytes, mine.rekey_seconds = size, float(seconds)
-        transport.settings = mine
-        transport._rekey_at = now + seconds if seconds else None
-    alive = keepalive(config)
-    if alive != core._keepalive:
-        core._keepalive = alive
-        core._alive_at = now + alive.interval if alive.interval else None
+    if config.rekey_limit != always.rekey_limit:
+        size, seconds = config.rekey_limit
+        core.set_rekey_limit(size, float(seconds))
+    if keepalive(config) != keepalive(always):
+        core.set_keepalive(keepalive(config))
 
 
 def policy(config: SshdConfig, *, banner: str = "") -> Policy:

@@ -279,7 +279,7 @@ class SystemServices:
         if account is None:
             raise ProtocolError("a login without an account")
         self._rules = self._session_rules(connection, account, login)
-        settings.put_in_force(connection.core, self._config, self._loop.time())
+        settings.put_in_force(connection.core, self._config, self._offer.configuration.always)
         if self._on_login is not None:
             self._on_login()
         if os.geteuid() == 0 and account.uid != 0:

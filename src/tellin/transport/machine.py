@@ -5,6 +5,7 @@ Everything that decides whether a message may come now stands in ``ADMISSION``.
 """
 
 from collections.abc import Callable
+from copy import copy
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -532,6 +533,15 @@ class Transport:
         if self.keying.stage is Stage.IDLE and self.keying.sending is not None:
             self.rekey()
 
+    def set_rekey_limit(self, count: int, seconds: float) -> None:
+        """Other limits than the settings', for this connection alone."""
+        # The settings are shared with the other connections of a server.
+        changed = copy(self.settings)
+        changed.rekey_bytes, changed.rekey_seconds = count, seconds
+        self.settings = changed
+        self._rekey_at = self.now + seconds if seconds else None
+        self._set_byte_limit()
+
     def _set_byte_limit(self) -> None:
         sending = self.keying.sending
         small = sending is not None and CIPHERS[sending.direction.cipher].small_blocks
@@ -573,10 +583,19 @@ class Transport:
         """How many EXT_INFO came, and whether one may come now."""
         return self._ext_info_count, self._ext_info_place
 
+    def rekey_in(self) -> float:
+        """How many seconds the present keys may still serve, 0 without such a limit."""
+        return 0.0 if self._rekey_at is None else max(0.001, self._rekey_at - self.now)
+
     def thawed(
-        self, phase: Phase, ext_info_state: tuple[int, bool], round_trip: float | None
+        self,
+        phase: Phase,
+        ext_info_state: tuple[int, bool],
+        round_trip: float | None,
+        rekey_in: float,
     ) -> None:
         """Go on in ``phase`` with the keys that are in place."""
+        self._rekey_at = self.now + rekey_in if rekey_in else None
         self._identification = None
         self._exchange_deadline = None
         self._ext_info_count, self._ext_info_place = ext_info_state

@@ -219,6 +219,7 @@ class PacketWriter:
             # What is compressed cannot be built in place.
             self._scratch = memoryview(bytearray(min(room, size)))
             return [self._scratch]
+        self._scratch = None
         stride = header + size + self._padding_size(header - 5 + size) + self.sealer.tag
         wanted = stride * -(-room // size)
         view, start, limit = self.buffer.reserve(wanted, stride)
@@ -234,7 +235,8 @@ class PacketWriter:
         """Seal the first ``count`` bytes that were put into the reserved places."""
         if self._scratch is not None:
             data, self._scratch = self._scratch[:count], None
-            self.write(data_payload(self._recipient, data, self._extended))
+            if count:
+                self.write(data_payload(self._recipient, data, self._extended))
             return
         sealer = self.sealer
         extended = self._extended
