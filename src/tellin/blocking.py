@@ -344,7 +344,9 @@ def connect(host: str, **options: Unpack[ConnectOptions]) -> Connection:
     portal = shared_portal()
     named: dict[str, Any] = dict(options)
     asked = {name: named.pop(name) for name in _ASKED if callable(named.get(name))}
-    return Connection(portal.call(client.connect, host, asked=asked, **named), portal)
+    made = portal.call(client.connect, host, asked=asked, **named)
+    portal.keep(made)
+    return Connection(made, portal)
 
 
 # The other side
@@ -465,4 +467,5 @@ def serve(
     made = portal.call(
         server.serve, host, port, session=threaded(session), subsystems=named, **options
     )
+    portal.keep(made)
     return Server(made, portal)

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from tellin.errors import UsageError
+from tellin.runtime.opening import Closable
 
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ class Portal:
 
     def __init__(self) -> None:
         self.dead = False
+        self._opened: WeakSet[Closable] = WeakSet()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tellin", daemon=True)
         self._thread.start()
@@ -64,10 +67,21 @@ class Portal:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
+    def keep(self, thing: Closable) -> None:
+        """Close this when the program ends, if it is still open then."""
+        self._opened.add(thing)
+
+    async def _close_all(self) -> None:
+        await asyncio.gather(*(thing.aclose() for thing in list(self._opened)))
+
     def stop(self) -> None:
-        """The program ends: so does the loop."""
+        """The program ends: so does all that is open, and the loop."""
         if not self.dead:
             self.dead = True
+            closing = asyncio.run_coroutine_threadsafe(self._close_all(), self._loop)
+            # A peer that does not answer must not keep a program from ending.
+            with contextlib.suppress(TimeoutError):
+                closing.result(_PATIENCE)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_PATIENCE)
             if not self._thread.is_alive():

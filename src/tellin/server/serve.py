@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypedDict
 
-from tellin.algorithms.signatures import USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import SERVER_HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.channel import Channel
 from tellin.connection.machine import ConnectionSettings
@@ -237,7 +237,7 @@ class Server:
             self._admission.load()
             keys = [_read_host_key(key) for key in host_keys]
             self._host_keys = {key.public.blob: key for key in keys}
-            self._settings = settings.core_settings(self._config, keys, None)
+            self._settings = settings.core_settings(_with_all(self._config, keys), keys, None)
             return [] if sock is not None or port < 0 else listen(host, port, backlog=BACKLOG)
 
         listening = await loop.run_in_executor(None, prepare)
@@ -404,6 +404,13 @@ class Server:
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""
         return None if login is None else forced_command(one.grant for one in login.factors)
+
+
+def _with_all(config: SshdConfig, keys: Sequence[PrivateKey]) -> SshdConfig:
+    """Offer every key that was given, also of a type that is not among the defaults."""
+    able = [name for key in keys for name in key.public.signature_algorithms]
+    first = [name for name in SERVER_HOST_KEY_ALGORITHMS if name in able]
+    return config.replaced(host_key_algorithms=",".join(dict.fromkeys([*first, *able])))
 
 
 def _read_host_key(key: HostKey) -> PrivateKey:
