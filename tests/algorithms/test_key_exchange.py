@@ -221,6 +221,10 @@ def test_keys_come_by_the_public_functions_where_the_short_way_is_missing(
     for name in ("_generate_x25519", "_read_x25519", "_generate_mlkem768", "_read_mlkem768"):
         assert getattr(fresh_keys, name) is not None
         monkeypatch.setattr(fresh_keys, name, None)
+    gcm = fresh_keys.aes_gcm(bytes(16))
+    monkeypatch.setattr(fresh_keys, "_aes_gcm", None)
+    nonce = bytes(12)
+    assert fresh_keys.aes_gcm(bytes(16)).encrypt(nonce, b"x", b"") == gcm.encrypt(nonce, b"x", b"")
     for method in (row for row in KEY_EXCHANGES if "25519" in row.name):
         client = method.start()
         answer, secret = method.respond(client.public)

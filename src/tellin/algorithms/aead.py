@@ -5,10 +5,9 @@ from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from tellin.algorithms.fresh_keys import aes_gcm
 from tellin.algorithms.sealing import OpensOpenly, corrupted
 
 _UINT32: Final = Struct(">I")
@@ -43,7 +42,7 @@ class GcmSealer(_Gcm):
 
     def __init__(self, key: bytes, iv: bytes) -> None:
         super().__init__(iv)
-        self._crypt_into = AESGCM(key).encrypt_into
+        self._crypt_into = aes_gcm(key).encrypt_into
 
     def seal(self, view: memoryview, start: int, end: int, sequence: int) -> None:
         """Encrypt ``view[start:end]`` in place and put the tag behind it."""
@@ -62,7 +61,7 @@ class GcmOpener(_Gcm, OpensOpenly):
 
     def __init__(self, key: bytes, iv: bytes) -> None:
         super().__init__(iv)
-        self._crypt_into = AESGCM(key).decrypt_into
+        self._crypt_into = aes_gcm(key).decrypt_into
 
     def length(self, view: memoryview, start: int, sequence: int) -> int:
         """The packet_length as it stands there, not yet verified."""
@@ -110,6 +109,12 @@ class _ChaCha:
     length_aligned = False
 
     def __init__(self, key: bytes, iv: bytes) -> None:
+        # A connection under AES-GCM does not wait for it.
+        from cryptography.hazmat.primitives.ciphers import (  # noqa: PLC0415  (start-up time)
+            Cipher,
+            algorithms,
+        )
+
         nonce = bytes(16)
         body = Cipher(algorithms.ChaCha20(key[:32], nonce), None).encryptor()
         length = Cipher(algorithms.ChaCha20(key[32:64], nonce), None).encryptor()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Ciphers that only hide: block ciphers in counter mode (RFC 4344) and chained (RFC 4253 section 6.3)."""
 
-from typing import Final, Protocol
+# PyCA's ciphers are imported where one is made: a connection under AES-GCM does not wait for them.
+# ruff: noqa: PLC0415
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm, algorithms, modes
+from typing import Any, Final, Protocol
 
 _AES_BLOCK: Final = 16
 _COUNTER_MASK: Final = (1 << 128) - 1
@@ -26,6 +26,8 @@ class AesCounter:
     __slots__ = ("_blocks", "_first", "_update_into")
 
     def __init__(self, key: bytes, iv: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
         self._update_into = Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update_into
         self._first = int.from_bytes(iv, "big")
         self._blocks = 0
@@ -44,7 +46,9 @@ class ChainedEncryptor:
 
     __slots__ = ("_block", "_iv", "_update")
 
-    def __init__(self, algorithm: CipherAlgorithm, iv: bytes) -> None:
+    def __init__(self, algorithm: Any, iv: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
         self._update = Cipher(algorithm, modes.CBC(iv)).encryptor().update
         self._block = len(iv)
         self._iv = iv
@@ -65,7 +69,9 @@ class ChainedDecryptor:
 
     __slots__ = ("_block", "_iv", "_update")
 
-    def __init__(self, algorithm: CipherAlgorithm, iv: bytes) -> None:
+    def __init__(self, algorithm: Any, iv: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
         self._update = Cipher(algorithm, modes.CBC(iv)).decryptor().update
         self._block = len(iv)
         self._iv = iv
@@ -82,19 +88,27 @@ class ChainedDecryptor:
 
 def aes_chained_encryptor(key: bytes, iv: bytes) -> Transform:
     """AES in CBC mode on the way out."""
+    from cryptography.hazmat.primitives.ciphers import algorithms
+
     return ChainedEncryptor(algorithms.AES(key), iv)
 
 
 def aes_chained_decryptor(key: bytes, iv: bytes) -> Transform:
     """AES in CBC mode on the way in."""
+    from cryptography.hazmat.primitives.ciphers import algorithms
+
     return ChainedDecryptor(algorithms.AES(key), iv)
 
 
 def triple_des_chained_encryptor(key: bytes, iv: bytes) -> Transform:
     """Triple DES in CBC mode on the way out."""
+    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+
     return ChainedEncryptor(TripleDES(key), iv)
 
 
 def triple_des_chained_decryptor(key: bytes, iv: bytes) -> Transform:
     """Triple DES in CBC mode on the way in."""
+    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+
     return ChainedDecryptor(TripleDES(key), iv)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ephemeral keys straight from PyCA's compiled part, where that has them under the names of today.
+"""Keys straight from PyCA's compiled part, where that has them under the names of today.
 
 Its public functions first ask what their OpenSSL can do, and that question alone imports half of
 the library: 9 ms of a login that takes 60. Where the compiled part lacks a name, they are asked
@@ -22,6 +22,18 @@ _generate_x25519 = _found("x25519", "generate_key")
 _read_x25519 = _found("x25519", "from_public_bytes")
 _generate_mlkem768 = _found("mlkem", "generate_mlkem768_key")
 _read_mlkem768 = _found("mlkem", "from_mlkem768_public_bytes")
+_aes_gcm = _found("aead", "AESGCM")
+
+
+def aes_gcm(key: bytes) -> Any:
+    """AES-GCM under one key."""
+    if _aes_gcm is not None:
+        return _aes_gcm(key)
+    from cryptography.hazmat.primitives.ciphers.aead import (  # noqa: PLC0415  (start-up time)
+        AESGCM,
+    )
+
+    return AESGCM(key)
 
 
 def x25519() -> X25519PrivateKey:
