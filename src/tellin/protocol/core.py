@@ -210,6 +210,15 @@ class Core:
         return self._transport.keying.host_key
 
     @property
+    def guess_misread(self) -> bool:
+        """Whether the first exchange failed after a wrong guess: some servers cannot skip one.
+
+        A new connection with ``guess=False`` in its settings may succeed.
+        """
+        keying = self._transport.keying
+        return self.closed and keying.guess_wrong and not keying.session_id
+
+    @property
     def strict(self) -> bool:
         """Whether both sides do strict key exchange."""
         return self._transport.keying.strict

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, Cipher
 from tellin.algorithms.key_exchange import KEY_EXCHANGES, derive
@@ -56,6 +57,11 @@ class Stage(Enum):
     FINISHING = "our NEWKEYS is out, the peer's has not come"
 
 
+# Servers that take a guess for right when its method is the one that was chosen, whatever the host
+# key's algorithms are: they answer the packet that RFC 4253 section 7 has them skip.
+_JUDGE_BY_METHOD: Final = (b"AsyncSSH", b"paramiko")
+
+
 class DirectionKeys(Record, secret=("key", "iv", "mac_key")):
     """All that protects one direction; with the sealer's present IV it can be rebuilt anywhere."""
 
@@ -96,6 +102,7 @@ class Keying:
         "_settings",
         "_skip",
         "_writer",
+        "guess_wrong",
         "host_key",
         "identifications",
         "negotiated",
@@ -139,6 +146,7 @@ class Keying:
         self._context: Context | None = None
         self._agreed: Agreed | None = None
         self._skip = False
+        self.guess_wrong = False
 
     # Offering
 
@@ -209,9 +217,12 @@ class Keying:
 
     def _start_method(self, chosen: Negotiated) -> None:
         guess, self._guess = self._guess, None
-        if guess is not None and chosen.guess_right:
-            self._exchange = guess
-            return
+        if guess is not None:
+            by_method = any(name in self.identifications[1] for name in _JUDGE_BY_METHOD)
+            if chosen.guess_right or (by_method and guess.method.name == chosen.key_exchange):
+                self._exchange = guess
+                return
+            self.guess_wrong = True
         host_key = b""
         if self._role is Role.SERVER:
             host_key = dict(self._settings.host_keys)[chosen.host_key]
