@@ -5,7 +5,6 @@ Everything that decides whether a message may come now stands in ``ADMISSION``.
 """
 
 from collections.abc import Callable
-from copy import copy
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -536,7 +535,7 @@ class Transport:
     def set_rekey_limit(self, count: int, seconds: float) -> None:
         """Other limits than the settings', for this connection alone."""
         # The settings are shared with the other connections of a server.
-        changed = copy(self.settings)
+        changed = Settings(**vars(self.settings))
         changed.rekey_bytes, changed.rekey_seconds = count, seconds
         self.settings = changed
         self._rekey_at = self.now + seconds if seconds else None
