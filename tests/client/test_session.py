@@ -46,6 +46,8 @@ from tellin.runtime.loop import SmallLoop
 from tellin.runtime.stream import Link
 from tellin.testing.loopback import Collector, client_settings, server_settings
 from tellin.testing.pairs import HOST_KEY
+from tellin.transport import keying
+from tellin.transport.messages import KexInit
 
 PTY = PtyRequest("vt100", 80, 24, 0, 0, b"\0")
 
@@ -415,6 +417,27 @@ def test_what_came_before_the_connection_broke_is_written(scenes: Scenes) -> Non
     assert not scene.session.finished
     assert scene.connection.ended_in is Stage.SESSION
     assert scene.connection.reasons() == ("Connection to host closed by remote host.",)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_r005_a_server_without_strict_key_exchange_is_noted(
+    scenes: Scenes, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    if not strict:
+        proposal = keying.proposal
+
+        def loose(*arguments: Any, **named: Any) -> KexInit:
+            offer = proposal(*arguments, **named)
+            offer.kex_algorithms = tuple(
+                name for name in offer.kex_algorithms if not name.startswith("kex-strict-")
+            )
+            return offer
+
+        monkeypatch.setattr(keying, "proposal", loose)
+    scene = scenes()
+    scene.begin()
+    noted = "the server does not do strict key exchange" in scene.lines
+    assert noted is not strict
 
 
 def test_a_plain_end_has_no_reason(scenes: Scenes) -> None:

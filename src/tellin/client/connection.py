@@ -138,6 +138,9 @@ class ClientConnection:
     def _exchange_done(self, event: ExchangeDone) -> None:
         if event.first:
             self.stage = Stage.LOGIN
+            if not self.core.strict:
+                # R005: with some ciphers, who sits in the middle could cut off what comes first.
+                self.journal.verbose("the server does not do strict key exchange")
             self.login.handle(event)
         else:
             self._on_event(event)

@@ -12,7 +12,6 @@ from tellin.protocol.events import (
     ChannelClosed,
     ChannelOpened,
     DebugReceived,
-    ExchangeDone,
     ExtensionsReceived,
     HostKeyOffered,
     Identified,
@@ -84,10 +83,6 @@ class Narrator:
     def _received_keys(self, event: NewKeysReceived) -> None:
         self._journal.debug("SSH2_MSG_NEWKEYS received")
 
-    def _exchanged(self, event: ExchangeDone) -> None:
-        if event.first and not self._core.strict:
-            self._journal.debug("the server does not do strict key exchange")
-
     def _extensions(self, event: ExtensionsReceived) -> None:
         self._journal.debug("SSH2_MSG_EXT_INFO received")
         for name, value in event.extensions.items():
@@ -126,7 +121,6 @@ _WORDS: Final[dict[type, Callable[[Narrator, Any], None]]] = {
     HostKeyOffered: Narrator._host_key,
     NewKeysSent: Narrator._sent_keys,
     NewKeysReceived: Narrator._received_keys,
-    ExchangeDone: Narrator._exchanged,
     ExtensionsReceived: Narrator._extensions,
     AuthenticationReady: Narrator._ready,
     DebugReceived: Narrator._debugged,
