@@ -61,7 +61,8 @@ def equip(connection: ClientConnection, config: SshConfig, journal: Journal) -> 
 def _files(config: SshConfig, prompter: Prompter, journal: Journal) -> FileKeys:
     return FileKeys(
         config.identity_file,
-        explicit=config.is_set("identity_file"),
+        # Expanding sets the defaults too; only what was written somewhere has a place.
+        explicit=bool(config.origin("identity_file")[0]),
         policy=KeyPolicy(prompts=config.number_of_password_prompts, batch=config.batch_mode),
         prompter=prompter,
         journal=journal,
