@@ -126,6 +126,44 @@ def test_the_next_source_is_asked_when_the_first_has_nothing_left() -> None:
     ]
 
 
+def test_keys_may_be_got_ready_before_the_exchange_is_done(tmp_path: Path) -> None:
+    path = write_key(tmp_path / "id", ED25519)
+    scene = Scene(keys=[file_keys(path)], script=[GRANT])
+    scene.login.prepare()
+    # What was read then is used, whatever becomes of the file.
+    path.unlink()
+    assert scene.play().granted
+
+
+def test_a_source_that_was_asked_early_may_answer_early_or_late() -> None:
+    for early in (True, False):
+        later = LaterKeys(ED25519)
+        scene = Scene(keys=[later], script=[GRANT])
+        scene.login.prepare()
+        scene.login.prepare()
+        assert len(later.asked) == 1
+        if early:
+            later.release()
+            # Nothing goes out before its time.
+            assert not scene.requests
+            scene.play()
+        else:
+            scene.play()
+            assert not scene.requests
+            later.release()
+            scene.play()
+        assert scene.granted
+        assert scene.methods == ["publickey"]
+
+
+def test_no_key_is_got_ready_that_is_not_wanted_first() -> None:
+    later = LaterKeys(ED25519)
+    scene = Scene(keys=[later], plan={"order": ("password", "publickey")}, script=[GRANT])
+    scene.login.prepare()
+    assert not later.asked
+    assert scene.play().granted
+
+
 def test_without_keys_the_methods_are_asked_for_first() -> None:
     scene = Scene(script=[no("password"), GRANT])
     scene.answers.passwords = ["right"]
