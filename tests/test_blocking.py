@@ -271,7 +271,7 @@ def test_every_method_of_the_coroutines_is_here() -> None:
     def names(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    inside = {"core", "link", "loop", "handle", "ended", "say"}
+    inside = {"core", "link", "loop", "dispatch", "handle", "ended", "say"}
     assert names(tellin.Connection) - inside - {"aclose"} <= names(blocking.Connection)
     assert names(tellin.Process) - {"aclose", "command"} <= names(blocking.Process)
 

@@ -9,8 +9,7 @@ import pwd
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tellin.client.connected import Connection
-from tellin.client.connection import ClientConnection
+from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
     Callbacks,
     ChangePassword,
@@ -333,11 +332,13 @@ class _Login(Record):
             connection.ended()
             settle(None)
 
-        def settle(_: Authenticated | None) -> None:
+        def settle(event: Authenticated | None) -> None:
+            if event is not None:
+                driver.hand_over(connection.dispatch)
             if not ready.done():
                 ready.set_result(None)
 
-        driver = ClientConnection(
+        driver = Driver(
             loop,
             stream,
             prepared.settings,
@@ -381,7 +382,7 @@ class _Login(Record):
             return self.keepalive
         return KeepAlive(interval=float(self.keepalive))
 
-    def _arm(self, driver: ClientConnection, prepared: _Prepared, journal: Journal) -> None:
+    def _arm(self, driver: Driver, prepared: _Prepared, journal: Journal) -> None:
         """Give the connection its check of the server and its login."""
         config, place, callbacks = prepared.config, prepared.place, self.callbacks
         callbacks.on_answer = driver.link.flush_soon
@@ -409,7 +410,7 @@ class _Login(Record):
             on_unsafe=lambda: driver.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         )
 
-    def _too_late(self, driver: ClientConnection) -> None:
+    def _too_late(self, driver: Driver) -> None:
         stage = driver.core.stage
         driver.core.fail(
             TimedOut(f"{self.host}: no login within {self.login_timeout:g} s ({stage})")

@@ -32,6 +32,7 @@ from tellin.protocol.events import (
     ChannelWritable,
     Closed,
     GlobalReplied,
+    Identified,
 )
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
@@ -40,10 +41,29 @@ from tellin.runtime.stream import Link
 from tellin.runtime.terminal_modes import encode_pairs
 
 
+class Driver(ClientConnection):
+    """The way to a login; once there, a connection's events go to it directly."""
+
+    def _event(self, event: Any) -> None:
+        if type(event) is Identified and "OpenSSH" not in event.identification:
+            # Quick acknowledgements are for a server that leaves Nagle's algorithm on.
+            self._socket = None
+        super()._event(event)
+
+    def take(self, event: Any) -> None:
+        """Take what is no channel's."""
+        self._event(event)
+
+    def hand_over(self, dispatch: Callable[[Any], object]) -> None:
+        """The user is in: ``dispatch`` gets all events from here on."""
+        self._socket = None
+        self.link.on_event = dispatch
+
+
 class Connection:
     """A connection to a server, with a user logged in; ``tellin.connect`` makes it."""
 
-    def __init__(self, loop: Loop, driver: ClientConnection, *, host: str, user: str) -> None:
+    def __init__(self, loop: Loop, driver: Driver, *, host: str, user: str) -> None:
         self.loop: Loop = loop
         self.core: ClientProtocol = driver.core
         self.link: Link = driver.link
@@ -310,11 +330,23 @@ class Connection:
 
     # Events
 
-    def handle(self, event: Any) -> None:
-        """Take an event of the core's, once the user is in."""
+    def dispatch(self, event: Any) -> None:
+        """Take an event of the core's, once the user is in: the way that all of a session go."""
         handler = _HANDLERS.get(type(event))
         if handler is not None:
-            handler(self, event)
+            handler(event.channel.owner, event)
+        else:
+            self._driver.take(event)
+
+    def handle(self, event: Any) -> None:
+        """Take an event that belongs to no channel."""
+        if isinstance(event, Closed):
+            self._closed()
+        elif isinstance(event, GlobalReplied):
+            # Any answer, also no, is a sign of life.
+            answer = event.token
+            if isinstance(answer, asyncio.Future) and not answer.done():
+                answer.set_result(None)
 
     def say(self, text: str) -> None:
         """Keep what the server says before the login."""
@@ -332,7 +364,7 @@ class Connection:
         lost.__cause__ = error
         return lost
 
-    def _closed(self, event: Closed) -> None:
+    def _closed(self) -> None:
         lost = self._lost()
         for channel in list(self.core.channels.values()):
             if channel.owner is not None:
@@ -342,24 +374,15 @@ class Connection:
                 answer.set_exception(lost)
 
 
-def _replied(connection: Connection, event: GlobalReplied) -> None:
-    # Any answer, also no, is a sign of life.
-    answer = event.token
-    if isinstance(answer, asyncio.Future) and not answer.done():
-        answer.set_result(None)
-
-
 # Events of one channel go to whoever owns it.
-_HANDLERS: Final[dict[type, Callable[[Connection, Any], object]]] = {
-    ChannelOpened: lambda _, event: event.channel.owner.opened(),
-    ChannelOpenRefused: lambda _, event: event.channel.owner.refused(event),
-    ChannelReplied: lambda _, event: event.channel.owner.replied(event),
-    ChannelRequested: lambda _, event: event.channel.owner.requested(event),
-    ChannelEnded: lambda _, event: event.channel.owner.ended(),
-    ChannelWritable: lambda _, event: event.channel.owner.writable(),
-    ChannelClosed: lambda _, event: event.channel.owner.closed(),
-    GlobalReplied: _replied,
-    Closed: Connection._closed,
+_HANDLERS: Final[dict[type, Callable[[Remote, Any], object]]] = {
+    ChannelOpened: lambda remote, _: remote.opened(),
+    ChannelOpenRefused: Remote.refused,
+    ChannelReplied: Remote.replied,
+    ChannelRequested: Remote.requested,
+    ChannelEnded: lambda remote, _: remote.ended(),
+    ChannelWritable: lambda remote, _: remote.writable(),
+    ChannelClosed: lambda remote, _: remote.closed(),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
 from tellin.client.journal import Journal
 from tellin.client.questions import HostKeyQuestion
-from tellin.config.known_hosts import KnownHosts, make_line
+from tellin.config.known_hosts import HostKeyState, KnownHosts, Lookup, make_line
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import HostKeyUnknown, UsageError
 from tellin.keys.public import PublicKey
@@ -23,6 +23,34 @@ HostKeys: TypeAlias = HostKeyPolicy | PublicKey | Iterable[PublicKey] | AskHostK
 Path: TypeAlias = str | os.PathLike[str]
 KnownHostsSource: TypeAlias = KnownHosts | Path | Sequence[Path] | None
 """Records, or the files that hold them; the first file takes what is new."""
+
+
+class PinnedKeys(KnownHosts):
+    """The keys that a program names for one server."""
+
+    def __init__(self, place: HostPlace, keys: tuple[PublicKey, ...]) -> None:
+        super().__init__()
+        self._place = place
+        self._keys = keys
+        self._written = False
+
+    def lookup(
+        self,
+        names: Sequence[str],
+        key_blob: bytes,
+        *,
+        authority: bytes | None = None,
+        match_only: Sequence[str] = (),
+    ) -> Lookup:
+        """The right key is told at once; for another one the lines are written out, to compare."""
+        if any(key.blob == key_blob for key in self._keys):
+            return Lookup(HostKeyState.MATCHES, None, (), (), ())
+        if not self._written:
+            self._written = True
+            for key in self._keys:
+                line = make_line((self._place.name,), key.key_type, key.blob)
+                self.add(line, file="host_keys")
+        return super().lookup(names, key_blob, authority=authority, match_only=match_only)
 
 
 class Trust:
@@ -80,10 +108,7 @@ class Trust:
     def records(self, place: HostPlace, config: SshConfig | None) -> "LoadedRecords":
         """Everything that is on record; reads files, so not on a loop."""
         if self.pinned:
-            lines = "".join(
-                make_line((place.name,), key.key_type, key.blob) + "\n" for key in self.pinned
-            )
-            return LoadedRecords(KnownHosts.parse(lines, file="host_keys"), None)
+            return LoadedRecords(PinnedKeys(place, self.pinned), None)
         if self.known is not None:
             return LoadedRecords(self.known, None)
         user: tuple[str, ...] = self.files or ()
