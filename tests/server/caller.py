@@ -157,7 +157,9 @@ class Caller:
 
     def log_in(self, user: str, key: PrivateKey) -> Self:
         """The whole way."""
-        done = self.ready().key(user, key)
+        if not self.core.session_id:
+            self.ready()
+        done = self.key(user, key)
         assert isinstance(done, Authenticated), done
         return self
 

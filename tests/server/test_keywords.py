@@ -1,0 +1,762 @@
+# SPDX-License-Identifier: MIT
+"""Every keyword of sshd_config at a running server: what it says is what happens, also from a Match block."""
+
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.tellin_peer import TellinServer
+from tests.server.caller import Caller
+
+from tellin.config.sshd_config import SshdConfig
+from tellin.connection.requests import (
+    EnvironmentRequest,
+    ExecRequest,
+    ExitStatus,
+    PtyRequest,
+    ShellRequest,
+    SubsystemRequest,
+)
+from tellin.errors import NegotiationFailed, ProtocolError
+from tellin.keys.formats import load_private_key
+from tellin.keys.private import PrivateKey
+from tellin.protocol.events import (
+    Authenticated,
+    AuthenticationRefused,
+    Banner,
+    ChannelOpened,
+    ChannelOpenRefused,
+    Closed,
+    KexInitReceived,
+    NewKeysReceived,
+)
+
+TERMINAL = PtyRequest("xterm", 80, 24, 0, 0, b"")
+STRANGER = PrivateKey.generate("ed25519")
+
+
+class Keywords:
+    """A server whose configuration each test chooses."""
+
+    def __init__(self, server: TellinServer) -> None:
+        self.server = server
+        self.key = load_private_key(server.identity.path.read_bytes())
+        self.user = server.user
+        self.group = _group_of(server.user)
+        self._open: list[Caller] = []
+        self._log_at = 0
+
+    def use(self, **options: object) -> None:
+        """Take these keywords; ``match`` is the text of a Match block."""
+        given = dict(options)
+        if "match" in given:
+            given["Match"] = given.pop("match")
+        self.server.reload(given)
+        self._log_at = len(self.server.log())
+
+    def log(self, words: str, seconds: float = 10) -> str:
+        """Wait for words in what was logged since ``use``; returns all of that."""
+        until = time.monotonic() + seconds
+        while words not in (said := self.server.log()[self._log_at :]):
+            assert time.monotonic() < until, f"{words!r} is not in {said!r}"
+            time.sleep(0.01)
+        return said
+
+    def call(self, **changes: Any) -> Caller:
+        """A connection on which nobody is logged in."""
+        self._open.append(Caller(self.server.port, **changes))
+        return self._open[-1]
+
+    def log_in(self, **changes: Any) -> Caller:
+        """A connection, logged in by key."""
+        return self.call(**changes).log_in(self.user, self.key)
+
+    def run(self, command: str, *before: Any, caller: Caller | None = None) -> str:
+        """What a command writes; ``before`` are requests that have to succeed."""
+        session = (caller or self.log_in()).session()
+        for request in before:
+            assert session.ask(request), request
+        assert session.ask(ExecRequest(command.encode()))
+        session.finish()
+        return bytes(session.out.data + session.err.data).decode()
+
+    def authorize(self, *lines: str) -> None:
+        """Write authorized_keys."""
+        (self.server.directory / "authorized_keys").write_text("".join(f"{x}\n" for x in lines))
+
+    @property
+    def line(self) -> str:
+        """The line of our key."""
+        return self.server.identity.public
+
+    def close(self) -> None:
+        for one in self._open:
+            one.socket.close()
+
+
+def _group_of(user: str) -> str:
+    import grp
+
+    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TellinServer]:
+    """As root for the throw-away account, else for who runs the tests."""
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    with TellinServer(tmp_path_factory.mktemp("keywords"), account=account) as running:
+        yield running
+
+
+@pytest.fixture
+def sshd(server: TellinServer) -> Iterator[Keywords]:
+    made = Keywords(server)
+    made.authorize(made.line)
+    yield made
+    made.close()
+
+
+def refused(event: object) -> AuthenticationRefused:
+    assert isinstance(event, AuthenticationRefused), event
+    return event
+
+
+# Match (R113): a value for one user is in force for him, whatever stands outside.
+
+
+def _methods(sshd: Keywords) -> tuple[str, ...]:
+    return sshd.call().ready().none(sshd.user).allowed
+
+
+def _may_in(sshd: Keywords) -> bool:
+    return isinstance(sshd.call().ready().key(sshd.user, sshd.key), Authenticated)
+
+
+def _rekeys(sshd: Keywords) -> int:
+    caller = sshd.log_in()
+    session = caller.session()
+    assert session.ask(ExecRequest(b"head -c 8000000 /dev/zero"))
+    session.finish()
+    assert len(session.out.data) == 8_000_000
+    return sum(isinstance(event, NewKeysReceived) for event in caller.seen)
+
+
+def _alive(sshd: Keywords) -> str:
+    caller = sshd.log_in()
+    caller.flush()
+    # A client that is stopped: it takes nothing and says nothing.
+    return sshd.log("Timeout, client not responding", 6)
+
+
+def _tries(sshd: Keywords) -> int:
+    caller = sshd.call().ready()
+    for count in range(20):
+        caller.core.try_password(sshd.user, "wrong")
+        answer = caller.wait(AuthenticationRefused, Closed)
+        if isinstance(answer, Closed):
+            assert "Too many authentication failures" in str(answer.error)
+            return count
+    return 20
+
+
+def _sessions(sshd: Keywords) -> str:
+    caller = sshd.log_in()
+    caller.session()
+    caller.core.open_channel("session")
+    answer = caller.wait(ChannelOpened, ChannelOpenRefused)
+    return answer.description if isinstance(answer, ChannelOpenRefused) else "open"
+
+
+def _variable(sshd: Keywords, name: str) -> str:
+    caller = sshd.log_in()
+    session = caller.session()
+    session.ask(EnvironmentRequest(name.encode(), b"given"))
+    assert session.ask(ExecRequest(f"echo ${name}".encode()))
+    session.finish()
+    return session.out.data.decode().strip()
+
+
+def _subsystem(sshd: Keywords, name: str) -> str:
+    session = sshd.log_in().session()
+    assert session.ask(SubsystemRequest(name))
+    session.channel.eof()
+    session.finish()
+    return session.out.data.decode().strip()
+
+
+def _terminal(sshd: Keywords) -> bool:
+    return sshd.log_in().session().ask(TERMINAL)
+
+
+def _banner(sshd: Keywords) -> str:
+    caller = sshd.call().ready()
+    caller.none(sshd.user)
+    return "".join(event.text for event in caller.seen if isinstance(event, Banner))
+
+
+def _logged(sshd: Keywords) -> bool:
+    sshd.log_in().socket.close()
+    time.sleep(0.3)
+    return "Accepted publickey" in sshd.log("")
+
+
+# For each keyword: what stands outside, what stands in the block, and what shows that the block
+# is in force.
+IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], object]] = {
+    "AcceptEnv": ({}, "OTHER", lambda sshd: _variable(sshd, "OTHER"), "given"),
+    "AllowGroups": ({"AllowGroups": "*"}, "nobody-here", _may_in, False),
+    "AllowUsers": ({"AllowUsers": "*"}, "somebody-else", _may_in, False),
+    "AuthenticationMethods": ({}, "password", _methods, ("password",)),
+    "AuthorizedKeysFile": ({}, "/nonexistent", _may_in, False),
+    "Banner": ({}, "BANNER", _banner, "come in\n"),
+    "ClientAliveCountMax": (
+        {"ClientAliveInterval": 1, "ClientAliveCountMax": 0}, "1", _alive, ...,
+    ),
+    "ClientAliveInterval": ({"ClientAliveCountMax": 1}, "1", _alive, ...),
+    "DenyGroups": ({}, "GROUP", _may_in, False),
+    "DenyUsers": ({}, "USER", _may_in, False),
+    "ForceCommand": ({}, "echo forced", lambda sshd: sshd.run("echo mine"), "forced\n"),
+    "KbdInteractiveAuthentication": (
+        {"PasswordAuthentication": "no"}, "yes", _methods, ("publickey", "keyboard-interactive"),
+    ),
+    "LogLevel": ({}, "QUIET", _logged, False),
+    "MaxAuthTries": ({"PasswordAuthentication": "yes"}, "2", _tries, 2),
+    "MaxSessions": ({}, "1", _sessions, "open failed"),
+    "PasswordAuthentication": (
+        {"PasswordAuthentication": "no"}, "yes", _methods, ("publickey", "password"),
+    ),
+    "PermitTTY": ({}, "no", _terminal, False),
+    "PubkeyAcceptedAlgorithms": ({}, "rsa-sha2-512", _may_in, False),
+    "PubkeyAuthentication": (
+        {"PasswordAuthentication": "yes"}, "no", _methods, ("password",),
+    ),
+    "RekeyLimit": ({}, "64K", lambda sshd: _rekeys(sshd) > 5, True),
+    "SetEnv": ({}, "TELLIN_SET=by-match", lambda sshd: sshd.run("echo $TELLIN_SET"), "by-match\n"),
+    "Subsystem": ({}, "more echo more", lambda sshd: _subsystem(sshd, "more"), "more"),
+}  # fmt: skip
+# Root's own, and what needs an account without a password: tests of their own below.
+OWN_TESTS = {"PermitRootLogin", "PermitEmptyPasswords"}
+
+
+def test_every_keyword_of_match_has_its_test() -> None:
+    wanted = {row.spelling for row in SshdConfig.rows.values() if row.in_match}
+    assert wanted == IN_MATCH.keys() | OWN_TESTS
+
+
+@pytest.mark.parametrize("keyword", IN_MATCH)
+def test_r113_a_match_block_is_in_force(sshd: Keywords, tmp_path: Path, keyword: str) -> None:
+    outside, inside, look, expected = IN_MATCH[keyword]
+    banner = tmp_path / "banner"
+    banner.write_text("come in\n")
+    words = {"BANNER": str(banner), "USER": sshd.user, "GROUP": sshd.group}
+    sshd.use(**outside, match=f"User {sshd.user}\n  {keyword} {words.get(inside, inside)}")
+    found = look(sshd)
+    assert expected is ... or found == expected
+    # And for everybody else it is not: nobody is called that.
+    if expected is not ...:
+        sshd.use(**outside, match=f"User not-me\n  {keyword} {words.get(inside, inside)}")
+        assert look_or_raise(look, sshd) != expected
+
+
+def look_or_raise(look: Callable[[Keywords], object], sshd: Keywords) -> object:
+    """What is seen, or the complaint that nothing is."""
+    try:
+        return look(sshd)
+    except AssertionError as missing:
+        return missing
+
+
+def criteria(sshd: Keywords) -> dict[str, tuple[str, str]]:
+    """A criterion that holds, and one of the same kind that does not."""
+    return {
+        "User": (f"x,{sshd.user[:3]}*", f"*,!{sshd.user}"),
+        "Group": (sshd.group, f"!{sshd.group},*"),
+        "Address": ("127.0.0.0/8", "10.0.0.0/8"),
+        "LocalAddress": ("127.0.0.1", "::1"),
+        "LocalPort": (str(sshd.server.port), "22"),
+        "Version": ("SSH-2.0-*", "SSH-2.0-OpenSSH_*"),
+        "Host": ("127.0.0.1", "*.example.org"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["User", "Group", "Address", "LocalAddress", "LocalPort", "Version", "Host"]
+)
+def test_a_block_holds_for_whom_it_names(sshd: Keywords, name: str) -> None:
+    holds, fails = criteria(sshd)[name]
+    block = "\n  SetEnv TELLIN_SET=block"
+    sshd.use(SetEnv="TELLIN_SET=outside", match=f"{name} {holds}{block}")
+    assert sshd.run("echo $TELLIN_SET") == "block\n"
+    sshd.use(SetEnv="TELLIN_SET=outside", match=f"{name} {fails}{block}")
+    assert sshd.run("echo $TELLIN_SET") == "outside\n"
+
+
+def test_a_block_about_users_who_do_not_exist(sshd: Keywords) -> None:
+    sshd.use(match="Invalid-User\n  PubkeyAuthentication no")
+    assert "publickey" not in sshd.call().ready().none("no-such-user-here").allowed
+    assert "publickey" in sshd.call().ready().none(sshd.user).allowed
+
+
+# Who may in
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "reason"),
+    [
+        ("DenyUsers", "{user}", "listed in DenyUsers"),
+        ("DenyUsers", "{user}@127.0.0.1", "listed in DenyUsers"),
+        ("AllowUsers", "bob {user}@10.0.0.0/8", "not listed in AllowUsers"),
+        ("DenyGroups", "{group}", "a group is listed in DenyGroups"),
+        ("AllowGroups", "bob", "none of user's groups are listed in AllowGroups"),
+    ],
+)
+def test_a_list_keeps_out_and_the_log_says_which(
+    sshd: Keywords, keyword: str, value: str, reason: str
+) -> None:
+    sshd.use(**{keyword: value.format(user=sshd.user, group=sshd.group)})
+    caller = sshd.call().ready()
+    refused(caller.key(sshd.user, sshd.key))
+    sshd.log(f"User {sshd.user} from 127.0.0.1 not allowed because {reason}")
+    sshd.log(f"Failed publickey for invalid user {sshd.user} from 127.0.0.1 port")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("DenyUsers", "{user}@10.0.0.0/8 bob"),
+        ("AllowUsers", "{user}@127.0.0.0/8"),
+        ("AllowUsers", "?{rest}"),
+        ("AllowGroups", "x {group}"),
+        ("DenyGroups", "not-{group}"),
+    ],
+)
+def test_a_list_lets_in_whom_it_does_not_concern(sshd: Keywords, keyword: str, value: str) -> None:
+    words = {"user": sshd.user, "group": sshd.group, "rest": sshd.user[1:]}
+    sshd.use(**{keyword: value.format(**words)})
+    assert _may_in(sshd)
+
+
+def test_use_dns_lets_rules_speak_of_names(sshd: Keywords) -> None:
+    from tellin.server.naming import find_name
+
+    name = find_name("127.0.0.1").name
+    if not name:
+        pytest.skip("127.0.0.1 has no name here")
+    sshd.use(UseDNS="yes", AllowUsers=f"{sshd.user}@{name}", match=f"Host {name}\n  PermitTTY no")
+    assert not _terminal(sshd)
+    sshd.authorize(f'from="{name}" {sshd.line}')
+    assert _may_in(sshd)
+    sshd.use(UseDNS="no", AllowUsers=f"{sshd.user}@{name}")
+    assert not _may_in(sshd)
+    sshd.log(f"User {sshd.user} from 127.0.0.1 not allowed because not listed in AllowUsers")
+
+
+def test_strict_modes_trusts_no_file_that_others_write(
+    sshd: Keywords, server: TellinServer
+) -> None:
+    file = server.directory / "authorized_keys"
+    owner = server.account.uid if server.account else os.getuid()
+    os.chown(file, owner, -1)
+    sshd.use(StrictModes="yes")
+    file.chmod(0o666)
+    try:
+        assert not _may_in(sshd)
+        sshd.log(f"Authentication refused: bad ownership or modes for file {file}")
+        sshd.use(StrictModes="no")
+        assert _may_in(sshd)
+    finally:
+        file.chmod(0o644)
+
+
+def test_authorized_keys_files_are_found_by_home_and_user(
+    sshd: Keywords, server: TellinServer
+) -> None:
+    sshd.authorize("# nobody")
+    other = server.directory / f"keys-of-{sshd.user}"
+    other.write_text(sshd.line + "\n")
+    sshd.use(AuthorizedKeysFile=f"/nonexistent {server.directory}/keys-of-%u")
+    assert _may_in(sshd)
+    sshd.log(f"Accepted key ED25519 {server.identity.fingerprint} found at {other}:1")
+    sshd.use(AuthorizedKeysFile="none")
+    assert not _may_in(sshd)
+
+
+@pytest.mark.parametrize(
+    ("chains", "first"),
+    [
+        ("publickey,publickey", ("publickey",)),
+        ("keyboard-interactive,publickey", ("keyboard-interactive",)),
+        ("password,publickey publickey,password", ("publickey", "password")),
+    ],
+)
+def test_authentication_methods_are_chains(
+    sshd: Keywords, chains: str, first: tuple[str, ...]
+) -> None:
+    sshd.use(
+        AuthenticationMethods=chains,
+        PasswordAuthentication="yes",
+        KbdInteractiveAuthentication="yes",
+    )
+    assert _methods(sshd) == first
+
+
+def test_two_keys_are_two_keys(sshd: Keywords) -> None:
+    second = PrivateKey.generate("ed25519")
+    sshd.authorize(sshd.line, second.public.to_line())
+    sshd.use(AuthenticationMethods="publickey,publickey")
+    caller = sshd.call().ready()
+    answer = refused(caller.key(sshd.user, sshd.key))
+    assert (answer.partial, answer.allowed) == (True, ("publickey",))
+    assert isinstance(caller.key(sshd.user, second), Authenticated)
+    said = sshd.log("Accepted publickey")
+    assert "Partial publickey for" in said
+
+
+def test_login_grace_time_ends_a_login(sshd: Keywords) -> None:
+    sshd.use(LoginGraceTime="1")
+    idle = socket.create_connection(("127.0.0.1", sshd.server.port))
+    caller = sshd.call().ready()
+    caller.none(sshd.user)
+    began = time.monotonic()
+    caller.closed(8)
+    assert time.monotonic() - began < 5
+    idle.settimeout(5)
+    while idle.recv(1000):
+        pass
+    port = idle.getsockname()[1]
+    sshd.log(f"Timeout before authentication for 127.0.0.1 port {port}")
+    idle.close()
+    # Who is in stays in.
+    inside = sshd.log_in()
+    time.sleep(1.3)
+    assert sshd.run("echo in", caller=inside) == "in\n"
+
+
+def test_r062_keys_do_not_count_against_a_password_that_is_too_long(sshd: Keywords) -> None:
+    sshd.use(PasswordAuthentication="yes", MaxAuthTries="3")
+    caller = sshd.call().ready()
+    began = time.monotonic()
+    refused(caller.password(sshd.user, "x" * 100_000))
+    # No hash was computed: that takes a few milliseconds even where it is cheap.
+    assert time.monotonic() - began < 2
+    sshd.log(f"Failed password for {sshd.user} from 127.0.0.1")
+
+
+# What is said
+
+
+def test_version_addendum_stands_in_the_first_line(sshd: Keywords) -> None:
+    sshd.use(VersionAddendum="of the house")
+    with socket.create_connection(("127.0.0.1", sshd.server.port)) as peer:
+        assert peer.recv(300).endswith(b" of the house\r\n")
+
+
+def test_a_banner_that_cannot_be_read_is_said_in_the_log_alone(sshd: Keywords) -> None:
+    sshd.use(Banner="/nonexistent/banner")
+    assert _may_in(sshd)
+    sshd.log("Banner /nonexistent/banner: No such file or directory")
+
+
+def test_print_motd_greets_a_shell_on_a_terminal(sshd: Keywords) -> None:
+    motd = Path("/etc/motd")
+    if not motd.is_file() or not motd.read_text("utf-8", "replace").strip():
+        pytest.skip("this machine has nothing to say in /etc/motd")
+    text = motd.read_bytes().strip().split(b"\n")[0].strip()
+
+    def shown(*, terminal: bool) -> bytes:
+        session = sshd.log_in().session()
+        if terminal:
+            assert session.ask(TERMINAL)
+        assert session.ask(ShellRequest())
+        session.send(b"echo re''ady; exit\n")
+        session.finish()
+        assert b"ready" in session.out.data
+        return bytes(session.out.data)
+
+    sshd.use(PrintMotd="yes")
+    greeted = shown(terminal=True)
+    assert text in greeted
+    assert greeted.index(text) < greeted.index(b"ready")
+    assert b"\n" not in greeted.replace(b"\r\n", b"")
+    assert text not in shown(terminal=False)
+    assert text.decode() not in sshd.run("echo ready", TERMINAL)
+    sshd.use(PrintMotd="no")
+    assert text not in shown(terminal=True)
+
+
+def test_print_last_log_says_that_there_is_none(sshd: Keywords) -> None:
+    before = len(sshd.server.log())
+    sshd.use(PrintLastLog="yes")
+    sshd.server.wait_for_log("PrintLastLog: no record of logins is kept yet")
+    assert len(sshd.server.log()) > before
+
+
+@pytest.mark.parametrize(
+    ("level", "seen", "unseen"),
+    [
+        ("QUIET", "", "no more sessions"),
+        ("ERROR", "no more sessions", "Accepted"),
+        ("INFO", "Accepted publickey", "Connection from"),
+        ("VERBOSE", "Connection from", "debug1"),
+        ("DEBUG1", "debug1", "debug2"),
+    ],
+)
+def test_log_level_says_how_much(
+    server: TellinServer, tmp_path: Path, level: str, seen: str, unseen: str
+) -> None:
+    options = {"LogLevel": level, "MaxSessions": 0}
+    # One of its own: a quiet server does not say that it has read another configuration.
+    with TellinServer(tmp_path, account=server.account, options=options) as running:
+        key = load_private_key(running.identity.path.read_bytes())
+        with Caller(running.port) as caller:
+            caller.ready().none(running.user)
+            caller.log_in(running.user, key).refused_session()
+        until = time.monotonic() + 5
+        while seen not in running.log():
+            assert time.monotonic() < until, running.log()
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert unseen not in running.log()
+
+
+# Algorithms
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "offered", "wanted"),
+    [
+        ("Ciphers", "aes256-ctr", {"ciphers": ("aes128-ctr", "aes256-ctr")}, "aes256-ctr"),
+        ("Ciphers", "-aes128-gcm@openssh.com", {}, "aes256-gcm@openssh.com"),
+        (
+            "MACs",
+            "hmac-sha2-512-etm@openssh.com",
+            {"ciphers": ("aes128-ctr",)},
+            "hmac-sha2-512-etm@openssh.com",
+        ),
+        ("KexAlgorithms", "+ecdh-sha2-nistp256", {"key_exchanges": ("ecdh-sha2-nistp256",)}, "n"),
+        ("Compression", "no", {"compressions": ("zlib@openssh.com", "none")}, "'none'"),
+        ("Compression", "delayed", {"compressions": ("zlib@openssh.com",)}, "zlib@openssh.com"),
+        ("SecurityProfile", "strict", {}, "mlkem768x25519-sha256"),
+    ],
+)
+def test_lists_of_algorithms_are_what_is_offered(
+    sshd: Keywords, keyword: str, value: str, offered: dict[str, Any], wanted: str
+) -> None:
+    sshd.use(**{keyword: value})
+    caller = sshd.log_in(**offered)
+    assert wanted in repr(caller.core.algorithms)
+    assert sshd.run("echo works", caller=caller) == "works\n"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "offered"),
+    [
+        ("Ciphers", "aes256-ctr", {"ciphers": ("aes128-ctr",)}),
+        ("MACs", "hmac-sha2-512", {"ciphers": ("aes128-ctr",), "macs": ("hmac-sha2-256",)}),
+        ("KexAlgorithms", "curve25519-sha256", {"key_exchanges": ("mlkem768x25519-sha256",)}),
+        ("HostKeyAlgorithms", "ssh-ed25519", {"host_key_algorithms": ("rsa-sha2-512",)}),
+        ("SecurityProfile", "strict", {"key_exchanges": ("curve25519-sha256",)}),
+        ("Compression", "no", {"compressions": ("zlib@openssh.com",)}),
+    ],
+)
+def test_what_is_not_listed_is_not_done(
+    sshd: Keywords, keyword: str, value: str, offered: dict[str, Any]
+) -> None:
+    sshd.use(**{keyword: value})
+    caller = sshd.call(**offered)
+    caller.closed()
+    assert isinstance(caller.core.error, (NegotiationFailed, ProtocolError)) or caller.core.error
+    sshd.log("Unable to negotiate with 127.0.0.1 port")
+
+
+def test_moduli_file_gives_the_groups(sshd: Keywords, tmp_path: Path) -> None:
+    system = Path("/etc/ssh/moduli")
+    if not system.is_file():
+        pytest.skip("no moduli on this machine")
+    lines = [line for line in system.read_text().splitlines() if " 2047 " in f" {line} "]
+    moduli = tmp_path / "moduli"
+    moduli.write_text("\n".join(lines[:3]) + "\n")
+    sshd.use(KexAlgorithms="+diffie-hellman-group-exchange-sha256", ModuliFile=moduli)
+    caller = sshd.log_in(key_exchanges=("diffie-hellman-group-exchange-sha256",))
+    assert sshd.run("echo works", caller=caller) == "works\n"
+
+
+def test_rekey_limit_holds_for_bytes_and_for_time(sshd: Keywords) -> None:
+    sshd.use(RekeyLimit="64K")
+    assert _rekeys(sshd) > 5
+    sshd.use(RekeyLimit="default none")
+    assert _rekeys(sshd) == 1
+    sshd.use(RekeyLimit="1G 1")
+    caller = sshd.log_in()
+    session = caller.session()
+    assert session.ask(ExecRequest(b"sleep 1.5; echo new keys"))
+    session.finish()
+    assert session.out.data == b"new keys\n"
+    assert sum(isinstance(event, KexInitReceived) for event in caller.seen) >= 2
+
+
+# The connection
+
+
+def test_client_alive_asks_and_a_client_that_answers_stays(sshd: Keywords) -> None:
+    sshd.use(ClientAliveInterval="1", ClientAliveCountMax="1")
+    caller = sshd.log_in()
+    session = caller.session()
+    assert session.ask(ExecRequest(b"sleep 3; echo stayed"))
+    assert session.finish() == [ExitStatus(0)]
+    assert session.out.data == b"stayed\n"
+
+
+@pytest.mark.parametrize(("value", "timer"), [("yes", "02"), ("no", "00")])
+def test_tcp_keep_alive_is_the_systems_own_timer(sshd: Keywords, value: str, timer: str) -> None:
+    sshd.use(TCPKeepAlive=value)
+    caller = sshd.log_in()
+    caller.turn(0.1)
+    time.sleep(0.3)
+    ours, theirs = f":{sshd.server.port:04X}", f":{caller.local_port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (row,) = [row for row in rows if row[1].endswith(ours) and row[2].endswith(theirs)]
+    assert row[5].partition(":")[0] == timer
+
+
+# Sessions
+
+
+@pytest.mark.parametrize(
+    ("asked", "original"),
+    [
+        (ExecRequest(b"rsync --server; echo 'x'"), "rsync --server; echo 'x'"),
+        (SubsystemRequest("echo"), "/bin/cat"),
+        (SubsystemRequest("sftp"), "internal-sftp"),
+        (ShellRequest(), "unset"),
+    ],
+    ids=["exec", "subsystem", "sftp", "shell"],
+)
+def test_force_command_runs_and_knows_what_was_asked(
+    sshd: Keywords, asked: Any, original: str
+) -> None:
+    sshd.use(ForceCommand='echo "forced:${SSH_ORIGINAL_COMMAND-unset}"')
+    session = sshd.log_in().session()
+    assert session.ask(asked)
+    assert session.finish() == [ExitStatus(0)]
+    assert session.out.data.decode() == f"forced:{original}\n"
+    sshd.log("Starting session: forced-command (config) for")
+
+
+def test_force_command_internal_sftp_runs_nothing_else(sshd: Keywords) -> None:
+    sshd.use(ForceCommand="internal-sftp")
+    session = sshd.log_in().session()
+    for request in (ExecRequest(b"id"), ShellRequest(), SubsystemRequest("sftp")):
+        assert not session.ask(request)
+
+
+def test_accept_env_and_set_env(sshd: Keywords) -> None:
+    sshd.use(AcceptEnv="LANG LC_* PATH *", SetEnv='TELLIN_A=1 "TELLIN_B=two words" LANG=C')
+    wanted = (
+        EnvironmentRequest(b"LC_ALL", b"C.UTF-8"),
+        EnvironmentRequest(b"LANG", b"xx"),
+        EnvironmentRequest(b"ANY_OTHER", b"y"),
+        EnvironmentRequest(b"PATH", b"/evil"),
+        EnvironmentRequest(b"SSH_CONNECTION", b"forged"),
+    )
+    said = sshd.run("env", *wanted).splitlines()
+    found = dict(line.split("=", 1) for line in said if "=" in line)
+    assert (found["LC_ALL"], found["LANG"], found["ANY_OTHER"]) == ("C.UTF-8", "C", "y")
+    assert (found["TELLIN_A"], found["TELLIN_B"]) == ("1", "two words")
+    # The system's own words stand, whatever a pattern lets in.
+    assert "/evil" not in found["PATH"]
+    assert found["SSH_CONNECTION"].startswith("127.0.0.1 ")
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "PERL5LIB", "IFS"])
+def test_r150_a_pattern_lets_no_dangerous_variable_in(sshd: Keywords, name: str) -> None:
+    sshd.use(AcceptEnv="*")
+    session = sshd.log_in().session()
+    assert not session.ask(EnvironmentRequest(name.encode(), b"x"))
+    sshd.use(AcceptEnv=f"* {name}")
+    session = sshd.log_in().session()
+    assert session.ask(EnvironmentRequest(name.encode(), b"x"))
+
+
+# authorized_keys: what a line says of its key
+
+
+def test_command_of_a_key_replaces_what_is_asked(sshd: Keywords) -> None:
+    sshd.authorize(f'command="echo by key: $SSH_ORIGINAL_COMMAND" {sshd.line}')
+    sshd.use()
+    assert sshd.run("mine") == "by key: mine\n"
+    sshd.log("Starting session: forced-command (key-option) for")
+    sshd.use(ForceCommand="echo by config")
+    assert sshd.run("mine") == "by config\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "terminal"),
+    [("no-pty", False), ("restrict", False), ("restrict,pty", True), ("no-port-forwarding", True)],
+)
+def test_a_key_may_be_without_a_terminal(sshd: Keywords, options: str, *, terminal: bool) -> None:
+    sshd.authorize(f"{options} {sshd.line}")
+    sshd.use()
+    session = sshd.log_in().session()
+    assert session.ask(TERMINAL) is terminal
+    assert session.ask(ExecRequest(b"true"))
+
+
+@pytest.mark.parametrize(
+    ("options", "may"),
+    [
+        ('from="127.0.0.0/8"', True),
+        ('from="10.0.0.1,127.0.0.?"', True),
+        ('from="!127.0.0.1,*"', False),
+        ('from="*.example.org"', False),
+        ('expiry-time="20991231"', True),
+        ('expiry-time="20200101"', False),
+        ('expiry-time="202001011200Z"', False),
+        ("no-such-option", False),
+        ('environment="TELLIN_X=1"', True),
+    ],
+)
+def test_a_key_counts_only_as_its_line_says(sshd: Keywords, options: str, *, may: bool) -> None:
+    sshd.authorize(f"{options} {sshd.line}")
+    sshd.use()
+    assert _may_in(sshd) is may
+
+
+def test_r188_a_key_sets_no_environment(sshd: Keywords) -> None:
+    sshd.authorize(f'environment="TELLIN_X=1" {sshd.line}')
+    sshd.use()
+    assert sshd.run("echo [$TELLIN_X]") == "[]\n"
+
+
+def test_r068_the_limits_of_all_factors_hold(sshd: Keywords) -> None:
+    second = PrivateKey.generate("ed25519")
+    sshd.authorize(f'command="echo first" {sshd.line}', f"no-pty {second.public.to_line()}")
+    sshd.use(AuthenticationMethods="publickey,publickey")
+    for order in ((sshd.key, second), (second, sshd.key)):
+        caller = sshd.call().ready()
+        for key in order:
+            caller.key(sshd.user, key)
+        session = caller.session()
+        assert not session.ask(TERMINAL)
+        assert session.ask(ExecRequest(b"echo mine"))
+        session.finish()
+        assert session.out.data == b"first\n"
+
+
+def test_r068_commands_that_contradict_each_other_let_nobody_in(sshd: Keywords) -> None:
+    second = PrivateKey.generate("ed25519")
+    line = second.public.to_line()
+    sshd.authorize(f'command="echo one" {sshd.line}', f'command="echo two" {line}')
+    sshd.use(AuthenticationMethods="publickey,publickey")
+    caller = sshd.call().ready()
+    caller.key(sshd.user, sshd.key)
+    caller.key(sshd.user, second)
+    caller.closed()
+    sshd.log("the keys used demand different commands")
