@@ -6,7 +6,6 @@ from typing import Any
 
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, HostPlace, MemoryRecords
 from tellin.client.identities import KeySource
-from tellin.client.journal import DEBUG3, Journal
 from tellin.client.login import Login, LoginPlan
 from tellin.client.questions import HostKeyQuestion
 from tellin.protocol import ClientProtocol
@@ -22,6 +21,7 @@ from tellin.protocol.events import (
     QuestionsAsked,
     SignatureWanted,
 )
+from tellin.runtime.journal import DEBUG3, Journal
 from tellin.testing.pairs import make_pair
 from tellin.userauth.messages import (
     InfoRequest,

@@ -8,10 +8,10 @@ import pytest
 
 from tellin.client import asking
 from tellin.client.asking import TerminalPrompter
-from tellin.client.journal import INFO, Journal
 from tellin.client.questions import HostKeyQuestion, Nobody
 from tellin.keys import PrivateKey
 from tellin.keys.randomart import randomart
+from tellin.runtime.journal import INFO, Journal
 
 KEY = PrivateKey.generate("ed25519").public
 

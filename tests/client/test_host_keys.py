@@ -10,7 +10,6 @@ from tests.client.scene import GRANT, Answers, Scene
 
 from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
 from tellin.client.identities import MemoryKeys
-from tellin.client.journal import INFO, Journal
 from tellin.config.known_hosts import KnownHosts, hash_name, make_line
 from tellin.errors import (
     DisconnectReason,
@@ -21,6 +20,7 @@ from tellin.errors import (
     TimedOut,
 )
 from tellin.keys import PrivateKey, PublicKey
+from tellin.runtime.journal import INFO, Journal
 from tellin.testing.pairs import HOST_KEY
 
 KEY = HOST_KEY.public

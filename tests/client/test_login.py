@@ -18,10 +18,10 @@ from tests.client.scene import (
 )
 
 from tellin.client.identities import FileKeys, Identity, KeyPolicy, MemoryKeys
-from tellin.client.journal import Journal
 from tellin.client.questions import Nobody, Prompter
 from tellin.errors import AuthenticationFailed, SignatureFailed
 from tellin.keys import PrivateKey
+from tellin.runtime.journal import Journal
 from tellin.userauth.client import MAXIMUM_TRIES
 from tellin.userauth.messages import signed_data
 

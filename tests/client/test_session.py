@@ -11,7 +11,6 @@ import pytest
 
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import Place, Stage
-from tellin.client.journal import DEBUG2, Journal
 from tellin.client.session import Session, SessionPlan, selected_environment
 from tellin.config.patterns import match_pattern
 from tellin.connection.requests import (
@@ -42,6 +41,7 @@ from tellin.protocol.events import (
     ExchangeDone,
     HostKeySignatureWanted,
 )
+from tellin.runtime.journal import DEBUG2, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.stream import Link
 from tellin.testing.loopback import Collector, client_settings, server_settings

@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from tellin.client.journal import Journal
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
+from tellin.runtime.journal import Journal
 from tellin.userauth.text import escape_text
 
 

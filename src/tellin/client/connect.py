@@ -26,7 +26,6 @@ from tellin.client.credentials import (
 from tellin.client.endings import NOWHERE, Place
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, HostPlace
 from tellin.client.identities import Identity
-from tellin.client.journal import DEBUG2, Journal
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
 from tellin.client.preferences import keepalive as configured_keepalive
@@ -45,6 +44,7 @@ from tellin.errors import (
 )
 from tellin.protocol.core import KeepAlive
 from tellin.protocol.events import Authenticated
+from tellin.runtime.journal import DEBUG2, Journal
 from tellin.runtime.listeners import (
     AF_INET,
     AF_INET6,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from tellin.client.endings import Place, Stage, told
-from tellin.client.journal import Journal
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import DisconnectReason, TellinError
 from tellin.protocol.client import ClientProtocol
@@ -20,6 +19,7 @@ from tellin.protocol.events import (
     HostKeyOffered,
     Identified,
 )
+from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.stream import Link

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from tellin.client.identities import Identity, MemoryIdentity, read_key_file
-from tellin.client.journal import Journal
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
 from tellin.client.trust import AskHostKey
 from tellin.errors import KeyFileError, SignatureFailed, TellinError, UsageError, WrongPassphrase
@@ -17,6 +16,7 @@ from tellin.keys.formats import load_private_key, load_public_key
 from tellin.keys.private import PrivateKey, Signer
 from tellin.keys.public import PublicKey
 from tellin.runtime.files import read_file
+from tellin.runtime.journal import Journal
 
 Key: TypeAlias = Signer | str | os.PathLike[str] | bytes
 """A key in memory, the file of one, or what such a file holds."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
-from tellin.client.journal import Journal
 from tellin.client.questions import HostKeyQuestion, Prompter
 from tellin.config.known_hosts import (
     Entry,
@@ -31,6 +30,7 @@ from tellin.keys.public import PublicKey
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import HostKeyOffered
 from tellin.runtime.files import append_line, make_private_directory, read_text
+from tellin.runtime.journal import Journal
 from tellin.wire import Record
 
 _BOX: Final = "@" * 59

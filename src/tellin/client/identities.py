@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from tellin.client.journal import DEBUG3, ERROR, Journal
 from tellin.client.questions import Prompter
 from tellin.errors import ConfigError, KeyFileError, SignatureFailed, TellinError, WrongPassphrase
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey, Signer
 from tellin.keys.public import PublicKey
 from tellin.runtime.files import exposed_mode, read_file
+from tellin.runtime.journal import DEBUG3, ERROR, Journal
 from tellin.wire import Record
 
 _BOX: Final = "@" * 59

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tellin.client.identities import Identity, KeySource
-from tellin.client.journal import Journal
 from tellin.client.login_plan import LoginPlan
 from tellin.client.questions import Prompter
 from tellin.errors import AuthenticationFailed
@@ -26,6 +25,7 @@ from tellin.protocol.events import (
     QuestionsAsked,
     SignatureWanted,
 )
+from tellin.runtime.journal import Journal
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES, Family
-from tellin.client.journal import Journal
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import (
     AuthenticationReady,
@@ -20,6 +19,7 @@ from tellin.protocol.events import (
     NewKeysReceived,
     NewKeysSent,
 )
+from tellin.runtime.journal import Journal
 from tellin.transport.exchange import GEX_MAXIMUM, GEX_MINIMUM, GEX_PREFERRED
 from tellin.transport.negotiation import Direction
 

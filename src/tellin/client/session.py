@@ -10,7 +10,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
-from tellin.client.journal import Journal
 from tellin.connection.requests import (
     BreakRequest,
     EndOfWrite,
@@ -34,6 +33,7 @@ from tellin.protocol.events import (
     ChannelRequested,
     ChannelWritable,
 )
+from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.pumps import FdSink, FdSource
 from tellin.runtime.stream import Link

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
-from tellin.client.journal import Journal
 from tellin.client.questions import HostKeyQuestion
 from tellin.config.known_hosts import HostKeyState, KnownHosts, Lookup, make_line
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import HostKeyUnknown, UsageError
 from tellin.keys.public import PublicKey
+from tellin.runtime.journal import Journal
 
 AskHostKey: TypeAlias = Callable[[HostKeyQuestion], bool | Awaitable[bool]]
 """Whether an unknown host's key is right; only True lets it in."""

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from tellin.client.journal import LEVELS, Journal, to_descriptor
 from tellin.config.destination import parse_destination, parse_port
 from tellin.config.grammar import quoted
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.errors import ConnectFailed, TellinError
 from tellin.programs.command import Failure, OptionError, Options, Program
+from tellin.runtime.journal import LEVELS, Journal, to_descriptor
 from tellin.runtime.surroundings import LocalSurroundings
 
 FAILED: Final = 255

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tellin.client.endings import NOWHERE, Place
-from tellin.client.journal import Journal
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConnectFailed
+from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import (
     AF_INET,
     AF_INET6,

@@ -8,12 +8,12 @@ from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
 from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
 from tellin.client.identities import FileKeys, KeyPolicy
-from tellin.client.journal import INFO, Journal
 from tellin.client.login import Login
 from tellin.client.preferences import login_plan, required_rsa_size
 from tellin.client.questions import Nobody, Prompter
 from tellin.config.ssh_config import SshConfig
 from tellin.keys.public import PublicKey
+from tellin.runtime.journal import INFO, Journal
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 
 

@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from tellin.client.connection import ClientConnection
-from tellin.client.journal import INFO, Journal
 from tellin.client.preferences import keepalive, settings
 from tellin.config.ssh_config import SshConfig
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
 from tellin.protocol.events import Authenticated
+from tellin.runtime.journal import INFO, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.userauth.text import escape_text
 

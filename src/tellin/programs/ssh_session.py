@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tellin.client.connection import ClientConnection
-from tellin.client.journal import Journal
 from tellin.client.session import Session, SessionPlan, selected_environment
 from tellin.config.kinds import traffic_class
 from tellin.config.patterns import match_pattern
@@ -24,6 +23,7 @@ from tellin.connection.requests import (
     SubsystemRequest,
     WindowChange,
 )
+from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 
 

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 from tellin.client.connection import ClientConnection
 from tellin.client.escapes import Escapes
-from tellin.client.journal import LEVELS, Journal
 from tellin.connection.requests import PtyRequest, WindowChange
+from tellin.runtime.journal import LEVELS, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, window_size
 

@@ -3,7 +3,7 @@
 
 import os
 
-from tellin.client.journal import DEBUG1, DEBUG3, INFO, LEVELS, QUIET, Journal, to_descriptor
+from tellin.runtime.journal import DEBUG1, DEBUG3, INFO, LEVELS, QUIET, Journal, to_descriptor
 
 
 def spoken(level: int) -> list[str]:
