@@ -27,6 +27,7 @@ from tellin.protocol.events import (
 from tellin.testing.loopback import Collector, client_settings
 
 E = TypeVar("E", bound=Event)
+_KEPT = 1 << 16
 
 
 class Caller:
@@ -51,6 +52,8 @@ class Caller:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.core = ClientProtocol(client_settings(**changes), now=time.monotonic())
         self.seen: list[Event] = []
+        self.received = bytearray()
+        """The beginning of what arrived, as it arrived."""
         self.seconds = seconds
 
     def __enter__(self) -> Self:
@@ -83,6 +86,7 @@ class Caller:
         except (TimeoutError, ConnectionResetError):
             return False
         if data:
+            self.received += data[: _KEPT - len(self.received)]
             self.core.receive_data(data, time.monotonic())
         else:
             self.core.received_eof(time.monotonic())

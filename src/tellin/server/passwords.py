@@ -231,7 +231,8 @@ def _shadow_entry(user: str) -> ShadowEntry | None:
     if status != 0 or not bool(found):
         return None
     return ShadowEntry(
-        (spwd.password or b"*").decode("utf-8", "surrogateescape"),
+        # Empty is an account without a password; no field at all lets nobody in.
+        (b"*" if spwd.password is None else spwd.password).decode("utf-8", "surrogateescape"),
         last_change=spwd.last_change,
         maximum=spwd.maximum,
         inactive=spwd.inactive,
