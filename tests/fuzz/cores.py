@@ -2,10 +2,13 @@
 """Any bytes into a whole core: before there are keys, and as packets under keys, logged in or not."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 
 from tests.fuzz.harness import Harness, joined, pieces
 
+from tellin.algorithms.compression import Compressor, Decompressor
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.connection.messages import (
     ChannelData,
     ChannelEof,
@@ -16,23 +19,42 @@ from tellin.connection.messages import (
     GlobalRequest,
 )
 from tellin.connection.requests import ExecRequest, ExitStatus, PtyRequest
-from tellin.errors import MalformedPacket, TellinError, UsageError
+from tellin.errors import AuthenticationFailed, MalformedPacket, TellinError, UsageError
 from tellin.protocol import ClientProtocol, Core, ServerProtocol
 from tellin.protocol.events import (
     AuthenticationAsked,
+    AuthenticationRefused,
     ChannelAsked,
     ChannelRequested,
     Event,
     GlobalRequested,
     HostKeyOffered,
     HostKeySignatureWanted,
+    PasswordChangeAsked,
+    QuestionsAsked,
 )
+from tellin.protocol.freezing import freeze
 from tellin.testing import Collector, client_settings, server_settings
 from tellin.testing.pairs import HOST_KEY, make_pair
 from tellin.transport.machine import Phase
-from tellin.userauth.messages import UserauthFailure, UserauthRequest, UserauthSuccess
+from tellin.transport.messages import ExtInfo, KexEcdhInit, KexEcdhReply
+from tellin.transport.negotiation import proposal
+from tellin.userauth.messages import (
+    InfoRequest,
+    PasswordChangeRequest,
+    UserauthBanner,
+    UserauthFailure,
+    UserauthRequest,
+    UserauthSuccess,
+)
+from tellin.wire import string
 
-CIPHER = {"ciphers": ("aes128-gcm@openssh.com",), "compressions": ("none",)}
+# Quick ones; every method and cipher has its own fuzzing in test_algorithms.py.
+CIPHER = {
+    "ciphers": ("aes128-gcm@openssh.com",),
+    "compressions": ("none",),
+    "key_exchanges": ("curve25519-sha256", "ecdh-sha2-nistp256"),
+}
 
 
 def new_client() -> ClientProtocol:
@@ -58,6 +80,22 @@ def answer(core: Core, event: Event) -> None:
         event.channel.answer(True, event.debt)
     elif isinstance(event, GlobalRequested) and event.want_reply:
         core.answer_global(False)
+    elif isinstance(core, ClientProtocol):
+        with suppress(UsageError, AuthenticationFailed):
+            log_in(core, event)
+
+
+def log_in(core: ClientProtocol, event: Event) -> None:
+    """What a willing client does about a server's answers; it may have tried often enough."""
+    if isinstance(event, AuthenticationRefused):
+        if "keyboard-interactive" in event.allowed:
+            core.try_keyboard_interactive("user")
+        else:
+            core.try_password("user", "secret")
+    elif isinstance(event, QuestionsAsked):
+        core.answer_questions(["answer"] * len(event.prompts))
+    elif isinstance(event, PasswordChangeAsked):
+        core.try_password("user", "secret", "new")
 
 
 def drive(core: Core, arriving: Iterable[bytes]) -> tuple[type[BaseException] | None, Phase]:
@@ -118,33 +156,94 @@ def sealed(sender: Core, payloads: Iterable[bytes]) -> Iterator[bytes]:
         yield packet
 
 
-def to_server(data: bytes) -> None:
-    """Packets to a server whose client is logged in, with a channel open."""
-    client, server = frozen()
-    core = thawed_server(server)
-    for channel in core.channels.values():
-        channel.sink = Collector(channel)
-    drive(core, sealed(thawed_client(client), pieces(data)))
+def logged_in(*, client: bool) -> Callable[[], tuple[Core, Core]]:
+    """An end of a connection that is logged in, with a channel open, and its peer."""
+
+    def make() -> tuple[Core, Core]:
+        ends = (thawed_client(frozen()[0]), thawed_server(frozen()[1]))
+        core, sender = ends if client else ends[::-1]
+        for channel in core.channels.values():
+            channel.sink = Collector(channel)
+        return core, sender
+
+    return make
 
 
-def to_client(data: bytes) -> None:
-    """Packets to a client that is logged in, with a channel open."""
-    client, server = frozen()
-    core = thawed_client(client)
-    for channel in core.channels.values():
-        channel.sink = Collector(channel)
-    drive(core, sealed(thawed_server(server), pieces(data)))
+def portions(wire: bytes) -> Iterator[bytes]:
+    """A wire a byte at a time, or a few where it is long."""
+    step = 1 if len(wire) <= 2048 else 61
+    return (wire[at : at + step] for at in range(0, len(wire), step))
 
 
-def to_login(data: bytes) -> None:
-    """Packets to a server that nobody has logged in to, from a client with keys."""
+def both_ways(make: Callable[[], tuple[Core, Core]]) -> Callable[[bytes], None]:
+    """Packets by a sender that bypasses its own rules, all at once and byte by byte.
+
+    ``make`` gives the core that gets them and the one that seals them.
+    """
+
+    def run(data: bytes) -> None:
+        for cut in (lambda wire: iter([wire]), portions):
+            core, sender = make()
+            drive(core, cut(b"".join(sealed(sender, pieces(data)))))
+
+    return run
+
+
+@cache
+def frozen_at_login() -> tuple[bytes, bytes]:
+    """A client's and a server's connection as data, with keys, and nobody logged in."""
     made = make_pair(**CIPHER)
     del made.answers[AuthenticationAsked]
     made.pump()
-    if not made.server.closed:
-        made.server.answer_authentication((UserauthFailure((), partial_success=False),))
-    drive(made.server, sealed(made.client, pieces(data)))
-    assert not made.server.authenticated
+    made.server.answer_authentication((UserauthFailure((), partial_success=False),))
+    made.pump()
+    client = made.client
+    return freeze(client._transport, client._connection, b""), made.server.freeze()
+
+
+def server_at_login() -> tuple[Core, Core]:
+    """A server that nobody has logged in to, and a client with keys."""
+    client, server = frozen_at_login()
+    return thawed_server(server), thawed_client(client)
+
+
+def client_at_login() -> tuple[Core, Core]:
+    """A client that has asked which methods there are, and a server with keys."""
+    made = make_pair(**CIPHER)
+    made.answers[AuthenticationAsked] = lambda *_: None
+    made.pump()
+    return made.client, made.server
+
+
+def at_rekey(*, client: bool) -> Callable[[], tuple[Core, Core]]:
+    """One end that waits for an answer to its KEXINIT."""
+
+    def make() -> tuple[Core, Core]:
+        core, sender = logged_in(client=client)()
+        core.rekey()
+        core.sent(core.unsent)
+        return core, sender
+
+    return make
+
+
+def compressed(*, client: bool) -> Callable[[], tuple[Core, Core]]:
+    """One end that inflates, and a sender that compresses nothing: its payloads are the stream."""
+
+    def make() -> tuple[Core, Core]:
+        core, sender = logged_in(client=client)()
+        core._transport.reader.decompressor = Decompressor()
+        return core, sender
+
+    return make
+
+
+def to_login(data: bytes) -> None:
+    """Packets to a server that nobody has logged in to: nobody gets in by any of them."""
+    for cut in (lambda wire: iter([wire]), portions):
+        core, sender = server_at_login()
+        drive(core, cut(b"".join(sealed(sender, pieces(data)))))
+        assert not core.authenticated
 
 
 def thaw(data: bytes) -> None:
@@ -213,6 +312,48 @@ def login_seeds() -> Iterator[bytes]:
     yield from packet_seeds()
 
 
+def answer_seeds() -> Iterator[bytes]:
+    """What a server says to who logs in."""
+    yield joined(
+        message.encode()
+        for message in (
+            UserauthBanner("Hello", ""),
+            UserauthFailure(("publickey", "password"), partial_success=False),
+            PasswordChangeRequest("New: ", ""),
+            UserauthFailure(("keyboard-interactive",), partial_success=True),
+            InfoRequest("", "", "", (("Password: ", False),)),
+            UserauthSuccess(),
+        )
+    )
+    yield joined([ExtInfo.of({"server-sig-algs": b"ssh-ed25519"}).encode(), b"\x34"])
+    yield joined([b"\x06" + string(b"ssh-userauth"), b"\x33" + string(b"") + b"\0"])
+
+
+def exchange_seeds(*, client: bool) -> Iterator[bytes]:
+    """An exchange of keys in mid-connection."""
+    core: Core = new_client() if client else new_server()
+    offer = proposal(
+        core._transport.settings.preferences, core.role, bytes(16), first=False, follows=False
+    )
+    value = KEY_EXCHANGES["curve25519-sha256"].start().public
+    method = (
+        KexEcdhInit(value) if client else KexEcdhReply(HOST_KEY.public.blob, value, b"signature")
+    )
+    yield joined([offer.encode(), method.encode(), b"\x15"])
+    offer.kex_algorithms = ("ecdh-sha2-nistp256", "curve25519-sha256")
+    offer.first_kex_packet_follows = True
+    yield joined([offer.encode(), b"\x1e" + string(b"x"), method.encode()])
+    yield from packet_seeds()
+
+
+def compressed_seeds() -> Iterator[bytes]:
+    """Conversations as one zlib stream."""
+    for seed in packet_seeds():
+        out = Compressor()
+        yield joined(out.compress(payload) for payload in pieces(seed))
+    yield joined([b"\x02\0\0\0\1x", b"", bytes(40)])
+
+
 HARNESSES = [
     Harness(
         "core_of_a_server",
@@ -227,7 +368,39 @@ HARNESSES = [
         seeds=lambda: clear_seeds(client=False),
     ),
     Harness("login_at_a_server", to_login, covers=[], seeds=login_seeds),
-    Harness("packets_to_a_server", to_server, covers=[], seeds=packet_seeds),
-    Harness("packets_to_a_client", to_client, covers=[], seeds=packet_seeds),
+    Harness("login_at_a_client", both_ways(client_at_login), covers=[], seeds=answer_seeds),
+    Harness(
+        "packets_to_a_server",
+        both_ways(logged_in(client=False)),
+        covers=[],
+        seeds=packet_seeds,
+    ),
+    Harness(
+        "packets_to_a_client", both_ways(logged_in(client=True)), covers=[], seeds=packet_seeds
+    ),
+    Harness(
+        "new_keys_at_a_server",
+        both_ways(at_rekey(client=False)),
+        covers=[],
+        seeds=lambda: exchange_seeds(client=True),
+    ),
+    Harness(
+        "new_keys_at_a_client",
+        both_ways(at_rekey(client=True)),
+        covers=[],
+        seeds=lambda: exchange_seeds(client=False),
+    ),
+    Harness(
+        "compressed_to_a_server",
+        both_ways(compressed(client=False)),
+        covers=[],
+        seeds=compressed_seeds,
+    ),
+    Harness(
+        "compressed_to_a_client",
+        both_ways(compressed(client=True)),
+        covers=[],
+        seeds=compressed_seeds,
+    ),
     Harness("thaw", thaw, covers=[], seeds=lambda: [frozen()[1]]),
 ]
