@@ -39,4 +39,6 @@ def pairs(
 
 def mirror(block: int) -> str:
     """The remote command that sends back what it gets, on both streams, in blocks of this size."""
-    return shlex.join([python(), "-I", "-S", str(Path(__file__).with_name("mirror.py")), str(block)])
+    return shlex.join(
+        [python(), "-I", "-S", str(Path(__file__).with_name("mirror.py")), str(block)]
+    )

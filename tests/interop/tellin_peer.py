@@ -33,7 +33,7 @@ PACKAGES = ("tellin", "cryptography", "bcrypt", "_cffi_backend", "cffi", "pycpar
 def tellin(*words: str | Path, **options: object) -> subprocess.CompletedProcess[bytes]:
     """Run one of tellin's programs to its end; ``options`` are those of ``subprocess.run``."""
     settings = {"capture_output": True, "timeout": 60, "check": False} | options
-    return subprocess.run([*TELLIN, *map(str, words)], **settings)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*TELLIN, *map(str, words)], **settings)  # type: ignore[call-overload,no-any-return]  # noqa: PLW1510
 
 
 class TellinServer(Server):

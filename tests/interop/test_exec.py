@@ -27,7 +27,9 @@ MUCH = random.Random(16).randbytes(16 * MEBIBYTE)
 
 
 @pytest.fixture
-def meeting(client: str, server: str, running: Running, make_client: Make) -> tuple[Client, Target]:
+def meeting(
+    client: str, server: str, running: Running, make_client: Make
+) -> tuple[Client, Target]:
     return make_client(client), running(server).target
 
 
@@ -290,15 +292,13 @@ def test_a_variable_that_the_server_does_not_accept_is_left_out(
     assert done.stdout == b"<>\n", done.stderr
 
 
-def test_the_command_knows_where_it_is_and_who_called(
-    running: Running, make_client: Make
-) -> None:
+def test_the_command_knows_where_it_is_and_who_called(running: Running, make_client: Make) -> None:
     target = running("tellin").target
     command = 'echo "$USER|$LOGNAME|$SHELL|$HOME|$PWD"; echo "$SSH_CLIENT|$SSH_CONNECTION"'
     said = make_client("tellin").run(target, command).stdout.decode().splitlines()
     user, logname, shell, home, directory = said[0].split("|")
     assert user == logname == target.user
-    assert home == directory == os.path.expanduser("~")
+    assert home == directory == str(Path("~").expanduser())
     assert shell
     client, connection = (words.split() for words in said[1].split("|"))
     assert (client[0], client[2]) == ("127.0.0.1", str(target.port))
@@ -332,7 +332,11 @@ def test_the_words_of_a_command_are_joined_as_ssh_joins_them(
         timeout=60,
     )
     here = subprocess.run(
-        ["/bin/bash" if server == "sshd" else os.environ.get("SHELL", "/bin/sh"), "-c", " ".join(words)],
+        [
+            "/bin/bash" if server == "sshd" else os.environ.get("SHELL", "/bin/sh"),
+            "-c",
+            " ".join(words),
+        ],
         capture_output=True,
         check=False,
     )
@@ -365,11 +369,8 @@ def test_output_of_a_background_process_arrives_behind_the_exit(
     meeting: tuple[Client, Target], tmp_path: Path
 ) -> None:
     """The channel stays while somebody may write, and the status is still that of the command."""
-    client, target = meeting
     gate = tmp_path / "gate"
-    command = (
-        f"(until [ -e {shlex.quote(str(gate))} ]; do sleep 0.02; done; echo late) & echo early; exit 6"
-    )
+    command = f"(until [ -e {shlex.quote(str(gate))} ]; do sleep 0.02; done; echo late) & echo early; exit 6"
     with started(meeting, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"early\n"
         gate.touch()

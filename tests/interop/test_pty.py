@@ -26,9 +26,7 @@ PATIENCE = 60
 
 
 @pytest.fixture
-def dialled(
-    client: str, server: str, running: Running, make_client: Make
-) -> object:
+def dialled(client: str, server: str, running: Running, make_client: Make) -> object:
     """Opens a terminal with the client in it: ``with dialled(command) as terminal``."""
     if server == "sshd" and (reason := no_terminals_of_sshd()):
         pytest.skip(reason)
@@ -73,12 +71,16 @@ def test_a_new_size_reaches_the_program_at_once(dialled) -> None:
 
 @FAITHFUL
 def test_sizes_follow_one_another(dialled) -> None:
-    command = "trap 'stty size' WINCH; trap 'exit 4' INT; echo ready; while :; do sleep 0.05; done"
+    # Asked for again and again: bash loses a SIGWINCH that comes while it handles one.
+    command = (
+        "trap 'exit 4' INT; while :; do now=$(stty size);"
+        ' [ "$now" = "$last" ] || echo "now $now."; last=$now; sleep 0.05; done'
+    )
     with dialled(command) as terminal:
-        terminal.expect("ready", PATIENCE)
+        terminal.expect("now 24 80.", PATIENCE)
         for rows, columns in ((1, 1), (200, 400), (24, 80), (43, 95)):
             terminal.resize(rows=rows, columns=columns)
-            terminal.expect(f"{rows} {columns}\r\n", PATIENCE)
+            terminal.expect(f"now {rows} {columns}.", PATIENCE)
         terminal.write("\x03")
         assert terminal.wait(PATIENCE) == 4
 
@@ -112,7 +114,7 @@ def test_input_with_iutf8_is_erased_by_characters(dialled) -> None:
         modes[0] |= termios.IUTF8 if hasattr(termios, "IUTF8") else 0o40000
         termios.tcsetattr(descriptor, termios.TCSANOW, modes)
 
-    with dialled("echo ready; read word; echo \"<$word>\"; exit 0", before=wide) as terminal:
+    with dialled('echo ready; read word; echo "<$word>"; exit 0', before=wide) as terminal:
         terminal.expect("ready", PATIENCE)
         # One key takes back the whole of a letter of two bytes.
         terminal.write("aä\x7fb\r")
@@ -195,12 +197,16 @@ def test_an_interactive_shell(dialled, tmp_path: Path) -> None:
         terminal.expect("/dev/pts/", PATIENCE)
         terminal.expect("42\r\n", PATIENCE)
         terminal.expect("tellin-prompt ", PATIENCE)
-        terminal.write("sleep 300\r")
+        # In a shell of its own, which has the terminal by the time that it says so.
+        terminal.write("sh -c 'echo fall\"\"ing asleep; exec sleep 300'\r")
+        terminal.expect("falling asleep", PATIENCE)
         terminal.write("\x03")
         terminal.expect("tellin-prompt ", PATIENCE)
         terminal.resize(rows=40, columns=111)
         # The size and the line race each other to the server.
-        terminal.write("until [ \"$(stty size)\" = '40 111' ]; do sleep 0.05; done; echo re''sized\r")
+        terminal.write(
+            "until [ \"$(stty size)\" = '40 111' ]; do sleep 0.05; done; echo re''sized\r"
+        )
         terminal.expect("resized", PATIENCE)
         terminal.write("exit 7\r")
         assert terminal.wait(PATIENCE) == 7
