@@ -6,11 +6,14 @@ from pathlib import Path
 from struct import pack
 from typing import Any
 
+import pytest
+
 from tellin.errors import ProtocolError, TellinError
 from tellin.protocol import ClientProtocol, Core, ServerProtocol
 from tellin.protocol.events import Event, HostKeyOffered, HostKeySignatureWanted
 from tellin.testing import Loopback, client_settings, server_settings
 from tellin.testing.pairs import HOST_KEY
+from tellin.transport import keying
 from tellin.transport.messages import Disconnect, KexInit
 from tellin.transport.negotiation import STRICT_CLIENT, STRICT_SERVER, proposal
 from tellin.transport.version import Role
@@ -178,3 +181,17 @@ def resident() -> int:
     """Resident memory in bytes."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGESIZE")
+
+
+def without_strictness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on neither side says that it does strict key exchange."""
+    proposal = keying.proposal
+
+    def loose(*arguments: Any, **named: Any) -> KexInit:
+        offer = proposal(*arguments, **named)
+        offer.kex_algorithms = tuple(
+            name for name in offer.kex_algorithms if name not in {STRICT_CLIENT, STRICT_SERVER}
+        )
+        return offer
+
+    monkeypatch.setattr(keying, "proposal", loose)

@@ -10,6 +10,7 @@ from tests.conversations.bare import (
     inject_to_client,
     refused,
     take,
+    without_strictness,
     write,
 )
 
@@ -26,7 +27,7 @@ from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import Pair
 from tellin.transport import keying
 from tellin.transport.messages import ExtInfo, KexInit
-from tellin.transport.negotiation import STRICT_CLIENT, STRICT_SERVER
+from tellin.transport.negotiation import STRICT_CLIENT
 from tellin.transport.packets import PacketReader
 from tellin.userauth.messages import UserauthFailure, UserauthRequest
 from tellin.wire import string
@@ -51,20 +52,6 @@ def asked(pair: Pair) -> Loopback:
     made.answers[AuthenticationAsked] = lambda *_: None
     made.pump()
     return made
-
-
-def without_strictness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on neither side says that it does strict key exchange."""
-    proposal = keying.proposal
-
-    def loose(*arguments: Any, **named: Any) -> KexInit:
-        offer = proposal(*arguments, **named)
-        offer.kex_algorithms = tuple(
-            name for name in offer.kex_algorithms if name not in {STRICT_CLIENT, STRICT_SERVER}
-        )
-        return offer
-
-    monkeypatch.setattr(keying, "proposal", loose)
 
 
 # The connection protocol before a login

@@ -273,3 +273,16 @@ def test_r205_what_is_thawed_is_not_believed(open_pair: Loopback) -> None:
         ServerProtocol(settings, frozen=frozen + b"x", now=0.0)
     with pytest.raises(MalformedPacket):
         ServerProtocol(settings, frozen=frozen.replace(b"aes128-gcm", b"aes999-gcm"), now=0.0)
+
+
+def test_r205_a_frozen_cipher_never_runs_without_its_mac(pair: Pair) -> None:
+    made = pair(ciphers=("aes128-ctr",), macs=("hmac-sha2-256",))
+    made.log_in()
+    frozen = made.server.freeze()
+    name = b"\0\0\0\x0dhmac-sha2-256"
+    assert frozen.count(name) == 2
+    with pytest.raises((MalformedPacket, UsageError)) as caught:
+        ServerProtocol(
+            server_settings(HOST_KEY), frozen=frozen.replace(name, b"\0\0\0\0"), now=0.0
+        )
+    assert isinstance(caught.value, MalformedPacket)

@@ -287,6 +287,9 @@ class SystemServices:
             # The host keys are still in this process's memory; its new owner must not look.
             refuse_inspection()
         self._journal.verbose(f"User child is on pid {os.getpid()}")
+        if not connection.core.strict:
+            # R005: what such a client says first can be cut off unseen (CVE-2023-48795).
+            self._journal.verbose("The client does not do strict key exchange")
 
     def _session_rules(
         self, connection: ServerConnection, account: Account, login: Login
