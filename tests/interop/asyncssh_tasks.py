@@ -166,7 +166,20 @@ async def supported(told: dict) -> dict:
     return {kind: [name.decode() for name in names] for kind, names in lists.items()}
 
 
+async def refused(told: dict) -> dict:
+    """Ask for a subsystem that is refused, and then for a command on the same connection."""
+    async with connect(told) as connection:
+        try:
+            await connection.create_process(subsystem=told["subsystem"])
+            was_refused = False
+        except asyncssh.ChannelOpenError:
+            was_refused = True
+        done = await connection.run(told["command"])
+        return {"refused": was_refused, "after": done.stdout}
+
+
 TASKS = {
+    "refused": refused,
     "signal": signal,
     "channels": channels,
     "logins": logins,
