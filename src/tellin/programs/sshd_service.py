@@ -40,8 +40,6 @@ class Service:
             self._daemon.listen()
         except OSError as error:
             raise Failure(f"Cannot bind any address: {error.strerror}.", status=_FATAL) from None
-        except TellinError as error:
-            raise Failure(f"Cannot bind any address: {error}.", status=_FATAL) from None
         return self._daemon, self._loop
 
     def run(self, *, foreground: bool) -> int:

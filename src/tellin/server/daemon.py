@@ -2,6 +2,7 @@
 """The daemon: listens, bounds how many may be logging in, and forks a process for each connection."""
 
 import _socket
+import errno
 import gc
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from tellin.errors import ConnectFailed
 from tellin.protocol import ServerProtocol
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, Acceptor, listen
@@ -103,6 +105,11 @@ class Daemon:
                 continue
             try:
                 sockets = listen(*endpoint, family=family, on_error=self._not_bound)
+            except ConnectFailed as error:
+                # A name that is known tomorrow again must not keep the other addresses shut.
+                failure = OSError(errno.EADDRNOTAVAIL, str(error))
+                self.journal.error(f"ListenAddress {endpoint[0]}: {error}")
+                continue
             except OSError as error:
                 failure = error
                 continue
