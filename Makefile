@@ -22,6 +22,9 @@ export PIP_ROOT_USER_ACTION := ignore
 # What pytest is told: `make test PYTEST="-k rekey -x"`; WORKERS=0 runs in one process.
 PYTEST ?=
 WORKERS ?= 2
+# Which guards `make test-all` takes out: others every time, or those of `make test-all SEED=...`.
+SEED ?=
+SEED := $(or $(SEED),$(shell date +%s))
 
 # What measures time runs first and by itself; it is no fault if there is none of that (5).
 define run_tests
@@ -70,8 +73,10 @@ test: $(TEST_STAMP)
 	@sh tests/install_peers.sh
 	$(call run_tests,not slow)
 
+test-all: export TELLIN_SEED = $(SEED)
 test-all: $(DEV_STAMP) $(FUZZ_STAMP) $(BENCH_STAMP)
 	@sh tests/install_peers.sh
+	@echo "the guards are drawn by $(SEED): make test-all SEED=$(SEED) draws the same again"
 	$(call run_tests,slow or not slow)
 
 check: $(DEV_STAMP)

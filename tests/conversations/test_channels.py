@@ -758,6 +758,7 @@ def test_case_206_a_second_confirmation(session: Session) -> None:
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.alone
 def test_r133_refused_channels_leave_no_memory_behind(count: int) -> None:
     made = opened()
     made.answers[ChannelAsked] = lambda core, event: core.refuse_channel(event.channel, 1, "no")

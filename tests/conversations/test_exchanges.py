@@ -436,6 +436,7 @@ def abandon(count: int) -> None:
     assert errors.count(type(None)) == count // 2
 
 
+@pytest.mark.alone
 def test_r043_a_thousand_abandoned_exchanges_leave_no_memory_behind() -> None:
     abandon(150)
     gc.collect()

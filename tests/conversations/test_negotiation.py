@@ -102,6 +102,7 @@ def cpu(payload: bytes) -> float:
     return min(spent)
 
 
+@pytest.mark.alone
 def test_r050_case_065_a_kexinit_of_256_kib_costs_no_time() -> None:
     full = ",".join(f"{at:063}" for at in range(512)).encode()
     many = b",".join([b"a"] * 30_000)

@@ -1,0 +1,956 @@
+# SPDX-License-Identifier: MIT
+"""The lines that keep the rules, and what happens without them: each row takes one guard out.
+
+``text`` stands exactly once in its file below ``src/tellin``; with ``without`` in its place the
+tests named must fail. A test that passes without the guard it is there for is no test of it.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Guard(NamedTuple):
+    """One guard: its rule, its place, and the tests that miss it."""
+
+    rule: str
+    file: str
+    text: str
+    without: str
+    tests: tuple[str, ...]  # below tests/; a test with parameters stands for any of them
+
+
+def _guard(rule: str, file: str, text: str, without: str, *tests: str) -> Guard:
+    return Guard(rule, file, text, without, tests)
+
+
+IDENTIFICATION: Final = "conversations/test_identification.py::"
+PACKETS: Final = "conversations/test_packets.py::"
+NEGOTIATION: Final = "conversations/test_negotiation.py::"
+EXCHANGES: Final = "conversations/test_exchanges.py::"
+ADMISSION: Final = "conversations/test_admission.py::"
+REKEY: Final = "conversations/test_rekey.py::"
+CHANNELS: Final = "conversations/test_channels.py::"
+SERVER: Final = "userauth/test_server.py::"
+CLIENT: Final = "userauth/test_client.py::"
+
+TRANSPORT: Final = (
+    _guard(
+        "R034",
+        "transport/version.py",
+        "if size > IDENTIFICATION_BYTES or not all(32 <= byte < 127 for byte in text):",
+        "if size > IDENTIFICATION_BYTES:",
+        IDENTIFICATION + "test_what_is_no_identification_is_told_so_in_a_line_of_text[case 7]",
+    ),
+    _guard(
+        "R034",
+        "transport/version.py",
+        "if len(self.lines) >= LINES_BEFORE:",
+        "if False:",
+        IDENTIFICATION + "test_case_013_a_server_may_say_1024_lines_first_and_no_more",
+    ),
+    _guard(
+        "R034",
+        "transport/version.py",
+        "if len(waiting) > limit or (len(waiting) == limit and self._role is Role.SERVER):",
+        "if False:",
+        IDENTIFICATION + "test_r034_case_014_a_line_before_has_8192_bytes_at_most",
+        IDENTIFICATION + "test_case_002_a_scanner_is_not_listened_to_for_long",
+    ),
+    _guard(
+        "case 5",
+        "transport/version.py",
+        'if not software or software.startswith(" "):',
+        "if False:",
+        IDENTIFICATION + "test_what_is_no_identification_is_told_so_in_a_line_of_text[case 5]",
+    ),
+    _guard(
+        "R024",
+        "transport/packets.py",
+        "if not MINIMUM_PACKET <= length <= MAXIMUM_PACKET or (",
+        "if (",
+        PACKETS + "test_packets_that_end_the_connection_with_code_2[case 23, case 30]",
+        PACKETS + "test_r024_a_length_out_of_bounds_under_keys",
+    ),
+    _guard(
+        "case 26",
+        "transport/packets.py",
+        "if padding < MINIMUM_PADDING:",
+        "if False:",
+        PACKETS + "test_packets_that_end_the_connection_with_code_2[case 26: padding 3]",
+    ),
+    _guard(
+        "R026",
+        "transport/packets.py",
+        "if padding > length - 2:",
+        "if False:",
+        PACKETS + "test_packets_that_end_the_connection_with_code_2[R026: no payload]",
+        PACKETS + "test_r026_a_packet_without_a_payload_under_keys",
+    ),
+    _guard(
+        "R002",
+        "transport/packets.py",
+        """        self.opener = opener
+        self.packets = self.bytes = 0
+        if reset:""",
+        """        self.opener = opener
+        self.packets = self.bytes = 0
+        if False:""",
+        ADMISSION + "test_r002_sequence_numbers_are_zero_after_newkeys",
+    ),
+    _guard(
+        "R029",
+        "transport/packets.py",
+        "if not self.opener.hides_length:",
+        "if True:",
+        PACKETS
+        + "test_case_045_a_length_that_is_no_multiple_of_a_block[aes128-cbc+hmac-sha2-256]",
+    ),
+    _guard(
+        "R027",
+        "transport/packets.py",
+        "self.decompressor.decompress(payload, MAXIMUM_PAYLOAD)",
+        "self.decompressor.decompress(payload, 1 << 30)",
+        PACKETS + "test_a_payload_that_does_not_inflate_within_its_bound[case 54, R027]",
+    ),
+    _guard(
+        "case 51",
+        "transport/packets.py",
+        "if packets >= _SEQUENCE:",
+        "if False:",
+        PACKETS + "test_case_051_new_keys_are_asked_for_long_before_the_sequence_numbers_wrap",
+        PACKETS + "test_case_051_we_do_not_send_beyond_the_last_sequence_number",
+    ),
+    _guard(
+        "R084",
+        "transport/machine.py",
+        "if phase is Phase.CLOSED:",
+        "if False:",
+        IDENTIFICATION + "test_r034_r084_nothing_that_follows_a_bad_identification_is_looked_at",
+    ),
+    _guard(
+        "R003",
+        "transport/machine.py",
+        "if self.reader.sequence == 0 and not self.keying.session_id:",
+        "if False:",
+        PACKETS + "test_r003_sequence_numbers_that_wrap_before_the_first_keys_end_the_connection",
+    ),
+    _guard(
+        "R001",
+        "transport/machine.py",
+        "Phase.STRICT_EXCHANGE: _row(_GOODBYE, _METHOD, _NEWKEYS, _KEXINIT),",
+        "Phase.STRICT_EXCHANGE: _row(_GOODBYE, _NOISE, _DEBUG, _METHOD, _NEWKEYS, _KEXINIT),",
+        NEGOTIATION + "test_r001_cases_73_75_strict_exchange_admits_nothing_else",
+    ),
+    _guard(
+        "R011",
+        "transport/machine.py",
+        "Phase.REKEY: _row(_GOODBYE, _NOISE, _DEBUG, _METHOD, _NEWKEYS),",
+        """Phase.REKEY: _row(
+        _GOODBYE, _NOISE, _DEBUG, _METHOD, _NEWKEYS, (range(80, 128), "_connection")
+    ),""",
+        REKEY + "test_r011_messages_above_after_a_rekey_kexinit_end_the_connection",
+    ),
+    _guard(
+        "R006",
+        "transport/machine.py",
+        "Phase.NEWKEYS_DUE: _row(_GOODBYE, _NEWKEYS),",
+        "Phase.NEWKEYS_DUE: _row(_GOODBYE, _NOISE, _NEWKEYS),",
+        ADMISSION + "test_r006_between_our_newkeys_and_the_peers_nothing_else_may_come",
+    ),
+    _guard(
+        "R013",
+        "transport/machine.py",
+        '((192,), "_ignore"),',
+        '((192,), "_ping"),',
+        ADMISSION + "test_r013_case_038_ping_before_login_is_not_answered",
+    ),
+    _guard(
+        "R013",
+        "transport/machine.py",
+        "if len(self.outgoing) > UNSENT_REPLIES:",
+        "if False:",
+        ADMISSION + "test_r013_a_flood_of_pings_that_nobody_reads_ends",
+        CHANNELS + "test_case_185_a_flood_of_keepalives_that_nobody_reads_ends",
+    ),
+    _guard(
+        "R019",
+        "transport/machine.py",
+        'return "before login" if 80 <= number < 128 else ""',
+        'return ""',
+        ADMISSION + "test_r019_case_158_the_connection_protocol_before_login",
+    ),
+    _guard(
+        "R020",
+        "transport/machine.py",
+        "if self._ext_info_count > 2 or not (place or self.role is Role.CLIENT):",
+        "if self._ext_info_count > 2:",
+        ADMISSION + "test_r020_case_115_a_client_says_it_first_or_not_at_all",
+    ),
+    _guard(
+        "R021",
+        "transport/machine.py",
+        "if self._ext_info_count > 2 or not (place or self.role is Role.CLIENT):",
+        "if not (place or self.role is Role.CLIENT):",
+        ADMISSION + "test_r021_case_115_a_third_ext_info",
+    ),
+    _guard(
+        "R020",
+        "transport/machine.py",
+        'self._admission = {1: "_disconnected", 52: "_authentication"}',
+        "self._admission = self._admission",
+        ADMISSION + "test_r020_between_it_and_success_nothing_may_come",
+    ),
+    _guard(
+        "R022",
+        "transport/machine.py",
+        "early = 5 <= number <= 7 or 50 <= number < 128",
+        "early = False",
+        PACKETS + "test_packets_that_end_the_connection_with_code_2[case 41, R022]",
+        PACKETS + "test_packets_that_end_the_connection_with_code_2[case 42]",
+    ),
+    _guard(
+        "R007",
+        "transport/machine.py",
+        """        if 20 <= number < 50:
+            return "outside a key exchange\"""",
+        """        if 22 <= number < 30:
+            return "outside a key exchange\"""",
+        REKEY + "test_case_107_newkeys_outside_an_exchange",
+        REKEY + "test_r007_methods_messages_outside_an_exchange",
+    ),
+    _guard(
+        "case 33",
+        "transport/machine.py",
+        "if self._noise > NOISE_BEFORE_KEXINIT:",
+        "if False:",
+        PACKETS + "test_case_033_noise_before_kexinit_is_bounded",
+    ),
+    _guard(
+        "R012",
+        "transport/machine.py",
+        "elif self._exchange_deadline is not None and self.now >= self._exchange_deadline:",
+        "elif False:",
+        REKEY + "test_r012_case_110_an_exchange_that_the_peer_does_not_finish_times_out",
+    ),
+    _guard(
+        "R012",
+        "transport/machine.py",
+        "if self._held_size > HELD_BYTES:",
+        "if False:",
+        REKEY + "test_r012_what_we_would_send_meanwhile_is_bounded",
+    ),
+    _guard(
+        "R051",
+        "transport/machine.py",
+        "and reader.packets < REKEY_PACKETS",
+        "and True",
+        REKEY + "test_r051_the_default_limits_are_in_force",
+    ),
+    _guard(
+        "R051",
+        "transport/machine.py",
+        "and reader.bytes < limit",
+        "and True",
+        REKEY + "test_r051_the_default_limits_are_in_force",
+    ),
+    _guard(
+        "R027",
+        "transport/machine.py",
+        """        if self.resting is not Phase.OPEN:
+            return
+        keying""",
+        "        keying",
+        PACKETS + "test_r027_before_login_nothing_is_inflated",
+    ),
+    _guard(
+        "R007",
+        "transport/keying.py",
+        "if self.stage not in {Stage.IDLE, Stage.OFFERED}:",
+        "if False:",
+        NEGOTIATION + "test_r007_case_071_a_second_kexinit",
+    ),
+    _guard(
+        "R001",
+        "transport/keying.py",
+        "if self._reader.sequence != 1:",
+        "if False:",
+        NEGOTIATION + "test_r001_cases_73_75_strict_exchange_admits_nothing_else",
+    ),
+    _guard(
+        "R005",
+        "transport/keying.py",
+        "elif self._settings.require_strict:",
+        "elif False:",
+        NEGOTIATION + "test_r005_strict_exchange_can_be_required",
+    ),
+    _guard(
+        "R004",
+        "transport/keying.py",
+        """        if not self.session_id:
+            self._settle_strictness(theirs)""",
+        """        if True:
+            self._settle_strictness(theirs)""",
+        ADMISSION + "test_r004_case_114_strictness_is_settled_by_the_first_kexinit",
+    ),
+    _guard(
+        "R009",
+        "transport/keying.py",
+        "self._skip = theirs.first_kex_packet_follows and not chosen.guess_right",
+        "self._skip = False",
+        NEGOTIATION + "test_r009_case_077_after_a_wrong_guess_one_packet_is_skipped",
+        NEGOTIATION + "test_r009_r010_guesses_at_a_rekey[False-client]",
+    ),
+    _guard(
+        "R009",
+        "transport/keying.py",
+        """            self._skip = False
+            return""",
+        "            return",
+        NEGOTIATION + "test_r009_case_077_one_packet_and_no_more",
+    ),
+    _guard(
+        "R016",
+        "transport/keying.py",
+        "if not key.verify(agreed.exchange_hash, agreed.signature, algorithm=algorithm):",
+        "if False:",
+        EXCHANGES + "test_no_host_key_is_offered_whose_signature_is_wrong[R016: damaged]",
+        EXCHANGES + "test_r016_a_signature_by_another_key_is_wrong",
+    ),
+    _guard(
+        "R015",
+        "transport/keying.py",
+        "elif agreed.host_key != self.host_key:",
+        "elif False:",
+        REKEY + "test_r015_case_111_a_host_key_that_changes_at_rekey_ends_the_connection",
+    ),
+    _guard(
+        "R008",
+        "transport/keying.py",
+        "if self.stage is not Stage.FINISHING or incoming is None:",
+        "if False:",
+        EXCHANGES + "test_r008_case_103_newkeys_before_there_are_keys",
+    ),
+    _guard(
+        "case 105",
+        "transport/keying.py",
+        "NewKeys.decode(payload)",
+        "NewKeys.decode(payload[:1])",
+        EXCHANGES + "test_case_105_newkeys_with_something_in_it",
+        REKEY + "test_case_105_newkeys_with_something_in_it_at_a_rekey",
+    ),
+    _guard(
+        "R032",
+        "transport/negotiation.py",
+        "if name in offered and name not in MARKERS:",
+        "if name in offered:",
+        NEGOTIATION + "test_r032_markers_are_never_chosen",
+    ),
+    _guard(
+        "R010",
+        "transport/negotiation.py",
+        """
+        and client.server_host_key_algorithms[:1] == server.server_host_key_algorithms[:1],""",
+        ",",
+        NEGOTIATION + "test_r010_a_guess_is_wrong_if_only_the_host_keys_differ",
+    ),
+    _guard(
+        "R021",
+        "transport/messages.py",
+        "if self.count > EXTENSIONS or len(self.pairs) > EXTENSION_BYTES:",
+        "if False:",
+        ADMISSION + "test_r021_case_115_ext_info_that_is_too_much_or_no_list[65]",
+        ADMISSION + "test_r021_case_115_ext_info_that_is_too_much_or_no_list[64 KiB]",
+    ),
+    _guard(
+        "R021",
+        "transport/messages.py",
+        "if name in found:",
+        "if False:",
+        ADMISSION + "test_r021_case_115_ext_info_that_is_too_much_or_no_list[twice]",
+    ),
+    _guard(
+        "R041",
+        "transport/exchange.py",
+        "if not minimum <= preferred <= maximum:",
+        "if False:",
+        EXCHANGES + "test_a_group_that_is_not_to_be_had[R041: the least above the wish]",
+    ),
+)
+
+WIRE: Final = (
+    _guard(
+        "R049",
+        "wire/types.py",
+        'if raw.count(b",") >= NAME_LIST_NAMES:',
+        "if False:",
+        NEGOTIATION + "test_odd_lists_of_names_end_the_connection[case 65, R049: 513 names-0]",
+    ),
+    _guard(
+        "R049",
+        "wire/types.py",
+        'if not name or len(name) > NAME_BYTES or not name.isprintable() or " " in name:',
+        "if False:",
+        NEGOTIATION + "test_odd_lists_of_names_end_the_connection[case 62: an empty name-0]",
+        NEGOTIATION + "test_odd_lists_of_names_end_the_connection[R049: a name of 65 bytes-0]",
+    ),
+    _guard(
+        "R025",
+        "wire/types.py",
+        "if size < 0 or end > len(self.data):",
+        "if size < 0:",
+        "wire/test_types.py::test_every_prefix_and_every_suffix_is_refused",
+    ),
+    _guard(
+        "case 82",
+        "wire/types.py",
+        "if raw and raw[0] in {0, 255} and (size == 1 or (raw[0] ^ raw[1]) < 0x80):",
+        "if False:",
+        "wire/test_types.py::test_case_082_integers_with_unnecessary_bytes",
+        EXCHANGES
+        + "test_a_value_that_no_client_sends_is_refused_before_anything_is_signed"
+        + "[case 82: leading zeros]",
+    ),
+    _guard(
+        "case 83",
+        "wire/types.py",
+        "if size > MPINT_BYTES:",
+        "if False:",
+        "wire/test_types.py::test_case_083_integers_that_are_too_long",
+    ),
+    _guard(
+        "R135",
+        "wire/message.py",
+        "cursor.end(cls.__name__)",
+        "cursor.remaining()",
+        CHANNELS + "test_a_request_of_a_wrong_shape_ends_the_connection[case 215: eow]",
+        PACKETS + "test_case_039_an_unknown_message_is_answered_with_its_sequence_number",
+    ),
+)
+
+ALGORITHMS: Final = (
+    _guard(
+        "R039",
+        "algorithms/finite_field.py",
+        "if not 1 < value < prime - 1 or value.bit_count() < _LEAST_BITS_SET:",
+        "if False:",
+        EXCHANGES
+        + "test_a_value_that_no_client_sends_is_refused_before_anything_is_signed"
+        + "[case 81, R039: p+1]",
+        "algorithms/test_finite_field.py::test_r039_case_081_values_out_of_range_are_refused",
+    ),
+    _guard(
+        "R041",
+        "algorithms/finite_field.py",
+        "if prime < 0 or not minimum <= bits <= maximum:",
+        "if False:",
+        EXCHANGES + "test_a_client_takes_no_bad_group[case 86, R041: 1024 bits]",
+    ),
+    _guard(
+        "R041",
+        "algorithms/finite_field.py",
+        """        raise KeyExchangeFailed("the modulus of the group is even")""",
+        "        bits = 0",
+        EXCHANGES + "test_a_client_takes_no_bad_group[case 86, R041: even]",
+    ),
+    _guard(
+        "R040",
+        "algorithms/elliptic_curves.py",
+        "if len(peer_public) != size:",
+        "if False:",
+        "algorithms/test_key_exchange.py::test_r040_case_089_a_value_of_another_length_is_refused",
+    ),
+    _guard(
+        "R027",
+        "algorithms/compression.py",
+        "if len(inflated) > limit:",
+        "if False:",
+        "algorithms/test_compression.py::test_r027_case_054_a_bomb_goes_off_at_the_limit",
+    ),
+    _guard(
+        "case 57",
+        "algorithms/compression.py",
+        "if stream.eof:",
+        "if False:",
+        PACKETS + "test_a_payload_that_does_not_inflate_within_its_bound[case 57]",
+    ),
+    _guard(
+        "R028",
+        "algorithms/aead.py",
+        "view[body:end] = bytes(end - body)",
+        "del body",
+        "algorithms/test_protection.py::test_r028_one_flipped_bit_is_found_anywhere"
+        "[aes256-gcm@openssh.com]",
+    ),
+    _guard(
+        "R028",
+        "algorithms/separate_macs.py",
+        """            raise corrupted()
+        self._apply(view[start + 4 : end])""",
+        """            del expected
+        self._apply(view[start + 4 : end])""",
+        PACKETS + "test_r028_case_043_a_flipped_bit_delivers_nothing"
+        "[aes128-ctr+hmac-sha2-256-etm@openssh.com]",
+    ),
+    _guard(
+        "R029",
+        "algorithms/separate_macs.py",
+        "if self._missing <= 0:",
+        "if True:",
+        "algorithms/test_chained_errors.py::"
+        "test_r029_each_length_is_awaited_as_long_and_fails_alike",
+        PACKETS
+        + "test_case_045_a_length_that_is_no_multiple_of_a_block[aes128-cbc+hmac-sha2-256]",
+    ),
+    _guard(
+        "R031",
+        "algorithms/protection.py",
+        "if mac is None or not isinstance(cipher, HidingCipher):",
+        "if not isinstance(cipher, HidingCipher):",
+        "algorithms/test_protection.py::test_r031_a_cipher_that_only_hides_never_runs_alone",
+    ),
+)
+
+KEYS: Final = (
+    _guard(
+        "R070",
+        "keys/public.py",
+        'if name != algorithm.encode("utf-8"):',
+        "if False:",
+        SERVER + "test_a_signature_that_is_not_one_fails[R070 inner algorithm]",
+    ),
+    _guard(
+        "R078",
+        "keys/public.py",
+        "return self._arithmetic().verify(signature, data, hash_name) is True",
+        "return bool(self._arithmetic().verify(signature, data, hash_name))",
+        "keys/test_signatures.py::test_r078_the_answer_is_false_unless_the_library_says_yes",
+    ),
+    _guard(
+        "R047",
+        "keys/public.py",
+        'if sha1 and algorithm == self.key_type == "ssh-rsa":',
+        'if algorithm == self.key_type == "ssh-rsa":',
+        "keys/test_signatures.py::test_r047_r077_sha1_is_neither_made_nor_accepted_unless_allowed",
+    ),
+    _guard(
+        "case 141",
+        "keys/public.py",
+        'cursor.end("a signature")',
+        "cursor.remaining()",
+        SERVER + "test_a_signature_that_is_not_one_fails[case 141]",
+        EXCHANGES + "test_no_host_key_is_offered_whose_signature_is_wrong[R016: trailing bytes]",
+    ),
+    _guard(
+        "case 95",
+        "keys/public.py",
+        'cursor.end("a public key")',
+        "cursor.remaining()",
+        "keys/test_public.py::test_a_damaged_or_dangerous_blob_is_refused_with_its_cause[trailing]",
+    ),
+    _guard(
+        "R044",
+        "keys/rsa.py",
+        "if not self._verifier.verify(signature, data, hash_name):",
+        "if False:",
+        "keys/test_signatures.py::test_r044_a_faulty_rsa_signature_does_not_leave",
+    ),
+    _guard(
+        "R074",
+        "keys/kinds.py",
+        "if modulus < 0 or bits < RSA_LEAST_BITS:",
+        "if False:",
+        SERVER + "test_r076_cases_135_to_138_a_bad_key_fails_fast_and_the_login_goes_on[512 bit]",
+    ),
+)
+
+LOGIN: Final = (
+    _guard(
+        "R065",
+        "userauth/server.py",
+        "if self._requests > MAXIMUM_REQUESTS:",
+        "if False:",
+        SERVER + "test_r065_128_requests_are_the_end_whatever_the_policy_allows",
+    ),
+    _guard(
+        "R065",
+        "userauth/server.py",
+        "if login.failures >= login.policy.maximum_tries:",
+        "if False:",
+        SERVER + "test_case_127_the_seventh_failure_ends_the_connection",
+        SERVER + "test_r064_dialogues_are_capped_at_the_maximum_of_tries",
+    ),
+    _guard(
+        "R064",
+        "userauth/server.py",
+        "if abandoned or (offered is not None and offered != _signer(fields)):",
+        "if False:",
+        SERVER + "test_r064_dialogues_dropped_half_way_are_tries_too",
+        SERVER
+        + "test_case_146_probes_without_a_signature_count_and_end_the_connection_at_the_cap",
+    ),
+    _guard(
+        "R066",
+        "userauth/server.py",
+        "if request.user != self._user or request.service != SERVICE:",
+        "if False:",
+        SERVER + "test_r066_another_user_or_service_ends_the_connection",
+    ),
+    _guard(
+        "R018",
+        "userauth/server.py",
+        'raise ProtocolError(f"message {number} is not for a server, or out of turn")',
+        "return Reply(())",
+        SERVER + "test_r018_cases_154_157_what_only_a_server_sends_ends_the_connection",
+    ),
+    _guard(
+        "R089",
+        "userauth/server.py",
+        "elif handler is None or fields is None or method not in login.progress.methods():",
+        "elif handler is None or fields is None:",
+        SERVER + "test_r089_a_method_that_is_not_offered_fails_without_its_backend",
+    ),
+    _guard(
+        "case 150",
+        "userauth/server.py",
+        "if len(given) != self._login.prompts:",
+        "if False:",
+        SERVER + "test_case_150_responses_that_do_not_match_the_prompts_end_the_connection",
+    ),
+    _guard(
+        "R062",
+        "userauth/login.py",
+        'if len(raw) > MAXIMUM_PASSWORD or b"\\0" in raw:',
+        "if False:",
+        SERVER + "test_r062_a_password_that_cannot_be_one_is_refused_without_a_hash[1025 bytes]",
+        SERVER + "test_r062_a_password_that_cannot_be_one_is_refused_without_a_hash[case 133]",
+    ),
+    _guard(
+        "R071",
+        "userauth/login.py",
+        "if algorithm not in accepted:",
+        "if False:",
+        SERVER + "test_r071_one_listed_curve_lets_in_no_other",
+    ),
+    _guard(
+        "R072",
+        "userauth/login.py",
+        "if algorithm not in key.signature_algorithms and algorithm != key.key_type:",
+        "if False:",
+        SERVER + "test_r072_an_algorithm_that_does_not_fit_the_key_fails",
+    ),
+    _guard(
+        "R076",
+        "userauth/login.py",
+        "except (KeyFileError, ProtocolError) as error:",
+        "except ProtocolError as error:",
+        SERVER + "test_r076_cases_135_to_138_a_bad_key_fails_fast_and_the_login_goes_on",
+    ),
+    _guard(
+        "R061",
+        "userauth/login.py",
+        "if not isinstance(answer, Accepted) or not self.known:",
+        "if not isinstance(answer, Accepted):",
+        SERVER + "test_a_yes_for_a_user_who_does_not_exist_is_a_no",
+    ),
+    _guard(
+        "case 134",
+        "userauth/login.py",
+        "if not self._confidential:",
+        "if False:",
+        SERVER + "test_case_134_no_password_crosses_a_connection_that_anybody_can_read",
+    ),
+    _guard(
+        "R078",
+        "userauth/methods.py",
+        "if verified is not True:",
+        "if not verified:",
+        SERVER + "test_r078_only_an_explicit_true_lets_in",
+    ),
+    _guard(
+        "R067",
+        "userauth/methods.py",
+        "verified = False\n",
+        "verified = True\n",
+        SERVER + "test_r070_case_139_a_signature_over_anything_else_fails",
+    ),
+    _guard(
+        "R085",
+        "userauth/client.py",
+        "if self._tries >= MAXIMUM_TRIES:",
+        "if False:",
+        CLIENT + "test_r085_case_171_the_65th_try_fails_with_what_was_tried",
+    ),
+    _guard(
+        "R022",
+        "userauth/client.py",
+        "if self.waiting is not Waiting.FOR_REPLY or attempt is None:",
+        "if attempt is None:",
+        CLIENT + "test_case_166_success_while_only_the_signature_is_being_made_is_unrequested",
+    ),
+    _guard(
+        "R023",
+        "userauth/client.py",
+        "if self.refuse_trivial and not (attempt.proof or self._proved):",
+        "if False:",
+        CLIENT + "test_r023_a_login_without_proof_is_refused_where_asked",
+    ),
+    _guard(
+        "case 173",
+        "userauth/client.py",
+        "if self.waiting is Waiting.NO_MORE:",
+        "if False:",
+        CLIENT + "test_case_173_nothing_comes_after_success",
+    ),
+    _guard(
+        "case 169",
+        "userauth/messages.py",
+        "if count > MAXIMUM_PROMPTS or count * least > cursor.remaining():",
+        "if count * least > cursor.remaining():",
+        CLIENT + "test_r086_case_169_33_prompts_end_the_connection",
+    ),
+    _guard(
+        "R036",
+        "userauth/text.py",
+        "text = text.translate(_ESCAPES)",
+        "text = str(text)",
+        "userauth/test_text.py::test_r036_control_characters_are_escaped",
+        IDENTIFICATION + "test_r036_case_014_lines_before_are_shown_escaped",
+    ),
+    _guard(
+        "R017",
+        "protocol/client.py",
+        "if self._transport.keying.sending is None:",
+        "if False:",
+        ADMISSION + "test_r017_nothing_of_a_login_is_sent_without_a_cipher",
+    ),
+    _guard(
+        "case 166",
+        "protocol/client.py",
+        "if not self._service_granted:",
+        "if False:",
+        ADMISSION + "test_case_166_success_before_the_service_is_granted",
+    ),
+    _guard(
+        "case 121",
+        "protocol/client.py",
+        "if name != USERAUTH_SERVICE or self._service_granted:",
+        "if False:",
+        ADMISSION + "test_case_121_a_service_that_was_not_asked_for_is_granted",
+    ),
+    _guard(
+        "R022",
+        "protocol/server.py",
+        "if not self._services:",
+        "if False:",
+        ADMISSION + "test_r022_a_request_to_log_in_before_its_service_was_granted",
+    ),
+    _guard(
+        "case 119",
+        "protocol/server.py",
+        "if self._services > SERVICE_REQUESTS:",
+        "if False:",
+        ADMISSION + "test_case_119_a_third_service_request",
+    ),
+    _guard(
+        "case 117",
+        "protocol/server.py",
+        "if name != SERVICE:",
+        "if False:",
+        ADMISSION + "test_case_117_a_service_that_is_not_there_is_code_7",
+    ),
+    _guard(
+        "R037",
+        "protocol/server.py",
+        "if self._grace_at is not None and now >= self._grace_at:",
+        "if False:",
+        ADMISSION + "test_r037_case_019_login_grace_only_closes",
+        IDENTIFICATION + "test_case_019_a_peer_that_says_nothing_is_let_go_when_its_time_is_over",
+    ),
+    _guard(
+        "R014",
+        "client/host_keys.py",
+        "if answer is True and self._key is not None:",
+        "if answer and self._key is not None:",
+        "client/test_host_keys.py::test_r014_anything_but_true_is_a_no",
+    ),
+    _guard(
+        "R016",
+        "client/host_keys.py",
+        "if self._policy is None:",
+        "if False:",
+        "client/test_host_keys.py::test_r016_without_a_policy_the_connection_is_refused",
+    ),
+    _guard(
+        "R063",
+        "server/passwords.py",
+        'return computed is not None and len(computed) >= _SHORTEST_HASH and computed[:1] != b"*"',
+        "return computed is not None",
+        "server/test_passwords.py::test_r063_a_hash_that_failed_never_counts_as_one",
+    ),
+    _guard(
+        "R062",
+        "server/passwords.py",
+        'if len(given) > MAXIMUM_PASSWORD or b"\\0" in given:',
+        "if False:",
+        "server/test_passwords.py::"
+        "test_r062_a_password_of_1025_bytes_is_wrong_without_a_hash_for_everybody",
+    ),
+)
+
+CONNECTION: Final = (
+    _guard(
+        "R130",
+        "connection/machine.py",
+        "if channel.send_window > WINDOW_LIMIT:",
+        "if False:",
+        CHANNELS + "test_r130_a_window_beyond_32_bits_ends_the_connection",
+        CHANNELS + "test_r130_r132_windows_add_up_or_end_the_connection",
+    ),
+    _guard(
+        "R131",
+        "connection/machine.py",
+        """        if message.maximum_packet < LEAST_PACKET:
+            return""",
+        """        if False:
+            return""",
+        CHANNELS + "test_r131_case_189_a_tiny_maximum_packet_is_refused",
+    ),
+    _guard(
+        "R131",
+        "connection/machine.py",
+        """        if message.maximum_packet < LEAST_PACKET:
+            raise""",
+        """        if False:
+            raise""",
+        CHANNELS + "test_r131_case_189_a_confirmation_with_a_tiny_packet_ends_the_connection",
+    ),
+    _guard(
+        "R133",
+        "connection/machine.py",
+        """        channel.standing = Standing.GONE
+        del self.channels[channel.number]""",
+        "        channel.standing = Standing.GONE",
+        CHANNELS + "test_r133_refused_channels_leave_nothing_behind",
+    ),
+    _guard(
+        "R134",
+        "connection/channel.py",
+        "if not self._awaiting:",
+        "if False:",
+        CHANNELS + "test_r134_an_answer_to_no_request_ends_the_connection",
+    ),
+    _guard(
+        "R134",
+        "connection/machine.py",
+        "if not self._global_waiting:",
+        "if False:",
+        CHANNELS + "test_r134_an_answer_to_no_global_request_ends_the_connection",
+    ),
+    _guard(
+        "R136",
+        "connection/channel.py",
+        """                self.consumed(size)
+                return""",
+        "                return",
+        CHANNELS + "test_r136_case_202_extended_data_of_other_types_is_dropped_and_credited",
+        CHANNELS
+        + "test_r136_case_203_error_output_on_a_channel_without_it_is_dropped_and_credited",
+    ),
+    _guard(
+        "R137",
+        "connection/machine.py",
+        """        if channel is None or channel.standing is not Standing.OPEN:
+            raise ProtocolError(f"a message for""",
+        """        if channel is None:
+            raise ProtocolError(f"a message for""",
+        CHANNELS + "test_r137_case_193_a_channel_that_nobody_has_accepted_yet",
+    ),
+    _guard(
+        "R138",
+        "connection/channel.py",
+        """        if self.receiving is not Half.OPEN:
+            raise ProtocolError(f"data on""",
+        """        if False:
+            raise ProtocolError(f"data on""",
+        CHANNELS + "test_r138_case_199_data_after_the_end",
+        CHANNELS + "test_r138_case_199_extended_data_after_the_end",
+    ),
+    _guard(
+        "R138",
+        "connection/machine.py",
+        """        if channel.receiving is not Half.OPEN:
+            raise ProtocolError(f"a second end""",
+        """        if False:
+            raise ProtocolError(f"a second end""",
+        CHANNELS + "test_r138_a_second_end_of_data",
+    ),
+    _guard(
+        "case 201",
+        "connection/machine.py",
+        "if channel.receiving is Half.CLOSED:",
+        "if False:",
+        CHANNELS + "test_case_201_a_second_close",
+    ),
+    _guard(
+        "R139",
+        "connection/channel.py",
+        "if left < -SLACK_PACKETS * self.receive_packet:",
+        "if False:",
+        CHANNELS + "test_r139_case_198_data_beyond_the_window",
+    ),
+    _guard(
+        "R140",
+        "connection/machine.py",
+        """        if len(self.channels) >= self._settings.maximum_channels:
+            return""",
+        """        if False:
+            return""",
+        CHANNELS + "test_r140_channels_are_limited_and_half_open_ones_count",
+    ),
+    _guard(
+        "R142",
+        "connection/machine.py",
+        "known = message.name in self._settings.global_requests",
+        "known = True",
+        CHANNELS + "test_r142_case_174_unknown_global_requests_get_failure_only",
+    ),
+    _guard(
+        "case 187",
+        "connection/machine.py",
+        "if message.channel_type not in self._settings.channel_types:",
+        "if False:",
+        CHANNELS + "test_case_187_an_unknown_channel_type",
+    ),
+    _guard(
+        "case 206",
+        "connection/machine.py",
+        "if channel is None or channel.standing is not Standing.WANTED:",
+        "if channel is None:",
+        CHANNELS + "test_case_206_a_second_confirmation",
+    ),
+    _guard(
+        "case 209",
+        "server/sessions.py",
+        """        if self._started:
+            return False  # case 209""",
+        "",
+        "conversations/test_sessions.py::"
+        "test_case_209_a_second_command_is_refused_and_the_first_goes_on",
+    ),
+    _guard(
+        "case 214",
+        "server/sessions.py",
+        "if number is None or self._child is None or self._rules.forced_command:",
+        "if number is None or self._child is None:",
+        "conversations/test_sessions.py::"
+        "test_case_214_a_forced_command_is_not_the_clients_to_kill",
+    ),
+    _guard(
+        "R205",
+        "protocol/freezing.py",
+        "or bool(mac) is bool(CIPHERS[direction.cipher].tag_size)",
+        "or False",
+        "conversations/test_freezing.py::test_r205_a_frozen_cipher_never_runs_without_its_mac",
+    ),
+)
+
+GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION)
