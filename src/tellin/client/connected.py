@@ -158,6 +158,7 @@ class Connection:
         )
         try:
             plan.wire(remote)
+            remote.launch()
             if timeout is None:
                 await remote.done
             else:
@@ -273,6 +274,7 @@ class Connection:
         remote.started = asyncio.get_running_loop().create_future()
         try:
             stdin, stdout, stderr = plan.wire(remote)
+            remote.launch()
             await remote.started
         except BaseException:
             remote.abandon()
@@ -307,6 +309,7 @@ class Connection:
         """Say goodbye; what still runs is given up."""
         if not self.core.closed:
             self._driver.quit()
+            self.link.flush()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is over, whoever ends it."""

@@ -20,8 +20,9 @@ from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested
 from tellin.runtime.channel_streams import Reader, Writer, again
 from tellin.runtime.loop import Loop
-from tellin.runtime.pumps import FdSource, Outlet
+from tellin.runtime.pumps import FdSource
 from tellin.runtime.redirection import Drain, Ends
+from tellin.runtime.stream import Link
 
 
 class Carrier(Protocol):
@@ -36,7 +37,7 @@ class Carrier(Protocol):
         """Its protocol."""
 
     @property
-    def link(self) -> Outlet:
+    def link(self) -> Link:
         """Its socket."""
 
     @property
@@ -106,7 +107,14 @@ class Remote:
         self._ending: ConnectionLost | None = None
         self.channel: Channel = carrier.core.open_channel("session")
         self.channel.owner = self
-        carrier.link.flush_soon()
+
+    def launch(self) -> None:
+        """Everything is in its place: ask for the channel."""
+        if len(self.carrier.core.channels) == 1:
+            # Nothing else is going on that could share a flight: a turn of the loop is saved.
+            self.carrier.link.flush()
+        else:
+            self.carrier.link.flush_soon()
 
     def collect(self, output: Drain | Reader[Any], *, extended: bool = False) -> None:
         """Send standard output, or standard error, there."""

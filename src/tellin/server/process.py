@@ -26,8 +26,8 @@ from tellin.connection.requests import (
 from tellin.errors import ConnectionLost, UsageError
 from tellin.keys import PublicKey
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
-from tellin.runtime.pumps import Outlet
 from tellin.runtime.redirection import DISCARD
+from tellin.runtime.stream import Link
 from tellin.server.connection import Login, Peer, SessionHandler
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
@@ -64,8 +64,11 @@ class Stage(Enum):
 class Owner(Protocol):
     """The connection that a session belongs to."""
 
+    sessions: int
+    """How many it has."""
+
     @property
-    def link(self) -> Outlet:
+    def link(self) -> Link:
         """Its socket."""
 
     @property
@@ -453,7 +456,11 @@ class HandledSession:
             channel.request(self._exit)
             channel.eof()
             channel.close()
-            self.owner.link.flush_soon()
+            if self.owner.sessions == 1:
+                # No other session could share the flight: a turn of the loop is saved.
+                self.owner.link.flush()
+            else:
+                self.owner.link.flush_soon()
         self._release_input()
 
     def _release_input(self) -> None:
