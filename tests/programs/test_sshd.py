@@ -1,0 +1,767 @@
+# SPDX-License-Identifier: MIT
+"""sshd's command line: how it starts, what it refuses, how it ends; beside OpenSSH's where that is here."""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import re
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.interop.children import Child, descendants
+from tests.interop.peers import OpenSSHClient, Target, make_key
+from tests.interop.servers import find, run
+from tests.interop.target import KeyFile, free_port
+from tests.interop.tellin_peer import TELLIN, TellinClient, tellin
+from tests.server.caller import Caller
+
+from tellin.connection.requests import ExecRequest, ExitStatus
+from tellin.keys.formats import load_private_key
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+SSHD = (*TELLIN, "sshd")
+
+
+class Place:
+    """A folder with a host key, a user's key, and the files of a server."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.host_key = make_key(directory / "host_key")
+        self.identity = make_key(directory / "user_key")
+        self.authorized = directory / "authorized_keys"
+        self.authorized.write_text(f"{self.identity.public}\n")
+        self.port = free_port()
+        self.pid_file = directory / "pid"
+        self.config = self.write()
+
+    def write(self, *lines: str) -> Path:
+        """The configuration: what every test needs, and more lines."""
+        path = self.directory / "sshd_config"
+        text = [
+            *lines,
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {self.host_key.path}",
+            f"AuthorizedKeysFile {self.authorized}",
+            f"PidFile {self.pid_file}",
+            "StrictModes no",
+            "PermitRootLogin yes",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+        ]
+        path.write_text("\n".join(text) + "\n")
+        return path
+
+    @property
+    def target(self) -> Target:
+        return Target(self.port, ME, (self.host_key.public,), self.identity)
+
+    @property
+    def key(self) -> object:
+        return load_private_key(self.identity.path.read_bytes())
+
+    def works(self) -> bool:
+        """Whether a login gets as far as a command."""
+        with Caller(self.port) as caller:
+            session = caller.log_in(ME, self.key).session()
+            assert session.ask(ExecRequest(b"exit 42"))
+            return session.finish() == [ExitStatus(42)]
+
+    def pid(self) -> int:
+        """The number in the pid file, once it is there."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                return int(self.pid_file.read_text())
+            time.sleep(0.01)
+        raise TimeoutError(f"no {self.pid_file}")
+
+    @contextlib.contextmanager
+    def serving(self, *words: str | Path, listens: bool = True) -> Iterator[Child]:
+        """The program in the foreground, its standard error in a file."""
+        argv = [*SSHD, "-f", self.config, *map(str, words)]
+        with Child(argv, log=self.directory / "stderr") as child:
+            if listens:
+                child.wait_for_port(self.port)
+            yield child
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def until(condition: object, child: Child | None = None, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline, child.log() if child else ""
+        time.sleep(0.01)
+
+
+def ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+# Starting
+
+
+def test_d_stays_in_the_foreground_and_e_logs_to_standard_error(place: Place) -> None:
+    with place.serving("-D", "-e") as child:
+        assert place.works()
+        assert place.pid() == child.process.pid
+        assert f"Server listening on 127.0.0.1 port {place.port}." in child.log()
+        until(lambda: "Accepted publickey" in child.log(), child)
+
+
+def test_without_d_it_goes_to_the_background_when_it_listens(place: Place, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    # Started elsewhere and by names that hold only there: it leaves that directory.
+    done = subprocess.run(
+        [*SSHD, "-f", "sshd_config", "-E", "log", "-o", f"HostKey={place.host_key.path}"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    pid = int(place.pid_file.read_text())
+    try:
+        # It listens already, and belongs to nobody's terminal.
+        assert place.works()
+        assert os.getsid(pid) == pid
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        streams = [Path(f"/proc/{pid}/fd/{number}").readlink() for number in range(3)]
+        assert streams == [Path("/dev/null")] * 3
+        assert log.stat().st_mode & 0o777 == 0o600
+        os.kill(pid, signal.SIGHUP)
+        until(lambda: "Received SIGHUP; restarting." in log.read_text())
+        assert place.works()
+        assert int(place.pid_file.read_text()) == pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: ended(pid))
+    assert not place.pid_file.exists()
+    assert "Received signal 15; terminating." in log.read_text()
+
+
+def test_d_twice_serves_one_connection_and_says_how(place: Place) -> None:
+    with place.serving("-d", "-d") as child:
+        assert place.works()
+        assert child.process.wait(10) == 0
+        assert "debug1: private host key #0: ssh-ed25519 SHA256:" in child.log()
+        assert "Accepted publickey for" in child.log()
+    assert not place.pid_file.exists()
+
+
+def test_q_says_nothing(place: Place) -> None:
+    with place.serving("-D", "-e", "-q") as child:
+        assert place.works()
+        assert child.log() == ""
+
+
+def test_e_with_a_file_appends_to_it_and_standard_error_is_silent(place: Place) -> None:
+    log = place.directory / "log"
+    log.write_text("before\n")
+    with place.serving("-D", "-E", log, "-E", log) as child:
+        assert place.works()
+        until(lambda: "Accepted publickey" in log.read_text(), child)
+        assert child.log() == ""
+    assert log.read_text().startswith("before\n")
+
+
+def test_a_log_file_is_made_for_its_owner_alone(place: Place) -> None:
+    log = place.directory / "log"
+    with place.serving("-D", "-E", log):
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_log_file_that_was_moved_away_is_made_anew_at_a_reload(place: Place) -> None:
+    log = place.directory / "log"
+    with place.serving("-D", "-E", log) as child:
+        log.rename(place.directory / "log.1")
+        child.process.send_signal(signal.SIGHUP)
+        until(log.exists, child)
+        assert place.works()
+        until(lambda: "Accepted publickey" in log.read_text(), child)
+
+
+def test_p_and_o_and_h_stand_before_the_file(place: Place) -> None:
+    place.config = place.write(f"Port {free_port()}", "MaxSessions 0")
+    second = make_key(place.directory / "second_key")
+    other = free_port()
+    words = ("-p", str(other), "-o", "MaxSessions=1", "-h", second.path)
+    with Child(
+        [*SSHD, "-D", "-e", "-f", place.config, *words], log=place.directory / "stderr"
+    ) as child:
+        child.wait_for_port(other)
+        with Caller(other) as caller:
+            assert caller.log_in(ME, place.key).session().ask(ExecRequest(b"true"))
+            assert caller.core.host_key == second.blob
+
+
+@pytest.mark.parametrize(("flag", "family"), [("-4", "127.0.0.1"), ("-6", "::1")])
+def test_4_and_6_choose_the_addresses(place: Place, flag: str, family: str) -> None:
+    try:
+        socket.create_server((family, 0), family=socket.AF_INET6 if ":" in family else 2).close()
+    except OSError:
+        pytest.skip(f"no {family} here")
+    config = place.directory / "both"
+    config.write_text(place.config.read_text().replace("ListenAddress 127.0.0.1\n", ""))
+    place.config = config
+    with place.serving("-D", "-e", flag) as child:
+        lines = [line for line in child.log().splitlines() if "Server listening on" in line]
+        wanted = "0.0.0.0" if flag == "-4" else "::"  # noqa: S104 - what every address is called
+        assert lines == [f"Server listening on {wanted} port {place.port}."]
+
+
+def test_g_and_u0_are_keywords_too(place: Place) -> None:
+    said = said_by("-T", "-f", place.config, "-g", "90", "-u0", "-o", "UseDNS=yes")
+    assert {"logingracetime 90", "usedns no"} <= set(said.splitlines())
+
+
+def test_case_354_closed_standard_descriptors_are_nobodys(place: Place) -> None:
+    with Child(
+        [
+            "sh",
+            "-c",
+            'exec "$@" <&- >&- 2>&-',
+            "sh",
+            *SSHD,
+            "-D",
+            "-f",
+            place.config,
+            "-E",
+            place.directory / "log",
+        ],
+        log=place.directory / "stderr",
+    ) as child:
+        child.wait_for_port(place.port)
+        assert place.works()
+
+
+# From inetd
+
+
+def test_i_serves_a_socket(place: Place) -> None:
+    ours, theirs = socket.socketpair()
+    argv = [*map(str, SSHD), "-i", "-e", "-f", str(place.config)]
+    with (
+        ours,
+        subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as program,
+    ):
+        theirs.close()
+        session = Caller.on(ours).log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"echo $SSH_CONNECTION; echo $SSH_CLIENT; exit 4"))
+        assert session.finish() == [ExitStatus(4)]
+        assert session.out.data == b"UNKNOWN 65535 UNKNOWN 65535\nUNKNOWN 65535 65535\n"
+        ours.close()
+        _, said = program.communicate(timeout=10)
+    assert program.returncode == 0
+    assert f"Accepted publickey for {ME} from UNKNOWN port 65535 ssh2" in said.decode()
+
+
+def test_i_serves_an_accepted_connection_with_its_addresses(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    argv = [*map(str, SSHD), "-i", "-f", str(place.config), "-E", str(place.directory / "log")]
+    with client, subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as program:
+        host, port = theirs.getsockname()
+        theirs.close()
+        session = Caller.on(client).log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"echo $SSH_CONNECTION"))
+        session.finish()
+        here = client.getsockname()[1]
+        assert session.out.data.decode() == f"{host} {here} {host} {port}\n"
+        client.close()
+        assert program.wait(10) == 0
+
+
+@pytest.mark.peer("ssh")
+def test_i_serves_two_pipes(place: Place) -> None:
+    proxy = " ".join([*map(str, SSHD), "-i", "-f", str(place.config), "-E", "/dev/null"])
+    client = OpenSSHClient(place.directory)
+    done = client.run(
+        place.target, "cat; exit 5", input=b"by pipe" * 10_000, options={"ProxyCommand": proxy}
+    )
+    assert (done.status, done.stdout, done.stderr) == (5, b"by pipe" * 10_000, b"")
+
+
+def test_i_gives_pipes_back_as_they_were(place: Place) -> None:
+    ours, theirs = os.pipe(), os.pipe()
+    argv = [*map(str, SSHD), "-i", "-f", str(place.config), "-E", "/dev/null"]
+    with subprocess.Popen(argv, stdin=ours[0], stdout=theirs[1]) as program:
+        os.write(ours[1], b"nonsense\r\n")
+        assert os.read(theirs[0], 300).startswith(b"SSH-2.0-tellin_")
+        os.close(ours[1])
+        assert program.wait(10) == 0
+    for fd in (ours[0], theirs[1]):
+        assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    for fd in (ours[0], *theirs):
+        os.close(fd)
+
+
+def test_i_tells_no_client_what_is_wrong_with_the_configuration(place: Place) -> None:
+    place.config.write_text("NoSuchKeyword yes\n")
+    ours, theirs = socket.socketpair()
+    argv = [*map(str, SSHD), "-i", "-f", str(place.config)]
+    with ours, subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as program:
+        theirs.close()
+        assert program.wait(10) == 255
+        assert ours.recv(1000) == b""
+
+
+# Ending and reloading
+
+
+def test_case_351_sigterm_ends_the_daemon_and_no_session(place: Place) -> None:
+    with place.serving("-D", "-e") as child, Caller(place.port) as caller:
+        session = caller.log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"read line; echo got $line; exit 6"))
+        family = descendants(child.process.pid)
+        child.process.terminate()
+        assert child.process.wait(10) == 0
+        assert not place.pid_file.exists()
+        assert "Received signal 15; terminating." in child.log()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", place.port)) != 0
+        session.send(b"this\n")
+        assert session.finish() == [ExitStatus(6)]
+        assert session.out.data == b"got this\n"
+        assert family
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_other_signals_end_it_too_and_take_the_pid_file(
+    place: Place, number: signal.Signals
+) -> None:
+    with place.serving("-D", "-e") as child:
+        assert place.pid() == child.process.pid
+        child.process.send_signal(number)
+        assert child.process.wait(10) == 255
+        assert not place.pid_file.exists()
+
+
+def test_ctrl_c_at_the_daemons_terminal_ends_no_connection(place: Place) -> None:
+    with place.serving("-D", "-e") as child, Caller(place.port) as caller:
+        session = caller.log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"read line; exit 6"))
+        # As a terminal does it: to the whole group in front.
+        os.killpg(child.process.pid, signal.SIGINT)
+        child.process.wait(10)
+        session.send(b"\n")
+        assert session.finish() == [ExitStatus(6)]
+
+
+def test_sigterm_to_a_connection_says_goodbye(place: Place) -> None:
+    with place.serving("-D", "-e") as child, Caller(place.port) as caller:
+        caller.log_in(ME, place.key)
+        (pid,) = descendants(child.process.pid)
+        os.kill(pid, signal.SIGTERM)
+        said = caller.closed()
+        assert "the server is stopping" in str(said.error)
+        assert place.works()
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("NoSuchKeyword yes", "sshd_config line 1: Bad configuration option: NoSuchKeyword"),
+        ("Ciphers nonsense", "sshd_config line 1: Ciphers: unknown cipher 'nonsense'"),
+        ("HostKey /nonexistent", 'Unable to load host key "/nonexistent": No such file'),
+    ],
+)
+def test_case_329_a_broken_configuration_leaves_the_old_one_in_force(
+    place: Place, broken: str, said: str
+) -> None:
+    with place.serving("-D", "-e") as child:
+        pid = place.pid()
+        text = place.config.read_text()
+        kept = [line for line in text.splitlines() if not line.startswith("HostKey")]
+        place.config.write_text("\n".join([broken, *kept]) + "\n")
+        child.process.send_signal(signal.SIGHUP)
+        until(lambda: "the configuration in force stays" in child.log(), child)
+        assert said in child.log()
+        assert place.works()
+        assert place.pid() == pid
+        # And a good one is taken afterwards.
+        place.config.write_text(f"Banner none\nVersionAddendum reloaded\n{text}")
+        child.process.send_signal(signal.SIGHUP)
+        until(lambda: child.log().count("Received SIGHUP") == 2, child)
+        with socket.create_connection(("127.0.0.1", place.port)) as peer:
+            assert peer.recv(300).endswith(b" reloaded\r\n")
+
+
+def test_a_reload_may_move_the_server_and_its_pid_file(place: Place) -> None:
+    with place.serving("-D", "-e") as child:
+        old, old_port = place.pid_file, place.port
+        place.pid()
+        place.port, place.pid_file = free_port(), place.directory / "other.pid"
+        place.config = place.write()
+        child.process.send_signal(signal.SIGHUP)
+        child.wait_for_port(place.port)
+        assert place.pid() == child.process.pid
+        assert not old.exists()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", old_port)) != 0
+        assert place.works()
+
+
+# Test modes
+
+
+def said_by(*words: str | Path, status: int = 0) -> str:
+    done = tellin("sshd", *words)
+    assert done.returncode == status, done.stderr
+    return done.stdout.decode()
+
+
+def test_what_t_prints_reads_back_as_itself(place: Place) -> None:
+    place.config = place.write(
+        "ListenAddress [::1]:2200",
+        "AcceptEnv LANG LC_*",
+        'SetEnv A=1 "B=two words"',
+        "Subsystem sftp internal-sftp",
+        "Banner /etc/issue",
+        "DenyUsers eve mallory@192.0.2.*",
+        "RekeyLimit 1G 1h",
+        "ForceCommand echo 'a b'",
+        "VersionAddendum some words",
+        "AuthenticationMethods publickey,password publickey",
+    )
+    first = said_by("-T", "-f", place.config)
+    again = place.directory / "again"
+    again.write_text(first)
+    assert said_by("-T", "-f", again) == first
+    assert said_by("-G", "-f", again) == first
+    assert {"acceptenv LANG", "acceptenv LC_*", "denyusers eve", "maxstartups 10:30:100"} <= set(
+        first.splitlines()
+    )
+
+
+@pytest.mark.peer("sshd")
+def test_t_prints_what_opensshs_prints(place: Place) -> None:
+    lines = (
+        "LoginGraceTime 1m",
+        "MaxAuthTries 3",
+        "MaxStartups 5",
+        "ClientAliveInterval 2m",
+        "AllowUsers a b@192.0.2.1",
+        "DenyGroups c d",
+        "AcceptEnv X Y_*",
+        "SetEnv A=1",
+        "Subsystem echo /bin/cat -u",
+        "Banner /etc/issue",
+        "RekeyLimit 1G 1h",
+        "PermitRootLogin yes",
+        "Compression no",
+        "ForceCommand date -u",
+        "VersionAddendum some words",
+    )
+    place.config = place.write(*lines)
+    ours = as_table(said_by("-T", "-f", place.config))
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    theirs = as_table(run("sshd", "-T", "-f", place.config).decode())
+    both = ours.keys() & theirs.keys()
+    assert len(both) > 40
+    # What each has of its own, or names in another of the ways that both read.
+    own = {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"}
+    own |= {"listenaddress", "modulifile", "pidfile"}
+    different = {
+        name: (ours[name], theirs[name]) for name in both - own if ours[name] != theirs[name]
+    }
+    assert different == {}
+    for name in own & both - {"listenaddress", "modulifile", "pidfile"}:
+        known = set(",".join(theirs[name]).split(","))
+        elsewhere = {"mlkem768x25519-sha256", "aes128-cbc"}
+        assert set(",".join(ours[name]).split(",")) - elsewhere <= known
+
+
+def as_table(text: str) -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        table.setdefault(name, []).append(value)
+    return table
+
+
+def test_c_shows_what_holds_for_one_connection(place: Place) -> None:
+    with place.config.open("a") as file:
+        file.write(
+            f"Match User {ME}\n  MaxSessions 1\nMatch Address 192.0.2.0/24\n  PermitTTY no\n"
+            "Match LocalPort 2200\n  MaxAuthTries 1\nMatch Host *.example.org\n  Banner /x\n"
+            "Match LocalAddress 198.51.100.1\n  ClientAliveInterval 7\n"
+            "Match Invalid-User\n  PubkeyAuthentication no\n"
+            f"Match Group {my_group()}\n  SetEnv GROUP=1\n"
+        )
+
+    def shown(*specifications: str) -> set[str]:
+        words = [word for one in specifications for word in ("-C", one)]
+        return set(said_by("-G", "-f", place.config, *words).splitlines()) - always
+
+    always = set(said_by("-T", "-f", place.config).splitlines())
+    assert shown("user=somebody-else") == set()
+    assert shown(f"user={ME}") == {"maxsessions 1", "setenv GROUP=1"}
+    assert shown("addr=192.0.2.9,lport=2200") == {"permittty no", "maxauthtries 1"}
+    assert shown("host=a.example.org") == {"banner /x"}
+    assert shown("laddr=198.51.100.1", "user=x") == {"clientaliveinterval 7"}
+    assert shown("user=x,invalid-user") == {"pubkeyauthentication no"}
+
+
+def my_group() -> str:
+    import grp
+
+    return grp.getgrgid(pwd.getpwnam(ME).pw_gid).gr_name
+
+
+def test_g_needs_no_host_key_and_t_does(place: Place) -> None:
+    place.host_key.path.unlink()
+    assert "maxsessions 10" in said_by("-G", "-f", place.config)
+    assert said_by("-T", "-f", place.config, status=1) == ""
+
+
+# One line and the status that OpenSSH's has
+
+
+def faults(place: Place) -> dict[str, tuple[Sequence[str | Path], int, str]]:
+    """The words behind ``sshd``, the exit status, and what the one line is."""
+    config, folder = place.config, place.directory
+
+    def written(name: str, text: str) -> Path:
+        path = folder / name
+        path.write_text(text)
+        return path
+
+    opened = make_key(folder / "open_key").path
+    opened.chmod(0o640)
+    junk = written("junk_key", "no key\n")
+    junk.chmod(0o600)
+    directory = folder / "a_directory"
+    directory.mkdir()
+    none = ("-f", "none")
+    no_key = r"Unable to load host key.*\nsshd: no hostkeys available -- exiting\."
+    return {
+        "no such flag": (["-z"], 1, r"unknown option -- z\nusage: tellin sshd (.|\n)*"),
+        "a flag without its value": (["-f"], 1, r"option requires an argument -- f\nusage(.|\n)*"),
+        "an argument": (["-t", "-f", config, "x"], 1, r"Extra argument x\.\nusage(.|\n)*"),
+        "a bad port": (["-t", "-p", "99999"], 1, r"Bad port number\."),
+        "no file": (["-t", "-f", "/nonexistent/c"], 1, "/nonexistent/c: No such file or directory"),
+        "a directory": (["-t", "-f", directory], 255, ".*/a_directory: .+"),
+        "an unknown keyword": (
+            ["-t", "-f", written("c1", "Port 22\nPermitRotLogin no\n")], 255,
+            (r".*/c1 line 2: Bad configuration option: PermitRotLogin"
+            r" \(did you mean PermitRootLogin.*\?\)"),
+        ),
+        "an unknown option": (
+            ["-t", "-o", "Foo=bar"], 1, "command-line: Bad configuration option: Foo",
+        ),
+        "a bad value of an option": (
+            ["-t", "-o", "LoginGraceTime=x"], 255, "command-line: LoginGraceTime: 'x' is not .*",
+        ),
+        "a bad value": (
+            ["-t", "-f", written("c2", "\nMaxAuthTries many\n")], 255,
+            ".*/c2 line 2: MaxAuthTries: 'many' is not a number .*",
+        ),
+        "a bad cipher": (
+            ["-t", *none, "-h", place.host_key.path, "-o", "Ciphers=aes128-ctr,aes129-ctr"], 255,
+            "command-line: Ciphers: unknown cipher 'aes129-ctr' .*",
+        ),
+        "a bad Match": (
+            ["-t", "-f", written("c3", "Match Bogus x\n")], 255, ".*/c3 line 1: .*Bogus.*",
+        ),
+        "a keyword to come": (
+            ["-t", "-f", written("c4", "X11Forwarding yes\n")], 255,
+            r".*/c4 line 1: X11Forwarding is not supported .*",
+        ),
+        "no host key": (["-t", *none, "-h", "/nonexistent/k"], 1, no_key),
+        "a host key that others may read": (
+            ["-t", *none, "-h", opened], 1,
+            (r'Unable to load host key ".*/open_key": bad permissions: 0640 .*\n'
+            r"sshd: no hostkeys available -- exiting\."),
+        ),
+        "a host key that is none": (["-t", *none, "-h", junk], 1, no_key),
+        "no log file": (
+            ["-t", "-f", config, "-E", "/nonexistent/l"], 1,
+            "Couldn't open logfile /nonexistent/l: No such file or directory",
+        ),
+        "a bad connection": (
+            ["-T", "-f", config, "-C", "bogus=1"], 1, "Invalid test mode specification bogus=1",
+        ),
+        "a bad port of a connection": (
+            ["-T", "-f", config, "-C", "lport=99999"], 1,
+            "Invalid port '99999' in test mode specification",
+        ),
+        "a connection without a test": (
+            ["-f", config, "-C", "user=x"], 255,
+            r"Config test connection parameter \(-C\) provided without test mode \(-T\)",
+        ),
+        "no address": (
+            ["-D", "-e", "-f", config, "-o", "ListenAddress=192.0.2.1"], 255,
+            (rf"Bind to port {place.port} on 192\.0\.2\.1 failed: Cannot assign requested address\.\n"
+            r"Bind to port .* in use\.\nCannot bind any address: Address already in use\."),
+        ),
+    }  # fmt: skip
+
+
+FAULTS = (
+    "no such flag", "a flag without its value", "an argument", "a bad port", "no file",
+    "a directory", "an unknown keyword", "an unknown option", "a bad value of an option",
+    "a bad value", "a bad cipher", "a bad Match", "a keyword to come", "no host key",
+    "a host key that others may read", "a host key that is none", "no log file",
+    "a bad connection", "a bad port of a connection", "a connection without a test", "no address",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_said_in_its_line_and_status(place: Place, fault: str) -> None:
+    known = faults(place)
+    assert tuple(known) == FAULTS
+    words, status, line = known[fault]
+    with socket.create_server(("127.0.0.1", place.port)):
+        done = tellin("sshd", *words)
+    said = done.stderr.decode().replace("\r\n", "\n")
+    assert re.fullmatch(line + r"\n?", said), said
+    assert done.returncode == status
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize("fault", [one for one in FAULTS if one != "a keyword to come"])
+@pytest.mark.peer("sshd")
+def test_opensshs_ends_with_the_same_status(place: Place, fault: str) -> None:
+    words, status, _ = faults(place)[fault]
+    if fault == "a directory":
+        pytest.skip("OpenSSH reads a directory as an empty file")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with socket.create_server(("127.0.0.1", place.port)):
+        done = subprocess.run(
+            [find("sshd"), *map(str, words)], capture_output=True, check=False, timeout=20
+        )
+    assert done.returncode == status, done.stderr
+
+
+def test_a_port_in_use_is_said_as_opensshs_says_it(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", place.port)):
+        done = tellin("sshd", "-D", "-e", "-f", place.config)
+    assert done.returncode == 255
+    assert done.stderr.decode().split("\r\n") == [
+        f"Bind to port {place.port} on 127.0.0.1 failed: Address already in use.",
+        "Cannot bind any address: Address already in use.",
+        "",
+    ]
+
+
+def test_a_fault_goes_to_the_log_file_if_there_is_one(place: Place) -> None:
+    log = place.directory / "log"
+    place.config.write_text("Bogus yes\n")
+    done = tellin("sshd", "-D", "-f", place.config, "-E", log)
+    assert (done.returncode, done.stderr) == (255, b"")
+    assert "sshd_config line 1: Bad configuration option: Bogus" in log.read_text()
+
+
+def test_v_says_which_version(place: Place) -> None:
+    done = tellin("sshd", "-V")
+    assert done.returncode == 0
+    assert re.fullmatch(rb"tellin_[0-9.]+\n", done.stderr)
+
+
+def test_one_bad_host_key_costs_no_other(place: Place) -> None:
+    with place.serving("-D", "-e", "-h", "/nonexistent/key") as child:
+        assert 'Unable to load host key "/nonexistent/key": No such file' in child.log()
+        assert place.works()
+
+
+def test_a_pid_file_that_cannot_be_written_is_said_and_no_more(place: Place) -> None:
+    place.pid_file = place.directory / "nonexistent" / "pid"
+    place.config = place.write()
+    with place.serving("-D", "-e") as child:
+        until(lambda: "Couldn't create pid file" in child.log(), child)
+        assert place.works()
+
+
+def test_a_server_without_a_pid_file_writes_none(place: Place) -> None:
+    before = set(place.directory.iterdir())
+    with place.serving("-D", "-e", "-o", "PidFile=none"):
+        assert place.works()
+    assert {path.name for path in set(place.directory.iterdir()) - before} == {"stderr"}
+
+
+# Clients
+
+
+@pytest.mark.peer("ssh")
+def test_opensshs_client_logs_in_and_runs_a_command(place: Place) -> None:
+    with place.serving("-D", "-e"):
+        client = OpenSSHClient(place.directory)
+        done = client.run(place.target, "cat; echo err >&2; exit 44", input=bytes(100_000))
+        assert (done.status, done.stdout, done.stderr) == (44, bytes(100_000), b"err\n")
+        done = client.run(place.target, "stty size; exit 3", pty=True)
+        assert done.status == 3
+
+
+def test_tellins_client_logs_in_and_runs_a_command(place: Place) -> None:
+    with place.serving("-D", "-e"):
+        done = TellinClient(place.directory).run(place.target, "cat; exit 44", input=b"x" * 9)
+        assert (done.status, done.stdout) == (44, b"x" * 9)
+
+
+def test_every_kind_of_host_key_is_served(place: Place) -> None:
+    keys: dict[str, KeyFile] = {
+        kind: make_key(place.directory / f"host_{kind}", kind) for kind in ("rsa", "ecdsa256")
+    }
+    words = [word for key in keys.values() for word in ("-h", str(key.path))]
+    with place.serving("-D", "-e", *words, "-o", "HostKeyAlgorithms=+ecdsa-sha2-nistp256"):
+        for algorithm, key in (
+            ("rsa-sha2-512", keys["rsa"]),
+            ("rsa-sha2-256", keys["rsa"]),
+            ("ecdsa-sha2-nistp256", keys["ecdsa256"]),
+            ("ssh-ed25519", place.host_key),
+        ):
+            with Caller(place.port, host_key_algorithms=(algorithm,)) as caller:
+                caller.log_in(ME, place.key)
+                assert caller.core.host_key == key.blob
+
+
+@pytest.mark.peer("ssh-audit")
+def test_ssh_audit_finds_nothing_but_curve25519s_age(place: Place) -> None:
+    import json
+    import sys
+
+    keys = [make_key(place.directory / f"host_{kind}", kind) for kind in ("rsa", "ecdsa256")]
+    words = [word for key in keys for word in ("-h", str(key.path))]
+    with place.serving("-D", "-e", *words):
+        done = subprocess.run(
+            [sys.executable, "-m", "ssh_audit", "--json", "-p", str(place.port), "127.0.0.1"],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    found = json.loads(done.stdout)
+    notes = [
+        (level, kind, entry["algorithm"], text)
+        for kind in ("kex", "key", "enc", "mac")
+        for entry in found[kind]
+        for level in ("fail", "warn")
+        for text in entry.get("notes", {}).get(level, ())
+    ]
+    assert len(found["kex"]) >= 2
+    assert not [note for note in notes if note[0] == "fail"]
+    warned = {name for level, _, name, _ in notes if level == "warn"}
+    assert warned <= {"curve25519-sha256", "curve25519-sha256@libssh.org"}
+    assert not found.get("cves")
+    recommended = found.get("recommendations", {})
+    assert not recommended.get("critical", {}).get("del")
