@@ -121,7 +121,7 @@ class Client:
 
 
 class OpenSSHClient(Client):
-    """OpenSSH's ssh; ``options`` are keywords for -o."""
+    """OpenSSH's ssh; ``options`` are keywords for -o, a list for a repeated one."""
 
     name = "ssh"
     program = "ssh"
@@ -163,8 +163,9 @@ class OpenSSHClient(Client):
         if algorithms.compression:
             settings["Compression"] = "no" if algorithms.compression == "none" else "yes"
         words: list[str | Path] = [find(self.program), "-F", "none"]
-        for keyword, value in (settings | dict(options or {})).items():
-            words += ["-o", f"{keyword}={value}"]
+        for keyword, values in (settings | dict(options or {})).items():
+            for value in values if isinstance(values, list) else [values]:
+                words += ["-o", f"{keyword}={value}"]
         words += ["-tt" if pty else "-T", "-p", str(target.port), "-l", target.user]
         if subsystem:
             words.append("-s")

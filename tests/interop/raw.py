@@ -37,7 +37,7 @@ def kexinit(
     kex: str = "curve25519-sha256",
     host_key: str = "ssh-ed25519",
     cipher: str = "aes128-ctr",
-    mac: str = "hmac-sha2-256",
+    mac: str = "hmac-sha2-256-etm@openssh.com",
     compression: str = "none",
 ) -> bytes:
     """A KEXINIT's payload, without a guess."""

@@ -9,6 +9,7 @@ import pytest
 from tests.interop.conftest import Make, Running
 from tests.interop.pairs import mirror, pairs
 from tests.interop.peers import OpenSSHClient
+from tests.interop.scripts import asyncssh_task
 from tests.interop.servers import find
 from tests.interop.tellin_peer import TellinClient, TellinServer, tellin
 
@@ -23,7 +24,9 @@ DATA = random.Random(4254).randbytes(300_001)
         servers=("sshd", "asyncssh", "paramiko", "tellin"),
     ),
 )
-def test_a_command_subsystem(client: str, server: str, running: Running, make_client: Make) -> None:
+def test_a_command_subsystem(
+    client: str, server: str, running: Running, make_client: Make
+) -> None:
     done = make_client(client).run(running(server).target, "echo", subsystem=True, input=DATA)
     assert (done.stdout == DATA) is True, (len(done.stdout), done.stderr)
     assert done.status == 0
@@ -68,9 +71,7 @@ def test_internal_sftp_is_accepted_by_the_configuration(
 
 
 @pytest.mark.parametrize("name", ["sftp", "nothing-of-that-name", "echo extra"])
-@pytest.mark.parametrize(
-    "client", ["tellin", pytest.param("ssh", marks=pytest.mark.peer("ssh"))]
-)
+@pytest.mark.parametrize("client", ["tellin", pytest.param("ssh", marks=pytest.mark.peer("ssh"))])
 def test_a_subsystem_that_is_not_there_is_refused(
     client: str, name: str, running: Running, make_client: Make
 ) -> None:
@@ -91,14 +92,13 @@ def test_a_subsystem_that_openssh_refuses_is_told_in_its_words(
 
 
 @pytest.mark.peer("ssh")
-def test_openssh_sftp_hears_no(running: Running, make_client: Make, tmp_path: Path) -> None:
+def test_openssh_sftp_hears_no(running: Running, tmp_path: Path) -> None:
     """sftp does not hang on a server without it."""
     client, target = OpenSSHClient(tmp_path), running("tellin").target
     words = [str(word) for word in client.argv(target, "sftp", subsystem=True)]
-    options = [word for word in words[1:] if word.startswith(("-o", "-F")) or "=" in word]
+    options = words[1 : words.index("-T")]
     done = subprocess.run(
-        [find("sftp"), "-F", "none", *[word for word in options if word != "-F"], "-P", str(target.port)]
-        + [f"{target.user}@{target.host}"],
+        [find("sftp"), *options, "-P", str(target.port), f"{target.user}@{target.host}"],
         env=client.environment(target),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -111,7 +111,5 @@ def test_openssh_sftp_hears_no(running: Running, make_client: Make, tmp_path: Pa
 
 @pytest.mark.peer("asyncssh")
 def test_a_refused_subsystem_leaves_the_connection_alone(running: Running) -> None:
-    from tests.interop.scripts import asyncssh_task
-
     found = asyncssh_task("refused", running("tellin").target, subsystem="sftp", command="echo on")
     assert found == {"refused": True, "after": "on\n"}
