@@ -254,6 +254,7 @@ def test_a_thousand_stars_are_linear() -> None:
     assert time.perf_counter() - start < seconds(0.5)
 
 
+@pytest.mark.alone
 def test_ten_thousand_lines_are_searched_quickly() -> None:
     text = "".join(f"host{n},192.0.2.{n % 250} {key('a')}\n" for n in range(10_000))
     start = time.perf_counter()

@@ -550,6 +550,7 @@ def test_openssh_reads_the_same_values(tmp_path: Path, host: str) -> None:
         assert sorted(line for line in ours if line.split()[0] == name) == wanted
 
 
+@pytest.mark.alone
 def test_five_thousand_hosts_are_read_quickly() -> None:
     text = "".join(
         f"Host host{n} alias{n}.example.org\n  Hostname 192.0.2.{n % 250}\n  User u{n}\n"

@@ -610,6 +610,16 @@ def test_r137_r138_no_message_of_a_closed_channel_reaches_anybody(session: Sessi
     assert [type(event).__name__ for event in made.server_events] == ["Closed"]
 
 
+def test_case_201_a_second_close_of_a_channel_that_lingers(session: Session) -> None:
+    made, ours, theirs = session
+    theirs.lingers = True
+    ours.close()
+    made.pump()
+    inject(made, b"\x61" + pack(">I", theirs.number))
+    assert refused(made.server)
+    assert not made.seen(ChannelClosed, made.server)
+
+
 @pytest.mark.parametrize("number", [94, 95, 96, 97, 98, 99, 100])
 def test_r137_case_193_a_channel_that_nobody_has_accepted_yet(
     open_pair: Loopback, number: int

@@ -55,7 +55,10 @@ from tellin.wire import string
         pytest.param(pack(">I", 4) + bytes(20), id="case 25"),
         pytest.param(pack(">IB", 13, 4) + bytes(12), id="case 25: no multiple of a block"),
         *(
-            pytest.param(pack(">IB", 12, size) + bytes(11), id=f"case 26: padding {size}")
+            # A payload that is welcome in itself.
+            pytest.param(
+                pack(">IB", 12, size) + b"\x02" + bytes(10), id=f"case 26: padding {size}"
+            )
             for size in range(4)
         ),
         pytest.param(pack(">IB", 12, 12) + bytes(11), id="case 27"),

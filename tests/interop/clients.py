@@ -95,15 +95,15 @@ class Client:
         """All it can do, off by default or not; None where the program cannot be asked."""
         return None
 
-    def offer(self, identity: KeyFile) -> Offer:
-        """What it offers by default."""
+    def offer(self, identity: KeyFile, *, options: Mapping[str, object] | None = None) -> Offer:
+        """What it offers, by default or with ``options``."""
         started: list[subprocess.Popen[bytes]] = []
 
         def start(host: str, port: int) -> None:
             target = Target(port, "nobody", (identity.public,), identity, "none", host)
             started.append(
                 subprocess.Popen(
-                    [str(word) for word in self.argv(target, "true")],
+                    [str(word) for word in self.argv(target, "true", options=options)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

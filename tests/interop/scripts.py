@@ -56,7 +56,10 @@ def paramiko_rounds(
     return _answer(argv, {**_about(target), "rounds": rounds}, seconds)
 
 
-def ssh2_rounds(target: Target, rounds: list[dict[str, str]], *, seconds: float = 100) -> object:
-    """The same by npm's ssh2."""
+def ssh2_rounds(
+    target: Target | None, rounds: list[dict[str, str]] | None, *, seconds: float = 100
+) -> object:
+    """The same by npm's ssh2; without a target, what it can do."""
     argv: list[str | Path] = [find("node"), HERE / "ssh2_rounds.js"]
-    return _answer(argv, {**_about(target), "rounds": rounds}, seconds)
+    told = {**_about(target), "rounds": rounds} if target else {}
+    return _answer(argv, told, seconds)

@@ -81,8 +81,10 @@ def fails_with_one_line(client: TellinClient, target: Target, **more: object) ->
 def test_unknown_host_key(client: TellinClient, target: Target) -> None:
     said = fails(client, replace(target, host_keys=()))
     assert said == [
-        f"No ED25519 host key is known for [127.0.0.1]:{target.port}"
-        " and you have requested strict checking.",
+        (
+            f"No ED25519 host key is known for [127.0.0.1]:{target.port}"
+            " and you have requested strict checking."
+        ),
         "Host key verification failed.",
     ]
 
@@ -132,24 +134,21 @@ def test_changed_host_key_is_refused_for_passwords_too(
 # ------------------------------------------------------------------------- no common algorithm
 
 
+# A keyword and what is to be offered of it, what the peer has instead, and how that is called.
+DISAGREEMENTS = {
+    "KexAlgorithms": ("diffie-hellman-group1-sha1", "ecdh-sha2-nistp256", "key exchange method"),
+    "Ciphers": ("3des-cbc,aes128-cbc", "aes256-ctr", "cipher"),
+    "MACs": ("hmac-md5", "hmac-sha2-256", "MAC"),
+    "HostKeyAlgorithms": ("rsa-sha2-512", "ssh-ed25519", "host key type"),
+}
+
+
 @pytest.mark.peer("sshd")
-@pytest.mark.parametrize(
-    ("keyword", "ours", "theirs", "kind"),
-    [
-        (
-            "KexAlgorithms",
-            "diffie-hellman-group1-sha1",
-            "ecdh-sha2-nistp256",
-            "key exchange method",
-        ),
-        ("Ciphers", "3des-cbc,aes128-cbc", "aes256-ctr", "cipher"),
-        ("MACs", "hmac-md5", "hmac-sha2-256", "MAC"),
-        ("HostKeyAlgorithms", "rsa-sha2-512", "ssh-ed25519", "host key type"),
-    ],
-)
+@pytest.mark.parametrize("keyword", DISAGREEMENTS)
 def test_no_common_algorithm_shows_both_lists(
-    client: TellinClient, running: Running, keyword: str, ours: str, theirs: str, kind: str
+    client: TellinClient, running: Running, keyword: str
 ) -> None:
+    ours, theirs, kind = DISAGREEMENTS[keyword]
     target = running("sshd").target
     options = {keyword: ours} | ({"Ciphers": "aes128-ctr"} if keyword == "MACs" else {})
     said = fails_with_one_line(client, target, options=options)

@@ -7,6 +7,7 @@ import logging
 import os
 import pwd
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from tellin.client.connected import Connection, Driver
@@ -254,10 +255,8 @@ class _Login(Record):
 
     def _read_config(self) -> SshConfig:
         if self.config is None:
-            surroundings = Surroundings(user=self.user or pwd.getpwuid(os.getuid()).pw_name)
-            return read_ssh_config(
-                surroundings, self.host, user=self.user, options=self.options, file="none"
-            )
+            user = self.user or pwd.getpwuid(os.getuid()).pw_name
+            return _config_of(self.host, user, tuple(self.options))
         surroundings = LocalSurroundings()
         config = read_ssh_config(
             surroundings,
@@ -352,6 +351,8 @@ class _Login(Record):
         )
         connection = Connection(loop, driver, host=self.host, user=config.user or "")
         self._arm(driver, prepared, journal)
+        # Our first flight leaves now; the link would have waited for the next turn.
+        driver.link.flush()
         timer = None
         if self.login_timeout is not None:
             timer = loop.call_later(self.login_timeout, self._too_late, driver)
@@ -426,6 +427,12 @@ class _Login(Record):
         return ConnectionLost(
             f"{self.host}: the connection was closed", stage=connection.core.stage
         )
+
+
+@lru_cache(_SETTINGS_KEPT)
+def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
+    """What holds where nothing is read from this machine: always the same for the same words."""
+    return read_ssh_config(Surroundings(user=user), host, user=user, options=options, file="none")
 
 
 def _settings_of(config: SshConfig) -> Settings:

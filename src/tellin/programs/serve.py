@@ -4,9 +4,11 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from tellin.config.sshd_reading import read_sshd_config
+from tellin.errors import ConfigError
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.programs.command import Failure, OptionError, Options, Program
@@ -52,26 +54,31 @@ def run(arguments: list[str]) -> int:
 
 
 def _serve(directory: Path, address: str, port: str, account: Account, journal: Journal) -> int:
-    make_private_directory(str(directory))
+    try:
+        # Where nothing was ever installed there may be no ~/.local/share.
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_private_directory(str(directory))
+    except OSError as error:
+        raise Failure(f"{directory}: {error.strerror}", status=1) from None
     host_key = _key(directory / "host_ed25519", f"host key of {account.name}")
     user_key = _key(directory / "id_ed25519", f"{account.name}, made by tellin serve")
     allowed = directory / "authorized_keys"
     write_file(str(allowed), f"{user_key.public.to_line()}\n".encode(), mode=0o600)
-    configuration = read_sshd_config(
-        LocalSurroundings(),
-        file="none",
-        options=[
-            f"ListenAddress={address}",
-            f"Port={port}",
-            f"AuthorizedKeysFile=.ssh/authorized_keys {allowed}",
-            "PasswordAuthentication=no",
-            "KbdInteractiveAuthentication=no",
-            "PermitRootLogin=prohibit-password",
-            "PidFile=none",
-            # A directory outside the home was given with -d, and is trusted as it is.
-            f"StrictModes={'yes' if directory.is_relative_to(account.home) else 'no'}",
-        ],
-    )
+    options = [
+        f"ListenAddress={address}",
+        f"Port={port}",
+        f'AuthorizedKeysFile=.ssh/authorized_keys "{_without_tokens(str(allowed))}"',
+        "PasswordAuthentication=no",
+        "KbdInteractiveAuthentication=no",
+        "PermitRootLogin=prohibit-password",
+        "PidFile=none",
+        # A directory outside the home was given with -d, and is trusted as it is.
+        f"StrictModes={'yes' if directory.is_relative_to(account.home) else 'no'}",
+    ]
+    try:
+        configuration = read_sshd_config(LocalSurroundings(), file="none", options=options)
+    except ConfigError as error:
+        raise Failure(str(error), status=1, hint=error.hint) from None
     offer = Offer.of(configuration, [host_key], None)
     offer.only = account
     loop = SmallLoop()
@@ -87,6 +94,10 @@ def _serve(directory: Path, address: str, port: str, account: Account, journal: 
     _introduce(bound[0], account, host_key, directory)
     daemon.run()
     return 0
+
+
+def _without_tokens(path: str) -> str:
+    return path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _key(path: Path, comment: str) -> PrivateKey:
@@ -108,7 +119,9 @@ def _introduce(
     host, port = bound[:2]
     print(f"serving {account.name} on {host} port {port}; stop with Ctrl-C")
     print(f"host key  {host_key.public.kind} {host_key.public.fingerprint()}")
-    print(f"connect   tellin ssh -p {port} -i {directory}/id_ed25519 {account.name}@{host}")
+    # As the shell and ssh's own tokens want it.
+    identity = quote(str(directory / "id_ed25519").replace("%", "%%"))
+    print(f"connect   tellin ssh -p {port} -i {identity} {account.name}@{host}")
     sys.stdout.flush()
 
 
