@@ -144,7 +144,7 @@ def test_it_may_be_quiet_or_say_more(tmp_path: Path) -> None:
         (["extra"], "extra argument extra\r\nusage: tellin serve"),
         (["-p", "many"], "command-line: Port: 'many' is not a number"),
         (["-b", "192.0.2.1", "-p", "2222"], "cannot listen on 192.0.2.1 port 2222: Cannot assign"),
-        (["-d", "/dev/null/x"], "/dev/null/x: Not a directory"),
+        (["-d", "/dev/null/x"], "/dev/null/x: File exists"),
         (
             ["-b", "nowhere.invalid"],
             "cannot listen on nowhere.invalid port 2222: Could not resolve",
