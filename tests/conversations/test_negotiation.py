@@ -18,11 +18,9 @@ from tests.conversations.bare import (
 )
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
-from tellin.client.narration import Narrator
 from tellin.errors import KeyExchangeFailed, NegotiationFailed, TimedOut
 from tellin.protocol import Core
 from tellin.protocol.events import ExchangeDone, HostKeySignatureWanted, KexInitReceived
-from tellin.runtime.journal import DEBUG1, Journal
 from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import Pair
 from tellin.transport.keying import Stage
@@ -249,19 +247,6 @@ def test_r005_strict_exchange_can_be_required() -> None:
     assert not Bare(BANNER, packet(kexinit()), require_strict=True).core.closed
     client = BareClient(BANNER, packet(server_kexinit(strict=False)), require_strict=True)
     assert client.reason == 3
-
-
-def test_r005_without_it_the_client_says_so(pair: Pair) -> None:
-    for strict, said in (
-        (True, []),
-        (False, ["debug1: the server does not do strict key exchange"]),
-    ):
-        made = pair()
-        made.log_in()
-        made.client._transport.keying.strict = strict
-        lines: list[str] = []
-        Narrator(Journal(DEBUG1, lines.append), made.client).tell(ExchangeDone(True))
-        assert lines == said
 
 
 # One exchange at a time

@@ -10,6 +10,7 @@ from typing import Final
 
 from tellin.algorithms.key_exchange import Moduli
 from tellin.config.algorithm_lists import with_lists
+from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import SERVER_FILE, Peer, SshdSettings, read_sshd_config
 from tellin.errors import ConfigError, KeyFileError, TellinError
 from tellin.keys.formats import load_private_key
@@ -30,6 +31,8 @@ USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-C connection_spec] [-E log
                    [-f config_file] [-g login_grace_time] [-h host_key_file]
                    [-o option] [-p port] [-u len]"""
 _LARGEST_KEY_FILE: Final = 1 << 20
+# Where Debian and its kin have the file; the others keep it where OpenSSH puts it.
+_DEBIAN_MODULI: Final = "/etc/ssh/moduli"
 _LARGEST_MODULI_FILE: Final = 4 << 20
 _PRIVATE_MODES: Final = 0o077
 _LOG_MODE: Final = 0o600
@@ -296,7 +299,7 @@ def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
             f"private host key #{number}: {key.public.key_type} {key.public.fingerprint()}"
         )
     try:
-        return Offer.of(configuration, keys, _moduli(config.moduli_file))
+        return Offer.of(configuration, keys, _moduli(config))
     except ConfigError as error:
         raise _config_failure(error) from None
 
@@ -326,9 +329,14 @@ def _host_key(path: str, complain: Callable[[str], None]) -> PrivateKey | None:
         return None
 
 
-def _moduli(path: str) -> Moduli | None:
-    with suppress(OSError):
-        return Moduli.parse(read_file(path, limit=_LARGEST_MODULI_FILE).decode("ascii", "replace"))
+def _moduli(config: SshdConfig) -> Moduli | None:
+    paths = [config.moduli_file]
+    if not config.is_set("moduli_file"):
+        paths.append(_DEBIAN_MODULI)
+    for path in paths:
+        with suppress(OSError):
+            text = read_file(path, limit=_LARGEST_MODULI_FILE).decode("ascii", "replace")
+            return Moduli.parse(text)
     return None
 
 

@@ -348,7 +348,9 @@ class Server:
         self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
     ) -> None:
         """Sign with a host key."""
-        done(self._host_keys[key_blob].sign(data, algorithm))
+        # RSA with SHA-1 comes this far only where it was asked for by name (R077).
+        sha1 = algorithm == "ssh-rsa"
+        done(self._host_keys[key_blob].sign(data, algorithm, sha1=sha1))
 
     def policy(self, connection: ServerConnection) -> Policy:
         """What users must show."""

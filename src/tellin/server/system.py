@@ -99,7 +99,9 @@ class SystemServices:
         self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
     ) -> None:
         """Sign with a host key."""
-        done(self._offer.host_keys[key_blob].sign(data, algorithm))
+        # RSA with SHA-1 comes this far only where HostKeyAlgorithms names it (R077).
+        sha1 = algorithm == "ssh-rsa"
+        done(self._offer.host_keys[key_blob].sign(data, algorithm, sha1=sha1))
 
     # Who may in
 

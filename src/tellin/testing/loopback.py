@@ -127,7 +127,9 @@ class Loopback:
         }
 
     def _sign(self, _core: Core, event: HostKeySignatureWanted) -> None:
-        self.server.give_host_key_signature(self.host_key.sign(event.data, event.algorithm))
+        self.server.give_host_key_signature(
+            self.host_key.sign(event.data, event.algorithm, sha1=event.algorithm == "ssh-rsa")
+        )
 
     def _log_in(self, core: Core, event: ExchangeDone) -> None:
         if core is self.client and event.first:

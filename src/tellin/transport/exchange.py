@@ -11,7 +11,7 @@ from tellin.algorithms.key_exchange import (
     Moduli,
     check_group,
 )
-from tellin.errors import KeyExchangeFailed, ProtocolError
+from tellin.errors import ProtocolError
 from tellin.transport.messages import (
     KexDhInit,
     KexDhReply,
@@ -171,7 +171,8 @@ class GexExchange(Exchange):
         moduli: Moduli | None = None,
     ) -> None:
         super().__init__(method, role, host_key)
-        self._moduli = moduli
+        # Without a file there are still the fixed groups to choose from.
+        self._moduli = moduli or Moduli({})
 
     def start(self) -> Message | None:
         if self.role is Role.SERVER:
@@ -207,8 +208,6 @@ class GexExchange(Exchange):
             # R041: sizes that contradict each other are no wish but a probe.
             if not minimum <= preferred <= maximum:
                 raise ProtocolError(f"group sizes {minimum}, {preferred}, {maximum} out of order")
-        if self._moduli is None:
-            raise KeyExchangeFailed("no groups for group exchange")
         self._request = message.encode()[1:]
         self._generator, self._prime = self._moduli.choose(
             max(minimum, GEX_MINIMUM), preferred, min(maximum, GEX_MAXIMUM)

@@ -267,11 +267,17 @@ class Keying:
             key = PublicKey.from_blob(agreed.host_key)
         except KeyFileError as error:
             raise MalformedPacket(f"the server's host key: {error}") from None
-        if algorithm not in key.signature_algorithms:
+        # R077: "ssh-rsa" names a key type and, where we offered it by name, RSA with SHA-1.
+        if algorithm not in key.signature_algorithms and algorithm != key.key_type:
             raise HostKeyRejected(
                 f"the server sent a {key.key_type} key where {algorithm} was agreed"
             )
-        if not key.verify(agreed.exchange_hash, agreed.signature, algorithm=algorithm):
+        if not key.verify(
+            agreed.exchange_hash,
+            agreed.signature,
+            algorithm=algorithm,
+            sha1=algorithm == "ssh-rsa",
+        ):
             raise HostKeyRejected("the server's signature over the key exchange is wrong")
         if not self.session_id:
             self._emit(HostKeyOffered(agreed.host_key, algorithm))
