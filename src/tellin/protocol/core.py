@@ -94,7 +94,8 @@ class Core:
         try:
             self._connection.settle()
         finally:
-            transport.rekey_if_due()
+            if transport.renewal.due(transport.now):
+                transport.rekey_when_idle()
             transport.incoming.rest()
 
     def received_eof(self, now: float) -> None:
@@ -117,7 +118,8 @@ class Core:
     def to_send(self) -> list[memoryview]:
         """What is to be sent, in order. Nothing in it moves before ``sent``."""
         transport = self._transport
-        transport.rekey_if_due()
+        if transport.renewal.due(transport.now):
+            transport.rekey_when_idle()
         return transport.outgoing.views() if transport.outgoing.size else []
 
     def sent(self, count: int) -> None:

@@ -136,7 +136,7 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
         *transport.ext_info_state(),
         *connection.opening_state(),
         int((transport.round_trip or 0.0) * MICROSECONDS),
-        int(transport.rekey_in() * MICROSECONDS),
+        int(transport.renewal.remaining(transport.now) * MICROSECONDS),
         NO_LENGTH if begun < 0 else begun,
         bytes(transport.incoming.data[transport.incoming.at : transport.incoming.end]),
         b"".join(transport.outgoing.views()),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.compression import COMPRESSIONS
 from tellin.errors import (
     Disconnected,
@@ -39,23 +38,15 @@ from tellin.transport.messages import (
     Unimplemented,
 )
 from tellin.transport.packets import PacketReader, PacketWriter, check_sequence
-from tellin.transport.settings import (
-    REKEY_BYTES,
-    REKEY_BYTES_SMALL_BLOCK,
-    REKEY_PACKETS,
-    Settings,
-)
+from tellin.transport.renewal import Held, Renewal
+from tellin.transport.settings import Settings
 from tellin.transport.version import IdentificationReader, Role, farewell
 from tellin.wire import Message, ReceiveBuffer, SendBuffer
 
 # Replies that a peer provokes and does not fetch (R013, CVE-2025-26466).
 UNSENT_REPLIES: Final = 1 << 20
-# Messages held back while an exchange runs: our own, so the bound only catches our own fault.
-HELD_BYTES: Final = 1 << 20
 NOISE_BEFORE_KEXINIT: Final = 32
 DESCRIPTION_BYTES: Final = 1024
-# The exchange has waited for an answer from outside: its time begins again with the next tick.
-_ANEW: Final = -1.0
 
 
 class Phase(Enum):
@@ -152,17 +143,13 @@ class Transport:
 
     __slots__ = (
         "_admission",
-        "_byte_limit",
         "_emit",
-        "_exchange_deadline",
         "_ext_info_count",
         "_ext_info_place",
         "_held",
-        "_held_size",
         "_identification",
         "_lane",
         "_noise",
-        "_rekey_at",
         "_round_trip_from",
         "error",
         "extensions",
@@ -174,6 +161,7 @@ class Transport:
         "peer_identification",
         "phase",
         "reader",
+        "renewal",
         "resting",
         "role",
         "round_trip",
@@ -203,22 +191,19 @@ class Transport:
         self.keying = Keying(
             role, settings, self.reader, self.writer, emit=emit, raw=self.writer.write
         )
+        self.renewal = Renewal(settings, self.reader, self.writer, now=now)
         self.peer_identification = ""
         self.extensions: dict[str, bytes] = {}
         self.error: TellinError | None = None
         self.lane: Lane = {}  # installed by the joiner after login
         self._lane: Lane = {}  # what is in force: empty while an exchange runs
         self._identification: IdentificationReader | None = IdentificationReader(role)
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._held = Held()
         self._noise = 0
         self._ext_info_count = 0
         self._ext_info_place = False
-        self._exchange_deadline: float | None = now + settings.exchange_timeout
-        self._rekey_at: float | None = None
         self._round_trip_from: float | None = None
         self.round_trip: float | None = None  # seconds, the shortest seen
-        self._byte_limit = REKEY_BYTES
         self.phase = self.resting = Phase.VERSION
         self._admission = ADMISSION[Phase.VERSION]
 
@@ -232,7 +217,8 @@ class Transport:
         self.phase = phase
         self._admission = ADMISSION[phase]
         self._lane = self.lane if phase is Phase.OPEN else {}
-        self._set_byte_limit()
+        sending = self.keying.sending
+        self.renewal.cipher("" if sending is None else sending.direction.cipher)
 
     def authenticated(self) -> None:
         """Somebody is logged in: the connection protocol begins, and compression if it was agreed."""
@@ -447,8 +433,7 @@ class Transport:
     def _kexinit(self, payload: memoryview) -> None:
         keying = self.keying
         keying.receive_kexinit(bytes(payload))
-        if self._exchange_deadline is None:
-            self._exchange_deadline = self.now + self.settings.exchange_timeout
+        self.renewal.begun(self.now)
         if self.phase is Phase.FIRST_KEXINIT:
             self._enter(Phase.STRICT_EXCHANGE if keying.strict else Phase.FIRST_EXCHANGE)
         else:
@@ -467,9 +452,7 @@ class Transport:
                 self.mark_round_trip_end()
         self._enter(self.resting)
         self._ext_info_place = first
-        self._exchange_deadline = None
-        if self.settings.rekey_seconds:
-            self._rekey_at = self.now + self.settings.rekey_seconds
+        self.renewal.over(self.now)
         self._start_compression(receiving=True)
         self.upper.new_keys(first=first)
 
@@ -485,8 +468,7 @@ class Transport:
         if first and self.settings.extensions and self.keying.peer_takes_extensions:
             # RFC 8308 section 2.4: the first packet after our NEWKEYS.
             self.writer.write(ExtInfo.of(self.settings.extensions).encode())
-        held, self._held, self._held_size = self._held, [], 0
-        for payload in held:
+        for payload in self._held.take():
             self.writer.write(payload)
 
     def trust_host_key(self) -> None:
@@ -505,48 +487,23 @@ class Transport:
         if self.phase is Phase.CLOSED:
             return
         answer()
-        if self._exchange_deadline is not None:
-            self._exchange_deadline = _ANEW
+        self.renewal.answered()
         self._after_keying()
 
     def rekey(self) -> None:
         """Ask for new keys now, if there are keys already and no exchange runs."""
         if self.phase in {Phase.AUTHENTICATION, Phase.OPEN}:
             self.keying.begin()
-            if self._exchange_deadline is None:
-                self._exchange_deadline = self.now + self.settings.exchange_timeout
+            self.renewal.begun(self.now)
 
-    def rekey_if_due(self) -> None:
-        """Ask for new keys when the present ones have served enough (R051)."""
-        reader, writer = self.reader, self.writer
-        limit = self._byte_limit
-        # This is asked for every packet: what is nearly always true stands first.
-        if (
-            writer.bytes < limit
-            and reader.bytes < limit
-            and writer.packets < REKEY_PACKETS
-            and reader.packets < REKEY_PACKETS
-            and (self._rekey_at is None or self.now < self._rekey_at)
-        ):
-            return
+    def rekey_when_idle(self) -> None:
+        """The present keys have served enough: ask for new ones, unless that is under way."""
         if self.keying.stage is Stage.IDLE and self.keying.sending is not None:
             self.rekey()
 
     def set_rekey_limit(self, count: int, seconds: float) -> None:
         """Other limits than the settings', for this connection alone."""
-        # The settings are shared with the other connections of a server.
-        changed = Settings(**vars(self.settings))
-        changed.rekey_bytes, changed.rekey_seconds = count, seconds
-        self.settings = changed
-        self._rekey_at = self.now + seconds if seconds else None
-        self._set_byte_limit()
-
-    def _set_byte_limit(self) -> None:
-        sending = self.keying.sending
-        small = sending is not None and CIPHERS[sending.direction.cipher].small_blocks
-        self._byte_limit = self.settings.rekey_bytes or (
-            REKEY_BYTES_SMALL_BLOCK if small else REKEY_BYTES
-        )
+        self.renewal.limit(count, seconds, now=self.now)
 
     # Messages out
 
@@ -564,27 +521,23 @@ class Transport:
         if self.phase is Phase.CLOSED:
             return
         if self.holding:
-            self._held.append(payload)
-            self._held_size += len(payload)
-            if self._held_size > HELD_BYTES:
-                self.fail(ProtocolError("too much to send while the peer delays new keys"))
+            try:
+                self._held.add(payload)
+            except ProtocolError as error:
+                self.fail(error)
             return
         check_sequence(self.writer.packets)
         self.writer.write(payload)
 
     def pending(self) -> int:
         """How many bytes wait to be sent or to be let out after the exchange."""
-        return len(self.outgoing) + self._held_size
+        return len(self.outgoing) + self._held.size
 
     # Freezing
 
     def ext_info_state(self) -> tuple[int, bool]:
         """How many EXT_INFO came, and whether one may come now."""
         return self._ext_info_count, self._ext_info_place
-
-    def rekey_in(self) -> float:
-        """How many seconds the present keys may still serve, 0 without such a limit."""
-        return 0.0 if self._rekey_at is None else max(0.001, self._rekey_at - self.now)
 
     def thawed(
         self,
@@ -594,9 +547,8 @@ class Transport:
         rekey_in: float,
     ) -> None:
         """Go on in ``phase`` with the keys that are in place."""
-        self._rekey_at = self.now + rekey_in if rekey_in else None
+        self.renewal.resume(rekey_in, now=self.now)
         self._identification = None
-        self._exchange_deadline = None
         self._ext_info_count, self._ext_info_place = ext_info_state
         self.round_trip = round_trip
         self.resting = phase
@@ -618,27 +570,17 @@ class Transport:
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do."""
-        exchange, rekey = self._exchange_deadline, self._rekey_at
-        if self.phase is Phase.CLOSED:
-            return None
-        if exchange is None or rekey is None:
-            return rekey if exchange is None else exchange
-        return min(exchange, rekey)
+        return None if self.phase is Phase.CLOSED else self.renewal.deadline()
 
     def tick(self) -> None:
         """Time has passed; ``now`` says how much."""
         if self.phase is Phase.CLOSED:
             return
-        if self._exchange_deadline == _ANEW or self.waiting:
-            # A person who compares a fingerprint takes longer than any peer may.
-            self._exchange_deadline = self.now + self.settings.exchange_timeout
-        elif self._exchange_deadline is not None and self.now >= self._exchange_deadline:
+        if self.renewal.late(self.now, waiting=self.waiting):
             # R012, case 110: a peer that never finishes an exchange holds us and our queue.
             late = TimedOut("the key exchange was not finished in time")
             self.fail(self.not_a_server() or late)
-            return
-        if self._rekey_at is not None and self.now >= self._rekey_at:
-            self._rekey_at = None
+        elif self.renewal.strikes(self.now):
             self.rekey()
 
     def fail(self, error: TellinError) -> None:
@@ -672,5 +614,5 @@ class Transport:
         if self.error is None:
             self.error = error
         self._enter(Phase.CLOSED)
-        self._held.clear()
+        self._held.take()
         self._emit(Closed(self.error))
