@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Callable, Iterable, Iterator
 
 import paramiko
 from paramiko.common import (
@@ -21,6 +22,10 @@ from paramiko.common import (
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_SUCCEEDED,
 )
+
+# What a channel says when the other side has gone: EOFError where the connection broke while a
+# packet was being written, the others before and after.
+GONE = (OSError, EOFError, paramiko.SSHException)
 
 
 class Door(paramiko.ServerInterface):
@@ -82,6 +87,14 @@ class Door(paramiko.ServerInterface):
         return True
 
 
+def pump(blocks: Iterable[bytes], send: Callable, child: subprocess.Popen) -> None:
+    try:
+        for data in blocks:
+            send(data)
+    except GONE:
+        child.kill()  # nobody is left to read what it writes
+
+
 def on_pipes(channel: paramiko.Channel, argv: list, _: None) -> None:
     pipe = subprocess.PIPE
     child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
@@ -93,17 +106,16 @@ def on_pipes(channel: paramiko.Channel, argv: list, _: None) -> None:
         with contextlib.suppress(OSError):
             child.stdin.close()
 
-    def pump(source, send) -> None:
-        try:
-            while data := source.read(32768):
-                send(data)
-        except OSError:
-            child.kill()  # nobody is left to read what it writes
+    def blocks(source) -> Iterator[bytes]:
+        return iter(lambda: source.read(32768), b"")
 
     threading.Thread(target=feed, daemon=True).start()
     pumps = [
-        threading.Thread(target=pump, args=(child.stdout, channel.sendall)),
-        threading.Thread(target=pump, args=(child.stderr, channel.sendall_stderr)),
+        threading.Thread(target=pump, args=(blocks(source), send, child))
+        for source, send in (
+            (child.stdout, channel.sendall),
+            (child.stderr, channel.sendall_stderr),
+        )
     ]
     for thread in pumps:
         thread.start()
@@ -124,21 +136,24 @@ def on_terminal(channel: paramiko.Channel, argv: list, terminal: tuple[int, int]
             while data := channel.recv(32768):
                 os.write(outer, data)
 
+    def blocks() -> Iterator[bytes]:
+        with contextlib.suppress(OSError):  # EIO ends it
+            while data := os.read(outer, 65536):
+                yield data
+
     threading.Thread(target=feed, daemon=True).start()
-    with contextlib.suppress(OSError):  # EIO ends it
-        while data := os.read(outer, 65536):
-            channel.sendall(data)
+    pump(blocks(), channel.sendall, child)
     finish(channel, child.wait())
 
 
 def finish(channel: paramiko.Channel, status: int) -> None:
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with contextlib.suppress(*GONE):
         channel.send_exit_status(status if status >= 0 else 128 - status)
         channel.close()
 
 
 def serve(connection: socket.socket, settings: dict) -> None:
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with contextlib.suppress(*GONE):
         transport = paramiko.Transport(connection)
         for path in settings["host_keys"]:
             transport.add_server_key(paramiko.PKey.from_path(path))

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import pwd
 import random
 import shlex
 import signal
@@ -298,7 +299,7 @@ def test_the_command_knows_where_it_is_and_who_called(running: Running, make_cli
     said = make_client("tellin").run(target, command).stdout.decode().splitlines()
     user, logname, shell, home, directory = said[0].split("|")
     assert user == logname == target.user
-    assert home == directory == str(Path("~").expanduser())
+    assert home == directory == pwd.getpwuid(os.getuid()).pw_dir
     assert shell
     client, connection = (words.split() for words in said[1].split("|"))
     assert (client[0], client[2]) == ("127.0.0.1", str(target.port))
@@ -331,15 +332,9 @@ def test_the_words_of_a_command_are_joined_as_ssh_joins_them(
         check=False,
         timeout=60,
     )
-    here = subprocess.run(
-        [
-            "/bin/bash" if server == "sshd" else os.environ.get("SHELL", "/bin/sh"),
-            "-c",
-            " ".join(words),
-        ],
-        capture_output=True,
-        check=False,
-    )
+    # The account's shell, not $SHELL: of those that there are, each has an echo of its own.
+    shell = pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
+    here = subprocess.run([shell, "-c", " ".join(words)], capture_output=True, check=False)
     assert (done.stdout, done.returncode) == (here.stdout, here.returncode)
 
 

@@ -100,8 +100,14 @@ os.write(1, b"raw")
 """
 
 
-def in_terminal(then: str, slave: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+# In short sleeps: a signal that comes just before one begins is heard only behind it, since Python
+# runs handlers between two of its own instructions.
+FOREVER = "while True: time.sleep(0.05)"
+
+
+@contextlib.contextmanager
+def in_terminal(then: str, slave: int) -> "Iterator[subprocess.Popen[bytes]]":
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(then=then)],
         stdin=slave,
         stdout=slave,
@@ -109,7 +115,11 @@ def in_terminal(then: str, slave: int) -> "subprocess.Popen[bytes]":
         # A group of its own, with us as its parent outside: nobody can suspend a group that has
         # no such parent, as all of them are where the tests run without a terminal.
         process_group=0,
-    )
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
@@ -118,19 +128,19 @@ def test_a_signal_that_kills_puts_the_terminal_back_first(
 ) -> None:
     before = termios.tcgetattr(ends[1])
     # Ctrl-C has a handler of Python's own: then the exit puts the terminal back.
-    child = in_terminal("time.sleep(20)", ends[1])
-    assert os.read(ends[0], 3) == b"raw"
-    assert termios.tcgetattr(ends[1]) != before
-    child.send_signal(number)
-    assert child.wait(5) == -number
+    with in_terminal(FOREVER, ends[1]) as child:
+        assert os.read(ends[0], 3) == b"raw"
+        assert termios.tcgetattr(ends[1]) != before
+        child.send_signal(number)
+        assert child.wait(60) == -number
     assert termios.tcgetattr(ends[1]) == before
 
 
 @pytest.mark.parametrize("then", ["sys.exit(3)", "raise LookupError('oops')", ""])
 def test_every_exit_puts_the_terminal_back(ends: tuple[int, int], then: str) -> None:
     before = termios.tcgetattr(ends[1])
-    child = in_terminal(then, ends[1])
-    child.wait(5)
+    with in_terminal(then, ends[1]) as child:
+        assert child.wait(60) >= 0
     assert termios.tcgetattr(ends[1]) == before
 
 
@@ -138,17 +148,17 @@ def test_suspending_puts_the_terminal_back_and_going_on_makes_it_raw(
     ends: tuple[int, int],
 ) -> None:
     before = termios.tcgetattr(ends[1])
-    child = in_terminal("raw.suspend(); os.write(1, b'again'); time.sleep(20)", ends[1])
-    assert os.read(ends[0], 3) == b"raw"
-    _, status = os.waitpid(child.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
-    assert os.WSTOPSIG(status) == signal.SIGTSTP
-    assert termios.tcgetattr(ends[1]) == before
-    child.send_signal(signal.SIGCONT)
-    assert os.read(ends[0], 5) == b"again"
-    assert termios.tcgetattr(ends[1]) != before
-    child.terminate()
-    child.wait(5)
+    with in_terminal(f"raw.suspend(); os.write(1, b'again')\n{FOREVER}", ends[1]) as child:
+        assert os.read(ends[0], 3) == b"raw"
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert os.WSTOPSIG(status) == signal.SIGTSTP
+        assert termios.tcgetattr(ends[1]) == before
+        child.send_signal(signal.SIGCONT)
+        assert os.read(ends[0], 5) == b"again"
+        assert termios.tcgetattr(ends[1]) != before
+        child.terminate()
+        assert child.wait(60) == -signal.SIGTERM
 
 
 # Sizes
