@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What every test may rely on: peers that are named when they are missing, and a throw-away account."""
 
+import gc
 import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"peer {name}: {reason}")
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.skip("needs root")
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = report.failed or item.stash.get(FAILED, False)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A failed test fails alone: what its traceback held open is let go of before the next one.
+
+    Otherwise the warning about a child or a socket is an error of whichever test makes so many
+    objects that the collector runs.
+    """
+    done = yield
+    if item.stash.get(FAILED, False):
+        for name in ("last_exc", "last_value", "last_traceback"):
+            setattr(sys, name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return done
 
 
 @pytest.fixture(scope="session")
