@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.interop.peers import Account, missing
+from tests.summary import tell
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -61,6 +62,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
     return done
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    for line in tell(one for one in reports if isinstance(one, pytest.TestReport)):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -76,7 +77,11 @@ def altered(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("guard", drawn(), ids=label)
-def test_without_its_guard_a_rule_is_broken(guard: Guard, altered: Path) -> None:
+def test_without_its_guard_a_rule_is_broken(
+    guard: Guard, altered: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("guard", label(guard))
+    record_property("seed", SEED)
     path = altered / "tellin" / guard.file
     path.write_text(path.read_text("utf-8").replace(guard.text, guard.without), "utf-8")
     done = subprocess.run(

@@ -3,8 +3,10 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fuzz.harness import CORPUS, Harness, inputs
 from tests.fuzz.registry import HARNESSES
+from tests.summary import Fuzzed
 
 ROOT = Path(__file__).parents[2]
 SECONDS = int(os.environ.get("TELLIN_FUZZ_SECONDS", "600"))
@@ -48,9 +51,12 @@ def test_names_are_one_each_and_every_corpus_has_its_harness() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.parametrize("harness", BY_NAME)
-def test_atheris_finds_nothing(harness: Harness) -> None:
+def test_atheris_finds_nothing(
+    harness: Harness, record_property: Callable[[str, object], None]
+) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("no atheris here")
+    before = {*harness.kept()}
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.explore", harness.name, "--seconds", str(SECONDS)],
         cwd=ROOT,
@@ -58,4 +64,10 @@ def test_atheris_finds_nothing(harness: Harness) -> None:
         text=True,
         check=False,
     )
+    runs = re.search(r"^stat::number_of_executed_units: *(\d+)$", done.stderr, re.MULTILINE)
+    assert runs is not None, done.stderr[-4000:]
+    finds = {*harness.kept()} - before
+    row = Fuzzed(harness.name, int(runs[1]), SECONDS, len(before), len(finds))
+    record_property("fuzz", tuple(row))
     assert done.returncode == 0, done.stderr[-4000:]
+    assert not finds

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Every algorithm with every peer: each once in CI, each with each other in ``make test-all``."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ def test_each_algorithm_that_both_have(client: str, server: str, tmp_path: Path)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("client", "server"), pairs())
 def test_every_combination_that_both_have(
-    client: str, server: str, part: int, tmp_path: Path
+    client: str,
+    server: str,
+    part: int,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     result = try_out(client, server, tmp_path, every, part=part, parts=PARTS)
     table = write_table(result)
+    record_property("table", str(table))
     assert not result.failures, f"{table}\n" + "\n".join(result.failures[:50])
 
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""What the long tests tried, in numbers at the end of a run: a row of dots does not say how much it was.
+
+A test hands its numbers over with ``record_property``: ``guard`` and ``seed`` with the guard that it took
+out, ``fuzz`` with a ``Fuzzed``'s fields, ``table`` with the path of a table that it had a part in.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Fuzzed(NamedTuple):
+    """What came of fuzzing one harness."""
+
+    harness: str
+    runs: int
+    seconds: int
+    kept: int  # inputs of the corpus
+    finds: int
+
+
+def tell(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
+    """The lines, none where none of those tests ran."""
+    # The report of what a test clears away has its properties again.
+    made = [(dict(report.user_properties), report) for report in reports if report.when == "call"]
+    yield from _guards((found, report.outcome) for found, report in made if "guard" in found)
+    yield from _fuzzing(Fuzzed(*found["fuzz"]) for found, _ in made if "fuzz" in found)
+    for table in sorted({str(found["table"]) for found, _ in made if "table" in found}):
+        yield ""
+        yield from Path(table).read_text("utf-8").splitlines()
+
+
+def _guards(drawn: Iterable[tuple[Mapping[str, object], str]]) -> Iterator[str]:
+    outcomes = [(str(found["guard"]), found["seed"], outcome) for found, outcome in drawn]
+    if not outcomes:
+        return
+    unnoticed = [guard for guard, _, outcome in outcomes if outcome != "passed"]
+    yield ""
+    yield (
+        f"Guards taken out, drawn by seed {outcomes[0][1]}: {len(outcomes)};"
+        f" noticed by every test named: {len(outcomes) - len(unnoticed)}"
+    )
+    yield from (f"    not noticed: {guard}" for guard in unnoticed)
+
+
+def _fuzzing(rows: Iterable[Fuzzed]) -> Iterator[str]:
+    fuzzed = sorted(rows)
+    if not fuzzed:
+        return
+    yield ""
+    yield f"{'Fuzzing':28}{'runs':>12}{'seconds':>9}{'a second':>10}{'kept':>6}{'finds':>7}"
+    yield from (
+        f"    {row.harness:24}{row.runs:12,}{row.seconds:9}"
+        f"{row.runs // max(row.seconds, 1):10,}{row.kept:6}{row.finds:7}"
+        for row in fuzzed
+    )
+    runs, seconds = sum(row.runs for row in fuzzed), sum(row.seconds for row in fuzzed)
+    kept, finds = sum(row.kept for row in fuzzed), sum(row.finds for row in fuzzed)
+    yield (
+        f"    {len(fuzzed):<3}{'harnesses':21}{runs:12,}{seconds:9}"
+        f"{runs // max(seconds, 1):10,}{kept:6}{finds:7}"
+    )
