@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conversations.bare import BANNER, clear_payloads, packet, server_kexinit
 from tests.library import (
     HOST_KEY,
     OTHER_KEY,
@@ -22,6 +23,7 @@ from tellin.client.questions import HostKeyQuestion
 from tellin.config.known_hosts import KnownHosts
 from tellin.errors import IdentificationError
 from tellin.keys import PrivateKey
+from tellin.transport.messages import KexInit
 
 
 def record(port: int, key: PrivateKey = HOST_KEY) -> str:
@@ -534,3 +536,28 @@ async def test_tellin_connects_to_asyncssh(tmp_path: Path) -> None:
             data = b"x" * size
             done = await connection.run("anything", input=data, encoding=None)
             assert (done.stdout, done.stderr, done.exit_status) == (data, b"errors", 44)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@awaited
+async def test_a_server_that_stumbles_over_a_guess_is_tried_once_more(given: bool) -> None:
+    offer = packet(server_kexinit(kex_algorithms=("ecdh-sha2-nistp521",)))
+    guessed: list[bool] = []
+
+    async def stumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(BANNER + offer)
+        line = await reader.readline()
+        size = await reader.readexactly(4)
+        body = await reader.readexactly(int.from_bytes(size, "big"))
+        guessed.append(
+            KexInit.decode(clear_payloads(line + size + body)[0]).first_kex_packet_follows
+        )
+        writer.close()
+
+    server = await asyncio.start_server(stumble, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        sock = socket.create_connection(("127.0.0.1", port)) if given else None
+        with pytest.raises(tellin.ConnectionLost):
+            await connecting(None, port=port, sock=sock)
+    assert guessed == ([False] if given else [True, False])

@@ -18,13 +18,18 @@ from tests.conversations.bare import (
 )
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
-from tellin.errors import KeyExchangeFailed, NegotiationFailed, TimedOut
+from tellin.errors import HostKeyUnknown, KeyExchangeFailed, NegotiationFailed, TimedOut
 from tellin.protocol import Core
-from tellin.protocol.events import ExchangeDone, HostKeySignatureWanted, KexInitReceived
+from tellin.protocol.events import (
+    ExchangeDone,
+    HostKeyOffered,
+    HostKeySignatureWanted,
+    KexInitReceived,
+)
 from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import Pair
 from tellin.transport.keying import Stage
-from tellin.transport.messages import KexInit
+from tellin.transport.messages import Disconnect, KexInit
 from tellin.transport.negotiation import STRICT_CLIENT, proposal
 from tellin.wire import string
 
@@ -401,6 +406,77 @@ def test_r009_r010_guesses_of_our_own_client(pair: Pair) -> None:
     shy = pair(client={"guess": False}, key_exchanges=CURVE)
     shy.log_in()
     transfer(shy)
+
+
+DH = ("diffie-hellman-group14-sha256", "diffie-hellman-group16-sha512")
+
+
+def naive(made: Loopback) -> Loopback:
+    """The server takes the packet behind a wrong guess for the exchange, as Paramiko's does."""
+    keying = made.server._transport.keying
+    receive = type(keying).receive_kexinit
+
+    class Naive(type(keying)):  # type: ignore[misc]
+        __slots__ = ()
+
+        def receive_kexinit(self, payload: bytes) -> None:
+            receive(self, payload)
+            self._skip = False
+
+    keying.__class__ = Naive
+    made.pump()
+    return made
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(NIST, CURVE), (CURVE, NIST), (DH, DH[1:])])
+def test_a_server_that_misreads_a_guess_is_known_by_how_it_ends(
+    pair: Pair, ours: tuple[str, ...], theirs: tuple[str, ...]
+) -> None:
+    settings = {"client": {"key_exchanges": ours}, "server": {"key_exchanges": theirs[:1]}}
+    misled = naive(pair(**settings))
+    assert misled.client.closed
+    assert misled.client.guess_misread
+    settings["client"]["guess"] = False
+    again = naive(pair(**settings))
+    again.log_in()
+    assert not again.client.guess_misread
+    transfer(again)
+
+
+def test_only_a_peer_that_stumbles_over_a_wrong_guess_has_misread_it(pair: Pair) -> None:
+    other, same = (packet(server_kexinit(kex_algorithms=names)) for names in (NIST[:1], CURVE))
+    nothing_shared = packet(server_kexinit(kex_algorithms=("none-of-ours",)))
+    goodbye = packet(Disconnect(2, b"what is this?", b"").encode())
+    for parts, misread in (
+        ((other, goodbye), True),
+        ((other, packet(b"\x1f" + string(b"")), goodbye), True),
+        ((other,), False),
+        ((same, goodbye), False),
+        ((nothing_shared,), False),
+        ((goodbye,), False),
+    ):
+        bare = BareClient(BANNER, *parts, key_exchanges=CURVE)
+        assert bare.core.guess_misread is misread, parts
+    # It hangs up without a word; it says nothing at all; we are the ones to leave.
+    for end, misread in (
+        (lambda core: core.received_eof(1.0), True),
+        (lambda core: core.connection_lost(ConnectionResetError(104, "reset"), 1.0), True),
+        (lambda core: core.tick(1000.0), False),
+        (lambda core: core.disconnect(), False),
+        (lambda core: core.fail(TimedOut("no more time")), False),
+    ):
+        bare = BareClient(BANNER, other, key_exchanges=CURVE)
+        end(bare.core)
+        assert bare.core.closed
+        assert bare.core.guess_misread is misread
+    # It has understood us, and it is its key that we do not like.
+    made = pair(client={"key_exchanges": NIST}, server={"key_exchanges": CURVE})
+    made.answers[HostKeyOffered] = lambda core, event: core.reject_host_key(
+        HostKeyUnknown("who is this?")
+    )
+    made.pump()
+    assert isinstance(made.client.error, HostKeyUnknown)
+    assert not made.client.guess_misread
 
 
 def test_a_right_guess_saves_the_flight_that_a_wrong_one_costs(pair: Pair) -> None:

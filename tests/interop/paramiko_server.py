@@ -155,6 +155,8 @@ def finish(channel: paramiko.Channel, status: int) -> None:
 def serve(connection: socket.socket, settings: dict) -> None:
     with contextlib.suppress(*GONE):
         transport = paramiko.Transport(connection)
+        if "kex" in settings["options"]:
+            transport.get_security_options().kex = settings["options"]["kex"]
         for path in settings["host_keys"]:
             transport.add_server_key(paramiko.PKey.from_path(path))
         transport.start_server(server=Door(settings), event=threading.Event())

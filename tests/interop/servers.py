@@ -244,7 +244,7 @@ class AsyncSSHServer(ScriptServer):
 
 
 class ParamikoServer(ScriptServer):
-    """Paramiko."""
+    """Paramiko; ``options`` may hold the ``kex`` methods it is to offer."""
 
     name = "paramiko"
     script = "paramiko_server.py"

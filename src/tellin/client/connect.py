@@ -211,7 +211,15 @@ class _Login(Record):
             if self.sock is not None:
                 self.sock.close()
             raise
-        return await self._log_in(loop, prepared, stream, place)
+        until = None if self.login_timeout is None else loop.time() + self.login_timeout
+        connection = await self._log_in(loop, prepared, stream, place, until)
+        if connection is None:
+            _log.debug("%s stumbled over our guess: connecting again without one", self.host)
+            prepared.settings = _settings_of(prepared.config, guess=False)
+            stream, place = await self._reach(loop, prepared)
+            connection = await self._log_in(loop, prepared, stream, place, until)
+            assert connection is not None
+        return connection
 
     # What is read
 
@@ -244,7 +252,9 @@ class _Login(Record):
             identities = default_keys(config.identity_file, self.passphrase)
         return _Prepared(
             config,
-            _settings_of(config),
+            # A guess may turn out to need a second connection, which nobody has for us where the
+            # first was handed in.
+            _settings_of(config, guess=self.sock is None),
             policy,
             place,
             self.trust.records(place, config if self.config is not None else None),
@@ -318,8 +328,14 @@ class _Login(Record):
     # The login
 
     async def _log_in(
-        self, loop: Loop, prepared: _Prepared, stream: Duplex, place: Place
-    ) -> Connection:
+        self,
+        loop: Loop,
+        prepared: _Prepared,
+        stream: Duplex,
+        place: Place,
+        until: float | None,
+    ) -> Connection | None:
+        """Log in on a socket; None where that failed because the server misread our guess."""
         config = prepared.config
         journal = Journal()
         if _log.isEnabledFor(logging.DEBUG):
@@ -354,8 +370,8 @@ class _Login(Record):
         # Our first flight leaves now; the link would have waited for the next turn.
         driver.link.flush()
         timer = None
-        if self.login_timeout is not None:
-            timer = loop.call_later(self.login_timeout, self._too_late, driver)
+        if until is not None:
+            timer = loop.call_later(until - loop.time(), self._too_late, driver)
         try:
             await ready
         except BaseException:
@@ -366,7 +382,14 @@ class _Login(Record):
                 timer.cancel()
             self.callbacks.cancel()
         if not driver.core.authenticated or driver.core.closed:
+            if prepared.settings.guess and driver.core.guess_misread:
+                return None
             raise self._failure(connection)
+        await self._record(prepared, driver)
+        return connection
+
+    async def _record(self, prepared: _Prepared, driver: Driver) -> None:
+        """Write down a host key that was accepted."""
         try:
             await prepared.records.settle()
         except (OSError, TellinError) as error:
@@ -374,7 +397,6 @@ class _Login(Record):
         except asyncio.CancelledError:
             driver.link.close()
             raise
-        return connection
 
     def _keepalive(self, config: SshConfig) -> KeepAlive:
         if self.keepalive is None:
@@ -435,14 +457,15 @@ def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
     return read_ssh_config(Surroundings(user=user), host, user=user, options=options, file="none")
 
 
-def _settings_of(config: SshConfig) -> Settings:
+def _settings_of(config: SshConfig, *, guess: bool) -> Settings:
     """The transport's settings; to choose algorithms takes longer than all else that is read."""
-    key = tuple(getattr(config, name) for name in _CHOICES)
+    key = (guess, *(getattr(config, name) for name in _CHOICES))
     made = _settings.get(key)
     if made is None:
         if len(_settings) >= _SETTINGS_KEPT:
             _settings.clear()
         made = _settings[key] = settings(config)
+        made.guess = guess
     return made
 
 

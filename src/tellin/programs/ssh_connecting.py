@@ -51,7 +51,7 @@ class Connecting:
             return
         family = _FAMILIES[config.address_family]
         self._addresses = resolve(config.host, config.port, family=family)
-        self._try()
+        self._try(config.connect_timeout or None)
         # One turn of the loop: the SYN leaves now, whatever else there is to do.
         self._loop.call_soon(self._loop.stop)
         self._loop.run_until(self._is_answered)
@@ -66,6 +66,20 @@ class Connecting:
             self.place = Place(self._config.host, *self._found.getpeername()[:2])
             self._journal.debug("Connection established.")
         return self._found
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the server can be reached a second time without anybody noticing.
+
+        A ProxyCommand may ask for a password each time, or work but once.
+        """
+        return self._config.proxy_command is None
+
+    def again(self) -> None:
+        """Connect once more, in what ConnectTimeout has left."""
+        self._found, self._answered = None, False
+        self._tries = 1
+        self._try(self.remaining())
 
     def remaining(self) -> float | None:
         """What ConnectTimeout leaves for the identifications and the first exchange."""
@@ -84,7 +98,7 @@ class Connecting:
     def _is_answered(self) -> bool:
         return self._answered
 
-    def _try(self) -> None:
+    def _try(self, timeout: float | None) -> None:
         config, journal = self._config, self._journal
         self._tries -= 1
         if journal.debugs:
@@ -94,7 +108,7 @@ class Connecting:
             self._loop,
             self._addresses,
             self._done,
-            timeout=config.connect_timeout or None,
+            timeout=timeout,
             prepare=self._prepare(),
         )
 
@@ -112,7 +126,7 @@ class Connecting:
 
     def _done(self, found: Socket | None) -> None:
         if found is None and self._tries > 0:
-            self._loop.call_later(1.0, self._try)
+            self._loop.call_later(1.0, self._try, self._config.connect_timeout or None)
             return
         self._found = found
         self._answered = True

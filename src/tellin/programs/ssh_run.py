@@ -15,6 +15,7 @@ from tellin.programs.ssh_connecting import Connecting
 from tellin.protocol.events import Authenticated
 from tellin.runtime.journal import INFO, Journal
 from tellin.runtime.loop import SmallLoop
+from tellin.transport.settings import Settings
 from tellin.userauth.text import escape_text
 
 FAILED: Final = 255
@@ -91,6 +92,32 @@ class Run:
                 f" {left_out.keyword} is not supported and is left out"
             )
         made = settings(config)
+        # A guess may turn out to need a second connection (see below), so it is for those only
+        # that can be had.
+        made.guess = self._connecting.repeatable
+        self._connect(made)
+        for number in _ENDINGS:
+            # An ignored signal stays ignored (nohup).
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal(number, self._signalled, number)
+        try:
+            self._loop.run_until(self._is_over)
+            if made.guess and self.connection.core.guess_misread:
+                journal.debug("The server stumbled over our guess: connecting again without one.")
+                made.guess = False
+                self._over, self._visit = False, None
+                self._connecting.again()
+                self._connect(made)
+                self._loop.run_until(self._is_over)
+        finally:
+            if self._visit is not None:
+                self._visit.leave()
+            self._connecting.end()
+        return self._result()
+
+    def _connect(self, made: Settings) -> None:
+        """Wait for the socket and begin to talk."""
+        config = self._config
         stream = self._connecting.wait()
         remaining = self._connecting.remaining()
         if remaining is not None:
@@ -100,7 +127,7 @@ class Run:
             stream,
             made,
             self._connecting.place,
-            journal=journal,
+            journal=self._journal,
             keepalive=keepalive(config),
             on_ready=self._ready,
             on_event=self._event,
@@ -108,29 +135,18 @@ class Run:
             on_banner=self._banner,
         )
         # In the turn that sends the first packets, and behind them.
-        self._loop.call_soon(self._load)
-        for number in _ENDINGS:
-            # An ignored signal stays ignored (nohup).
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal(number, self._signalled, number)
-        try:
-            self._loop.run_until(self._is_over)
-        finally:
-            if self._visit is not None:
-                self._visit.leave()
-            self._connecting.end()
-        return self._result()
+        self._loop.call_soon(self._load, self.connection)
 
     def _is_over(self) -> bool:
         return self._over and (self._visit is None or self._visit.is_over)
 
     # The login
 
-    def _load(self) -> None:
+    def _load(self, connection: ClientConnection) -> None:
         """Load what the answers of the server will need, while there are none yet."""
         from tellin.programs.ssh_login import equip
 
-        equip(self.connection, self._config, self._journal)
+        equip(connection, self._config, self._journal)
         # With a look at the socket in between.
         self._loop.call_soon(self._load_session)
 

@@ -6,7 +6,15 @@ from typing import Any
 from tellin.connection.channel import Channel
 from tellin.connection.machine import HIGH_WATER, Connection, ConnectionSettings
 from tellin.connection.requests import KEEPALIVE
-from tellin.errors import ConnectionLost, DisconnectReason, TellinError, TimedOut, UsageError
+from tellin.errors import (
+    ConnectionLost,
+    Disconnected,
+    DisconnectReason,
+    ProtocolError,
+    TellinError,
+    TimedOut,
+    UsageError,
+)
 from tellin.protocol.events import Event, PongReceived
 from tellin.protocol.freezing import freeze, thaw
 from tellin.transport.machine import Phase, Transport
@@ -213,12 +221,14 @@ class Core:
 
     @property
     def guess_misread(self) -> bool:
-        """Whether the first exchange failed after a wrong guess: some servers cannot skip one.
+        """Whether the peer seems to have taken a wrong guess for the exchange, and stumbled over it.
 
-        A new connection with ``guess=False`` in its settings may succeed.
+        RFC 4253 section 7 has it skipped, which not all servers do. A new connection with
+        ``guess=False`` in its settings may succeed.
         """
-        keying = self._transport.keying
-        return self.closed and keying.guess_wrong and not keying.session_id
+        # What we broke off ourselves says nothing about the peer, nor does its silence.
+        stumbled = isinstance(self.error, ProtocolError | ConnectionLost | Disconnected)
+        return stumbled and self._transport.keying.guess_wrong
 
     @property
     def strict(self) -> bool:

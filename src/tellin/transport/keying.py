@@ -279,6 +279,8 @@ class Keying:
             sha1=algorithm == "ssh-rsa",
         ):
             raise HostKeyRejected("the server's signature over the key exchange is wrong")
+        # Whoever signs what we both said has read our packets in the right way.
+        self.guess_wrong = False
         if not self.session_id:
             self._emit(HostKeyOffered(agreed.host_key, algorithm))
         elif agreed.host_key != self.host_key:
