@@ -5,7 +5,8 @@ import pytest
 
 from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
 from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
-from tellin.client.preferences import keepalive, login_plan, settings, with_lists
+from tellin.client.preferences import algorithms, keepalive, login_plan, settings
+from tellin.config.algorithm_lists import with_lists
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.surroundings import Surroundings
@@ -56,7 +57,7 @@ def test_lists_are_replaced_extended_and_shortened() -> None:
 def test_r114_an_unknown_name_is_refused_with_its_keyword(option: str) -> None:
     config = read(option)
     with pytest.raises(ConfigError) as caught:
-        with_lists(config)
+        algorithms(config)
     keyword = option.partition("=")[0]
     assert caught.value.keyword == keyword
     assert str(caught.value).startswith(f"command-line: {keyword}: unknown")
@@ -66,7 +67,7 @@ def test_the_strict_profile_leaves_the_post_quantum_exchanges() -> None:
     names = settings(read("SecurityProfile=strict")).preferences.key_exchanges
     assert names
     assert all(KEY_EXCHANGES[name].post_quantum for name in names)
-    with pytest.raises(ConfigError, match="leaves nothing"):
+    with pytest.raises(ConfigError, match="leaves none"):
         settings(read("SecurityProfile=strict", "KexAlgorithms=curve25519-sha256"))
 
 
@@ -121,10 +122,19 @@ def test_the_size_of_rsa_keys_can_only_be_raised() -> None:
 
 
 def test_the_lists_are_written_out_for_people() -> None:
-    lines = dict(line.split(" ", 1) for line in with_lists(read("Ciphers=^aes256-ctr")).dump())
+    def shown(config: SshConfig) -> list[str]:
+        return list(with_lists(config, algorithms(config)).dump())
+
+    written = shown(read("Ciphers=^aes256-ctr"))
+    lines = dict(line.split(" ", 1) for line in written)
     assert lines["ciphers"].startswith("aes256-ctr,")
     assert lines["kexalgorithms"] == ",".join(CLIENT_KEY_EXCHANGES)
-    again = read(*(f"{keyword}={value}" for keyword, value in lines.items() if keyword != "host"))
-    assert with_lists(again) == with_lists(read("Ciphers=^aes256-ctr")) or list(
-        with_lists(again).dump()
-    ) == [f"{keyword} {value}" for keyword, value in lines.items()]
+    again = [line.replace(" ", "=", 1) for line in written if not line.startswith("host ")]
+    assert shown(read(*again)) == written
+
+
+def test_what_only_other_programs_have_is_passed_over_at_a_connection_too() -> None:
+    both = "KexAlgorithms=sntrup761x25519-sha512,curve25519-sha256"
+    assert settings(read(both)).preferences.key_exchanges == ("curve25519-sha256",)
+    plan = login_plan(read("PubkeyAcceptedAlgorithms=ssh-dss,ssh-ed25519"), host="host")
+    assert plan.key_algorithms == ("ssh-ed25519",)

@@ -5,12 +5,14 @@ import pytest
 from tests.config.paper_machine import USER, PaperMachine, paper
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
-from tellin.config.algorithm_lists import client_algorithms, server_algorithms, with_lists
+from tellin.client.preferences import algorithms as client_algorithms
+from tellin.config.algorithm_lists import with_lists
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import read_sshd_config
 from tellin.errors import ConfigError
+from tellin.server.settings import algorithms as server_algorithms
 
 
 def test_without_a_word_the_defaults_are_offered() -> None:

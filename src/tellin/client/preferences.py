@@ -2,16 +2,15 @@
 """From the values of ssh_config to the settings of a core and of a login."""
 
 import os
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
-from tellin.algorithms.compression import COMPRESSIONS
-from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
-from tellin.algorithms.macs import CLIENT_MACS, MACS
-from tellin.algorithms.registry import Registry
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, SIGNATURES, USER_KEY_ALGORITHMS
+from tellin.algorithms.ciphers import preferred_ciphers
+from tellin.algorithms.compression import COMPRESSING, DEFAULT_COMPRESSIONS
+from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES
+from tellin.algorithms.macs import CLIENT_MACS
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
 from tellin.client.login_plan import LoginPlan
+from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConfigError
 from tellin.protocol.core import KeepAlive
@@ -27,56 +26,31 @@ EXTENSIONS: Final = {"ping@openssh.com": b"0"}
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 _LONGEST_IDENTIFICATION: Final = 253
 
-# Keywords that hold lists of algorithms: the registry of the names, and what we offer by default.
-_LISTS: Final[dict[str, tuple[Registry[Any], Callable[[], tuple[str, ...]]]]] = {
-    "kex_algorithms": (KEY_EXCHANGES, lambda: CLIENT_KEY_EXCHANGES),
-    # R048: the same for a host that is on record and for one that is not. Moving the known type to
-    # the front would tell whoever listens that this is a first visit, and worth an attack.
-    "host_key_algorithms": (SIGNATURES, lambda: HOST_KEY_ALGORITHMS),
-    "ciphers": (CIPHERS, lambda: preferred_ciphers(has_aes=has_aes())),
-    "macs": (MACS, lambda: CLIENT_MACS),
-    "pubkey_accepted_algorithms": (SIGNATURES, lambda: USER_KEY_ALGORITHMS),
-}
 
-
-def chosen(config: SshConfig, attribute: str) -> tuple[str, ...]:
-    """The names of one list of algorithms; raises ConfigError with the place of the keyword."""
-    registry, defaults = _LISTS[attribute]
-    spec = getattr(config, attribute)
-    try:
-        names = registry.select(spec, defaults()) if spec else defaults()
-        if attribute == "kex_algorithms" and config.security_profile == "strict":
-            names = _post_quantum(names)
-    except ConfigError as fault:
-        keyword = config.rows[attribute].spelling
-        file, line = config.origin(attribute)
-        raise ConfigError(
-            f"{keyword}: {fault}", file=file, line=line, keyword=keyword, hint=fault.hint
-        ) from None
-    return names
-
-
-def _post_quantum(names: tuple[str, ...]) -> tuple[str, ...]:
-    left = tuple(name for name in names if KEY_EXCHANGES[name].post_quantum)
-    if not left:
-        raise ConfigError("SecurityProfile strict leaves nothing of the list")
-    return left
-
-
-def with_lists(config: SshConfig) -> SshConfig:
-    """The same values with every list of algorithms written out."""
-    return config.replaced(**{name: ",".join(chosen(config, name)) for name in _LISTS})
+def algorithms(config: SshConfig) -> AlgorithmLists:
+    """What to offer; raises ConfigError, with file and line, for an unknown name."""
+    return select(
+        config,
+        AlgorithmLists(
+            CLIENT_KEY_EXCHANGES,
+            # R048: the same for a host that is on record and for one that is not. Moving the known
+            # type to the front would tell whoever listens that this is a first visit, and worth an
+            # attack.
+            HOST_KEY_ALGORITHMS,
+            preferred_ciphers(has_aes=has_aes()),
+            CLIENT_MACS,
+            COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
+            USER_KEY_ALGORITHMS,
+        ),
+        lenient=True,
+    )
 
 
 def preferences(config: SshConfig) -> Preferences:
     """What to offer in KEXINIT."""
-    compressions = COMPRESSIONS.names()
+    lists = algorithms(config)
     return Preferences(
-        key_exchanges=chosen(config, "kex_algorithms"),
-        host_keys=chosen(config, "host_key_algorithms"),
-        ciphers=chosen(config, "ciphers"),
-        macs=chosen(config, "macs"),
-        compressions=compressions[::-1] if config.compression else compressions,
+        lists.key_exchanges, lists.host_keys, lists.ciphers, lists.macs, lists.compressions
     )
 
 
@@ -132,7 +106,9 @@ def login_plan(config: SshConfig, *, host: str) -> LoginPlan:
             for name in dict.fromkeys(config.preferred_authentications)
             if enabled.get(name) and not (config.batch_mode and name in PASSWORD_METHODS)
         ),
-        key_algorithms=chosen(config, "pubkey_accepted_algorithms"),
+        key_algorithms=select_one(
+            config, "pubkey_accepted_algorithms", USER_KEY_ALGORITHMS, lenient=True
+        ),
         required_rsa_size=required_rsa_size(config),
         prompts=config.number_of_password_prompts,
     )

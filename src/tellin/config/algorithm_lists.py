@@ -2,31 +2,19 @@
 """From the algorithm lists of a configuration to names that can be offered (R114).
 
 This module alone of the room imports the algorithms, which take longer to load than all the rest
-of it: whoever only reads a file does without.
+of it: whoever only reads a file does without. What is offered where a file says nothing is each
+side's own: `tellin.client.preferences` and `tellin.server.settings` bring it.
 """
 
 from typing import Any, Final, TypeVar
 
 from tellin.algorithms.ciphers import CIPHERS
-from tellin.algorithms.compression import COMPRESSING, DEFAULT_COMPRESSIONS
-from tellin.algorithms.key_exchange import (
-    CLIENT_KEY_EXCHANGES,
-    KEY_EXCHANGES,
-    SERVER_KEY_EXCHANGES,
-    STRICT_KEY_EXCHANGES,
-)
-from tellin.algorithms.macs import CLIENT_MACS, MACS, SERVER_MACS
+from tellin.algorithms.key_exchange import KEY_EXCHANGES, STRICT_KEY_EXCHANGES
+from tellin.algorithms.macs import MACS
 from tellin.algorithms.registry import Registry
-from tellin.algorithms.signatures import (
-    HOST_KEY_ALGORITHMS,
-    SERVER_HOST_KEY_ALGORITHMS,
-    SIGNATURES,
-    USER_KEY_ALGORITHMS,
-)
+from tellin.algorithms.signatures import SIGNATURES
 from tellin.config.keywords import KeywordFile
 from tellin.config.patterns import match_pattern
-from tellin.config.ssh_config import SshConfig
-from tellin.config.sshd_config import SshdConfig
 from tellin.errors import ConfigError
 from tellin.wire import Record
 
@@ -45,8 +33,16 @@ _ELSEWHERE: Final = (
     "gss-*",
 )
 
+# The keywords of both tables that hold such lists: the field of AlgorithmLists, and the names.
+_LISTS: Final[dict[str, tuple[str, Registry[Any]]]] = {
+    "kex_algorithms": ("key_exchanges", KEY_EXCHANGES),
+    "host_key_algorithms": ("host_keys", SIGNATURES),
+    "ciphers": ("ciphers", CIPHERS),
+    "macs": ("macs", MACS),
+    "pubkey_accepted_algorithms": ("user_keys", SIGNATURES),
+}
 
-C = TypeVar("C", SshConfig, SshdConfig)
+C = TypeVar("C", bound=KeywordFile)
 
 
 class AlgorithmLists(Record):
@@ -61,66 +57,59 @@ class AlgorithmLists(Record):
     """The signature algorithms of users' keys."""
 
 
-def client_algorithms(config: SshConfig) -> AlgorithmLists:
-    """What a client offers; raises ConfigError, with file and line, for an unknown name."""
-    return AlgorithmLists(
-        _key_exchanges(config, CLIENT_KEY_EXCHANGES),
-        _selected(config, "host_key_algorithms", SIGNATURES, HOST_KEY_ALGORITHMS),
-        _selected(config, "ciphers", CIPHERS, CIPHERS.defaults()),
-        _selected(config, "macs", MACS, CLIENT_MACS),
-        COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
-        _selected(config, "pubkey_accepted_algorithms", SIGNATURES, USER_KEY_ALGORITHMS),
-    )
+def select(config: KeywordFile, defaults: AlgorithmLists, *, lenient: bool) -> AlgorithmLists:
+    """``defaults`` as the configuration changes them.
+
+    Raises ConfigError, with file and line, for an unknown name; ``lenient`` passes over the names
+    that other programs have.
+    """
+    made = AlgorithmLists(**vars(defaults))
+    for attribute, (field, _) in _LISTS.items():
+        setattr(
+            made,
+            field,
+            select_one(config, attribute, getattr(defaults, field), lenient=lenient),
+        )
+    return made
 
 
-def server_algorithms(config: SshdConfig) -> AlgorithmLists:
-    """What a server offers; raises ConfigError, with file and line, for an unknown name."""
-    return AlgorithmLists(
-        _key_exchanges(config, SERVER_KEY_EXCHANGES),
-        _selected(config, "host_key_algorithms", SIGNATURES, SERVER_HOST_KEY_ALGORITHMS),
-        _selected(config, "ciphers", CIPHERS, CIPHERS.defaults(server=True)),
-        _selected(config, "macs", MACS, SERVER_MACS),
-        ("none",) if config.compression == "no" else DEFAULT_COMPRESSIONS,
-        _selected(config, "pubkey_accepted_algorithms", SIGNATURES, USER_KEY_ALGORITHMS),
-    )
+def select_one(
+    config: KeywordFile, attribute: str, default: tuple[str, ...], *, lenient: bool
+) -> tuple[str, ...]:
+    """One list of ``select``: that of the keyword whose value is ``attribute``."""
+    _, registry = _LISTS[attribute]
+    profile: str = getattr(config, "security_profile", "default")
+    strict = profile == "strict" and attribute == "kex_algorithms"
+    if strict:
+        default = STRICT_KEY_EXCHANGES
+    spec: str = getattr(config, attribute)
+    try:
+        if lenient:
+            spec = _without_elsewhere(spec, registry)
+        chosen = registry.select(spec, default) if spec else default
+        if strict:
+            chosen = _post_quantum(chosen)
+    except ConfigError as fault:
+        spelling = config.rows[attribute].spelling
+        file, line = config.origin(attribute)
+        raise ConfigError(
+            f"{spelling}: {fault}", file=file, line=line, keyword=spelling, hint=fault.hint
+        ) from None
+    return chosen
 
 
 def with_lists(config: C, lists: AlgorithmLists) -> C:
     """The same values with every list written out, as ``-G`` and ``-T`` show them."""
     return config.replaced(
-        kex_algorithms=",".join(lists.key_exchanges),
-        host_key_algorithms=",".join(lists.host_keys),
-        ciphers=",".join(lists.ciphers),
-        macs=",".join(lists.macs),
-        pubkey_accepted_algorithms=",".join(lists.user_keys),
+        **{attribute: ",".join(getattr(lists, field)) for attribute, (field, _) in _LISTS.items()}
     )
 
 
-def _key_exchanges(config: SshConfig | SshdConfig, defaults: tuple[str, ...]) -> tuple[str, ...]:
-    strict = config.security_profile == "strict"
-    chosen = _selected(
-        config, "kex_algorithms", KEY_EXCHANGES, STRICT_KEY_EXCHANGES if strict else defaults
-    )
-    if not strict:
-        return chosen
-    kept = tuple(name for name in chosen if KEY_EXCHANGES[name].post_quantum)
+def _post_quantum(names: tuple[str, ...]) -> tuple[str, ...]:
+    kept = tuple(name for name in names if KEY_EXCHANGES[name].post_quantum)
     if not kept:
-        raise _located(
-            config, "kex_algorithms", ConfigError("SecurityProfile strict leaves none of them")
-        )
+        raise ConfigError("SecurityProfile strict leaves none of them")
     return kept
-
-
-def _selected(
-    config: KeywordFile, attribute: str, registry: Registry[Any], defaults: tuple[str, ...]
-) -> tuple[str, ...]:
-    spec: str = getattr(config, attribute)
-    try:
-        if isinstance(config, SshConfig):
-            spec = _without_elsewhere(spec, registry)
-        return registry.select(spec, defaults) if spec else defaults
-    except ConfigError as fault:
-        raise _located(config, attribute, fault) from None
 
 
 def _without_elsewhere(spec: str, registry: Registry[Any]) -> str:
@@ -135,11 +124,3 @@ def _without_elsewhere(spec: str, registry: Registry[Any]) -> str:
 
 def _is_elsewhere(name: str) -> bool:
     return any(match_pattern(name, pattern) for pattern in _ELSEWHERE)
-
-
-def _located(config: KeywordFile, attribute: str, fault: ConfigError) -> ConfigError:
-    spelling = config.rows[attribute].spelling
-    file, line = config.origin(attribute)
-    return ConfigError(
-        f"{spelling}: {fault}", file=file, line=line, keyword=spelling, hint=fault.hint
-    )

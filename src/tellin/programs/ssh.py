@@ -258,9 +258,10 @@ def run(arguments: list[str]) -> int:
     surroundings = LocalSurroundings()
     config = configure(invocation, surroundings)
     if invocation.show_config:
-        from tellin.client.preferences import with_lists
+        from tellin.client.preferences import algorithms
+        from tellin.config.algorithm_lists import with_lists
 
-        print("\n".join(with_lists(config).dump()))
+        print("\n".join(with_lists(config, algorithms(config)).dump()))
         return 0
     journal = make_journal(invocation, config)
     try:
@@ -281,9 +282,9 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
     if any(getattr(config, name) for name in _ALGORITHMS):
         # R114: a name that nobody knows is refused before anything is done. Who names none does
         # not wait for the tables here.
-        from tellin.client.preferences import with_lists
+        from tellin.client.preferences import algorithms
 
-        with_lists(config)
+        algorithms(config)
     loop = SmallLoop()
     try:
         connecting = Connecting(loop, config, journal)

@@ -6,9 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
-from tellin.algorithms.key_exchange import Moduli
-from tellin.algorithms.signatures import SIGNATURES, USER_KEY_ALGORITHMS
-from tellin.config.algorithm_lists import AlgorithmLists, server_algorithms
+from tellin.algorithms.compression import DEFAULT_COMPRESSIONS
+from tellin.algorithms.key_exchange import SERVER_KEY_EXCHANGES, Moduli
+from tellin.algorithms.macs import SERVER_MACS
+from tellin.algorithms.signatures import (
+    SERVER_HOST_KEY_ALGORITHMS,
+    SIGNATURES,
+    USER_KEY_ALGORITHMS,
+)
+from tellin.config.algorithm_lists import AlgorithmLists, select
 from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.machine import ConnectionSettings
@@ -40,13 +46,19 @@ _LONGEST_IDENTIFICATION: Final = 253
 
 def algorithms(config: SshdConfig) -> AlgorithmLists:
     """What is in force on this machine; raises ConfigError, with file and line, for an unknown name."""
-    lists = server_algorithms(config)
-    if not config.ciphers:
-        known = CIPHERS.defaults(server=True)
-        lists.ciphers = tuple(
-            name for name in preferred_ciphers(has_aes=has_aes()) if name in known
-        )
-    return lists
+    known = CIPHERS.defaults(server=True)
+    return select(
+        config,
+        AlgorithmLists(
+            SERVER_KEY_EXCHANGES,
+            SERVER_HOST_KEY_ALGORITHMS,
+            tuple(name for name in preferred_ciphers(has_aes=has_aes()) if name in known),
+            SERVER_MACS,
+            ("none",) if config.compression == "no" else DEFAULT_COMPRESSIONS,
+            USER_KEY_ALGORITHMS,
+        ),
+        lenient=False,
+    )
 
 
 def core_settings(
