@@ -413,6 +413,52 @@ def test_a_window_grows_only_when_one_round_trip_used_half_of_it(session: Sessio
     assert made.server._connection._windows.granted <= 64 << 20
 
 
+def _fill(made: Loopback, channel: Channel, size: int) -> None:
+    """Send so much as standard error, as far as there is room."""
+    while size and (sent := channel.send_extended(bytes(min(size, 64 << 10)))):
+        size -= sent
+        made.pump()
+    assert not size
+
+
+def test_whatever_is_consumed_is_told_to_a_peer_that_could_send_no_more(session: Session) -> None:
+    made, ours, theirs = session
+    ours.sink = output = Collector(ours)
+    ours.extended_sink = errors = Collector(ours, hold=True)
+    # What is left is less than what a peer is usually told of at once.
+    _fill(made, theirs, ours.target - 1000)
+    for _ in range(50):
+        assert theirs.send(bytes(900)) == 900
+        made.pump()
+    assert (len(output.data), errors.held) == (45_000, ours.target - 1000)
+    # Or when the rest of the window is used up by what nobody takes.
+    errors.release()
+    errors.hold = True
+    made.pump()
+    _fill(made, theirs, ours.target - 100_000)
+    assert theirs.send(bytes(40_000)) == 40_000
+    made.pump()
+    _fill(made, theirs, 60_000)
+    assert theirs.send(bytes(1000)) == 1000
+
+
+def test_a_window_does_not_grow_while_half_of_it_waits_for_a_reader(session: Session) -> None:
+    made, ours, theirs = session
+    made.client._transport.round_trip = 0.1
+    ours.sink = output = Collector(ours)
+    ours.extended_sink = errors = Collector(ours, hold=True)
+    target = ours.target
+    for _ in range(2000):
+        # Both outputs at once, faster than anything on the way: only one of them is read.
+        theirs.send_extended(bytes(64 << 10))
+        theirs.send(bytes(1000))
+        made.now += 0.0001
+        made.pump()
+    assert ours.target == target
+    assert errors.held <= target
+    assert len(output.data) > 1000
+
+
 def test_every_request_survives_its_wire_form() -> None:
     samples: dict[type, Any] = {str: "x", int: 7, bytes: b"y", bool: True}
     for kind in Request.named.values():

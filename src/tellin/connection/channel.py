@@ -227,8 +227,19 @@ class Channel:
 
     def consumed(self, count: int) -> None:
         """``count`` bytes that a sink kept are used up: the peer may send as many again."""
-        self.credit += count
-        if self.credit >= self.threshold and self.receiving is Half.OPEN:
+        self.credit = credit = self.credit + count
+        if credit >= self.threshold or credit > self.receive_window:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the peer of what was used up, if that is worth a message now.
+
+        A part of the window's size is; and whatever there is when the peer has less than that left:
+        where one sink keeps most of the window, the other's share is all that still moves.
+        """
+        credit = self.credit
+        due = credit >= self.threshold or credit > self.receive_window
+        if due and self.receiving is Half.OPEN:
             self._connection.top_up(self)
 
     # Sending

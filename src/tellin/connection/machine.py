@@ -214,8 +214,7 @@ class Connection:
     def new_keys(self) -> None:
         """An exchange is over: tell what it held back."""
         for channel in self.channels.values():
-            if channel.credit >= channel.threshold and channel.receiving is Half.OPEN:
-                self.top_up(channel)
+            channel.tell()
         self.wake()
 
     def send(self, message: Message) -> None:

@@ -46,7 +46,11 @@ class WindowPolicy(Record):
     def credit(self, channel: Channel, now: float, round_trip: float | None) -> int:
         """How many bytes to add to the peer's window now."""
         credit, channel.credit = channel.credit, 0
+        kept = channel.target - channel.receive_window - credit
         grown = self._growth(channel, now, round_trip or ASSUMED_ROUND_TRIP)
+        if kept * 2 > channel.target:
+            # It is a sink that limits the peer: a larger window would only be more to keep.
+            grown = 0
         if grown:
             self.granted += grown
             channel.target += grown
