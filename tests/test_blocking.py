@@ -88,6 +88,9 @@ def test_a_process_is_talked_to(connection: blocking.Connection) -> None:
         assert process.stdout.readexactly(2) == "tw"
         assert process.stdout.readuntil(";") == "o\nthree;"
         assert list(process.stdout) == [" four"]
+    data = pattern(5_000_000)
+    with connection.start("cat", encoding=None) as cat:
+        assert cat.communicate(data, check=True, timeout=60).stdout == data
     with connection.start("cat", encoding=None) as cat:
         cat.stdin.write(b"abc")
         cat.stdin.close()

@@ -160,6 +160,19 @@ class Process(_Face[AsyncProcess[AnyStr]], Generic[AnyStr]):
         )
         return completed
 
+    def communicate(
+        self,
+        input: AnyStr | bytearray | memoryview | None = None,  # noqa: A002 - as subprocess
+        *,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> Completed[AnyStr]:
+        """Write ``input`` and its end, and wait: both outputs are kept meanwhile, so nothing can block."""
+        completed: Completed[AnyStr] = self._portal.call(
+            self._inner.communicate, input, check=check, timeout=timeout
+        )
+        return completed
+
     @property
     def stdin(self) -> Writer[AnyStr]:
         """The command's input."""

@@ -2,10 +2,12 @@
 import asyncio
 import contextlib
 import gc
+import gzip
 import hashlib
 import io
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +18,9 @@ import pytest
 from tests.library import USER_KEY, awaited, connected, connecting, obey, pattern, serving
 
 import tellin
+from tellin.client import process as process_room
+from tellin.connection.windows import INITIAL_WINDOW
+from tellin.runtime import channel_streams
 from tellin.runtime.channel_streams import Reader
 
 SIZES = [0, 1, 2, 1000, 32767, 32768, 32769, 131071, 131073, 1 << 20, (1 << 24) + 17]
@@ -241,13 +246,166 @@ async def test_the_status_does_not_wait_for_unread_output() -> None:
 
 
 @awaited
-async def test_one_output_is_read_while_the_other_fills_the_window() -> None:
-    # Both share a window of 2 MiB: 20 MiB of unread errors must not stop what is waited for.
-    async with connected() as connection:
-        process = await connection.start("errors 20000000", encoding=None)
-        assert await process.stdout.read() == b"done"
-        assert await process.stderr.read() == pattern(20_000_000)
+async def test_one_output_is_read_while_the_other_fits_into_the_window() -> None:
+    # Both share a window of 2 MiB: what is left of it is enough for the one that is read.
+    async def pour(process: tellin.ServerProcess[bytes]) -> None:
+        await process.stderr.write(bytes(INITIAL_WINDOW - 10_000))
+        for _ in range(400):
+            await process.stdout.write(bytes(50_000))
+
+    async with connected(session=pour) as connection:
+        process = await connection.start("x", encoding=None)
+        assert len(await process.stdout.read()) == 20_000_000
+        assert len(await process.stderr.read()) == INITIAL_WINDOW - 10_000
         assert (await process.wait()).exit_status == 0
+
+
+@awaited
+async def test_an_output_that_nobody_reads_is_held_by_its_window_and_no_more(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_streams, "_STALL_SECONDS", 0.05)
+    size = 64 << 20
+    async with connected() as connection:
+        process = await connection.start(f"errors {size}", encoding=None)
+        reading = asyncio.ensure_future(process.stdout.read())
+        await _until(lambda: "nobody reads the other" in caplog.text)
+        pieces = process.stderr._pieces
+        assert pieces.length == pieces.held == INITIAL_WINDOW
+        await asyncio.sleep(0.1)
+        assert (pieces.length, reading.done()) == (INITIAL_WINDOW, False)
+        # Whoever reads it lets all go on.
+        assert await process.stderr.read() == pattern(size)
+        assert await reading == b"done"
+        assert (await process.wait()).exit_status == 0
+    assert caplog.text.count("nobody reads the other") == 1
+
+
+@awaited
+async def test_whoever_waits_for_a_process_has_both_outputs_kept() -> None:
+    size = 20_000_000
+    async with connected() as connection:
+        ran = await connection.run(f"both {size}", encoding=None)
+        waited = await (await connection.start(f"both {size}", encoding=None)).wait()
+        process = await connection.start(f"both {size}", encoding=None)
+        first, second = await asyncio.gather(process.stdout.read(), process.stderr.read())
+        assert (await process.wait()).ok is False
+        wanted = pattern(size)
+    for done in (ran, waited):
+        assert done.stdout == done.stderr == wanted
+    assert first == second == wanted
+
+
+@awaited
+async def test_a_process_is_given_its_input_and_all_of_its_output_is_kept() -> None:
+    data = pattern(20_000_000)
+    async with connected() as connection:
+        process = await connection.start("cat", encoding=None)
+        assert (await process.communicate(data)).stdout == data
+        process = await connection.start("cat")
+        done = await process.communicate("größer\n", check=True)
+        assert (done.stdout, done.exit_status) == ("größer\n", 0)
+        assert (await (await connection.start("cat")).communicate()).stdout == ""
+        ended = await connection.start("status 6", encoding=None)
+        await ended.wait()
+        assert (await ended.communicate(data)).exit_status == 6
+        with pytest.raises(tellin.TimedOut):
+            await (await connection.start("wait")).communicate(timeout=0.02)
+        with pytest.raises(tellin.CommandFailed):
+            await (await connection.start("status 6")).communicate(check=True)
+        redirected = await connection.start("cat", stdin=io.BytesIO(b"x"), encoding=None)
+        with pytest.raises(tellin.UsageError, match="redirected"):
+            await redirected.communicate(b"y")
+        assert (await redirected.communicate()).stdout == b"x"
+        closed = await connection.start("cat")
+        closed.stdin.end()
+        with pytest.raises(tellin.UsageError, match="closed"):
+            await closed.communicate("late")
+
+
+@awaited
+async def test_bytes_that_are_no_text_are_an_error_of_whoever_reads_them() -> None:
+    async with connected() as connection, connection.start("cat") as other:
+        process = await connection.start("cat", errors="strict")
+        await process.stdin.write(b"good\nstill \xff not\n" + bytes(100_000))
+        out = process.stdout
+        assert await out.readline() == "good\n"
+        with pytest.raises(UnicodeDecodeError, match="0xff"):
+            await out.readline()
+        with pytest.raises(UnicodeDecodeError):
+            await anext(out)
+        assert await out.read(100) == "still "
+        for _ in range(2):
+            with pytest.raises(UnicodeDecodeError):
+                await out.read(100)
+        with pytest.raises(UnicodeDecodeError):
+            await out.readexactly(1)
+        with pytest.raises(UnicodeDecodeError):
+            out.read_nowait()
+        with pytest.raises(UnicodeDecodeError):
+            await out.read()
+        # What follows is dropped, and nothing else is hurt: not the command, not the connection.
+        await process.stdin.write(bytes(9_000_000))
+        await other.stdin.write("well\n")
+        assert await other.stdout.readline() == "well\n"
+        with pytest.raises(UnicodeDecodeError):
+            await process.communicate()
+        assert process.exit_status == 0
+
+
+@awaited
+async def test_text_that_ends_in_the_middle_of_a_character_is_an_error_too() -> None:
+    async with connected() as connection:
+        process = await connection.start("cat", errors="strict")
+        await process.stdin.write("ganz €".encode()[:-1])
+        await process.stdin.aclose()
+        with pytest.raises(UnicodeDecodeError, match="unexpected end"):
+            await process.stdout.read()
+        assert await process.stdout.read(100) == "ganz "
+        with pytest.raises(UnicodeDecodeError):
+            await process.stdout.read(100)
+        with pytest.raises(UnicodeDecodeError):
+            await process.wait()
+
+
+@pytest.mark.parametrize("way", ["read", "readline", "readexactly", "iteration"])
+@awaited
+async def test_whoever_waits_hears_of_bytes_that_are_no_text(way: str) -> None:
+    async with connected() as connection, connection.start("cat", errors="strict") as process:
+        out = process.stdout
+
+        async def read() -> object:
+            if way == "iteration":
+                return [line async for line in out]
+            return await {"read": out.read, "readline": out.readline}.get(
+                way, lambda: out.readexactly(9)
+            )()
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0)
+        await process.stdin.write(b"\xe2\x82")
+        await process.stdin.write(b"\xff")
+        with pytest.raises(UnicodeDecodeError):
+            await reading
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "shift_jis", "ascii"])
+def test_what_stands_before_bytes_that_are_no_text_is_read(encoding: str) -> None:
+    window = _Window()
+    bad = {"utf-16": b"\x00\xdc\x00\xdc"}.get(encoding, b"\xff")
+    good = "good".encode(encoding)
+    for at in range(1, len(good) + 1):
+        reader: Any = Reader(
+            window,  # type: ignore[arg-type]
+            window,
+            decoder=channel_streams.decoder_for(encoding, "strict"),
+        )
+        assert reader.take([memoryview(good[:at])]) in {0, at}
+        reader.take([memoryview(good[at:] + bad + b"more")])
+        shown = reader.read_nowait()
+        assert shown == "good" or (encoding == "utf-8-sig" and "good".startswith(shown))
+        with pytest.raises(UnicodeDecodeError):
+            reader.read_nowait()
 
 
 @awaited
@@ -611,6 +769,136 @@ async def test_what_a_function_raises_comes_out_of_run() -> None:
 
 
 @awaited
+async def test_output_goes_through_what_an_object_does_with_it(tmp_path: Path) -> None:
+    # The descriptor behind a GzipFile is the file's: written there, nothing would be compressed.
+    data = pattern(300_000) + bytes(300_000)
+    async with connected() as connection:
+        with gzip.open(tmp_path / "packed", "wb") as packed:
+            await connection.run("cat", input=data, stdout=packed)
+        assert (tmp_path / "packed").stat().st_size < 400_000
+        with gzip.open(tmp_path / "packed") as packed:
+            assert packed.read() == data
+        with gzip.open(tmp_path / "packed") as packed:
+            assert (await connection.run("count", stdin=packed)).stdout == digest(data)
+        with (tmp_path / "text").open("w") as text:
+            text.write("before|")
+            await connection.run("say after", stdout=text)
+        assert (tmp_path / "text").read_text() == "before|after"
+
+
+@awaited
+async def test_a_tls_socket_is_refused_and_not_written_to_in_clear() -> None:
+    ours, theirs = socket.socketpair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    with ours, theirs:
+        sock = context.wrap_socket(ours, do_handshake_on_connect=False)
+        async with connected() as connection:
+            for end in ("stdout", "stdin", "stderr"):
+                with pytest.raises(tellin.UsageError, match="TLS"):
+                    await connection.run("say secret", **{end: sock})
+        with pytest.raises(tellin.UsageError, match="TLS"):
+            await connecting(None, sock=sock)
+        sock.close()
+        assert theirs.recv(100) == b""
+
+
+@awaited
+async def test_input_that_cannot_be_had_is_told_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    async with connected() as connection:
+        for way in (connection.run, connection.start):
+            with pytest.raises(FileNotFoundError):
+                await way("count", stdin=tmp_path / "nothing")
+            with pytest.raises(tellin.UsageError, match="cannot come from"):
+                await way("count", stdin=object())  # type: ignore[arg-type]
+            source = await connection.start("cat", encoding=None)
+            reading = asyncio.ensure_future(source.stdout.read(1))
+            await asyncio.sleep(0)
+            with pytest.raises(tellin.UsageError, match="being read"):
+                await way("count", stdin=source.stdout)
+            await source.aclose()
+            assert await reading == b""
+            # And what goes wrong only when the channel is there.
+            source = await connection.start("cat", encoding=None)
+            task = asyncio.ensure_future(_await(way("count", stdin=source.stdout)))
+            await asyncio.sleep(0)
+            reading = asyncio.ensure_future(source.stdout.read(1))
+            with pytest.raises(tellin.UsageError, match="being read"):
+                await task
+            await source.aclose()
+            await reading
+        assert (await connection.run("say well")).stdout == "well"
+
+
+async def _await(thing: Any) -> Any:
+    return await thing
+
+
+@awaited
+async def test_an_object_that_fails_to_take_output_does_not_keep_the_command() -> None:
+    class Failing:
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("the writer is closed")
+
+        async def drain(self) -> None:
+            raise AssertionError
+
+    async with connected() as connection:
+        with pytest.raises(RuntimeError, match="the writer is closed"):
+            await connection.run("source 5000000", stdout=Failing())
+        assert (await connection.run("say well")).stdout == "well"
+
+
+@awaited
+async def test_closing_a_process_waits_for_nobody_that_may_never_read() -> None:
+    class Stuck:
+        def write(self, data: bytes) -> None:
+            """Take it."""
+
+        async def drain(self) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    read_end, write_end = os.pipe()
+    try:
+        async with connected() as connection:
+            for target in (write_end, Stuck()):
+                for turns in (0, 50):
+                    process = await connection.start("both 3000000", stdout=target)
+                    for _ in range(turns):
+                        await asyncio.sleep(0.001)
+                    await process.aclose()
+            # Its channel may even be gone already.
+            process = await connection.start("source 1500000", stdout=write_end)
+            await _until(lambda: process.exit_status == 0)
+            await process.aclose()
+            other = await connection.start("wait", stdin=io.BytesIO(b"x"))
+            await other.stdout.readline()
+            await other.aclose()
+            assert await other.stdout.read() == ""
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@awaited
+async def test_closing_a_process_does_not_wait_for_ever_for_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Dropbear, for one, says that a channel is closed when its command has ended, and not before.
+    monkeypatch.setattr(process_room, "_CLOSING_SECONDS", 0.05)
+    async with serving(port=-1) as server:
+        ours, theirs = socket.socketpair()
+        served = server.serve_socket(theirs)
+        async with connecting(server, sock=ours) as connection:
+            process = await connection.start("wait")
+            served.link.pause()
+            await process.aclose()
+            assert connection.core.channels
+            served.link.resume()
+            await _until(lambda: not connection.core.channels)
+
+
+@awaited
 async def test_a_full_disk_is_an_error_of_the_run() -> None:
     async with connected() as connection:
         with pytest.raises(OSError, match="No space left"):
@@ -705,6 +993,7 @@ class _Window:
     """A channel as far as a reader needs it."""
 
     credit = 0
+    target = 1 << 20
 
     def __init__(self) -> None:
         self.credited = 0
@@ -725,7 +1014,7 @@ def test_single_bytes_are_kept_in_few_pieces() -> None:
     reader = _reader(window)
     for _ in range(100_000):
         assert reader.take([memoryview(b"x")]) == 0
-    assert len(reader._chunks) < 100
+    assert len(reader._pieces._pieces) < 100
     assert reader.read_nowait() == b"x" * 100_000
     assert window.credited == 100_000
 

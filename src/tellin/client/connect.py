@@ -58,6 +58,7 @@ from tellin.runtime.listeners import (
 )
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
+from tellin.runtime.redirection import refuse_tls
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.transport.settings import Settings
@@ -482,6 +483,7 @@ def _literal(host: str, port: int) -> list[Address] | None:
 
 def _adopted(sock: Any, host: str) -> tuple[Duplex, Place]:
     """A socket that somebody connected."""
+    refuse_tls(sock)
     if isinstance(sock, Socket):
         sock.setblocking(False)
         try:

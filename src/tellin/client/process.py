@@ -2,16 +2,21 @@
 """A command on the other side: its streams, how it ended, and what came of it."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, AnyStr, Final, Generic, TypeVar
 
 from tellin.client.remote import Remote
 from tellin.connection.requests import BreakRequest, WindowChange
-from tellin.errors import CommandFailed, TimedOut, UsageError
+from tellin.errors import CommandFailed, ConnectionLost, TellinError, TimedOut, UsageError
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
+from tellin.runtime.pumps import FdSource
 from tellin.runtime.redirection import DISCARD, Collected, Redirect, plain
 
 _BREAK_MILLISECONDS: Final = 1000
+# How long a server may take to say that a channel is gone: some wait for the command's own end.
+_CLOSING_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 
@@ -134,7 +139,8 @@ class Process(Generic[AnyStr]):
     ) -> Completed[AnyStr]:
         """Wait for the end; unread output is kept, and comes with the result.
 
-        With ``timeout`` raises TimedOut after so many seconds; the command goes on.
+        With ``timeout`` raises TimedOut after so many seconds; the command goes on. Its input is
+        left as it is: a command that reads it to the end has to be given one.
         """
         for reader in (self._stdout, self._stderr):
             if reader is not None:
@@ -150,6 +156,24 @@ class Process(Generic[AnyStr]):
         if check:
             completed.check()
         return completed
+
+    async def communicate(
+        self,
+        input: AnyStr | bytearray | memoryview | None = None,  # noqa: A002 - as subprocess
+        *,
+        check: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Completed[AnyStr]:
+        """Write ``input`` and its end, and wait: both outputs are kept meanwhile, so nothing can block."""
+        if self._stdin is not None:
+            if input:
+                # A command that has ended takes no input: how it ended is what is told.
+                with suppress(ConnectionLost):
+                    self._stdin.put(input)
+            self._stdin.end()
+        elif input is not None:
+            raise UsageError("the input was redirected")
+        return await self.wait(check=check, timeout=timeout)
 
     def resize(
         self, columns: int, rows: int, *, width_pixels: int = 0, height_pixels: int = 0
@@ -178,12 +202,9 @@ class Process(Generic[AnyStr]):
         self._remote.abandon()
 
     async def aclose(self) -> None:
-        """The same, and wait until the channel is gone."""
+        """The same, and wait until the channel is gone, but not longer than ten seconds."""
         self.close()
-        for reader in (self._stdout, self._stderr):
-            if reader is not None:
-                reader.drain()
-        await asyncio.shield(self._remote.done)
+        await asyncio.wait([self._remote.done], timeout=_CLOSING_SECONDS)
 
     async def __aenter__(self) -> "Process[AnyStr]":
         return self
@@ -204,7 +225,7 @@ def _present(stream: T | None, what: str) -> T:
 
 
 def _rest(reader: "Reader[Any] | None") -> Any:
-    return b"" if reader is None else reader.read_nowait()
+    return b"" if reader is None else reader.rest()
 
 
 class Plan:
@@ -213,7 +234,7 @@ class Plan:
     Redirect.PIPE is a stream to read or write; a ``Collected`` keeps output for the result.
     """
 
-    __slots__ = ("_data", "_encoding", "_errors", "_stderr", "_stdin", "_stdout")
+    __slots__ = ("_begin", "_data", "_encoding", "_errors", "_stderr", "_stdin", "_stdout")
 
     def __init__(
         self,
@@ -231,6 +252,7 @@ class Plan:
         self._encoding = encoding
         self._errors = errors
         self._data = data
+        self._begin: Callable[[], FdSource | None] | None = None
         if self._stdin is Redirect.STDOUT or self._stdout is Redirect.STDOUT:
             raise UsageError("only standard error can go where standard output goes")
         if isinstance(self._stdin, Reader):
@@ -240,14 +262,18 @@ class Plan:
         self, remote: Remote
     ) -> tuple[Writer[Any] | None, Reader[Any] | None, Reader[Any] | None]:
         """Join the streams of ``remote`` to their ends; those that are pipes come back."""
-        remote.on_opened = lambda: self._feed(remote)
+        writer: Writer[Any] | None = None
         if self._data or self._stdin is not Redirect.DEVNULL:
-            remote.writer = Writer[Any](
+            remote.writer = writer = Writer[Any](
                 remote.channel,
                 remote.carrier.link,
                 encoding=self._encoding,
                 on_ended=remote.send_eof,
             )
+        redirected = self._stdin is not Redirect.DEVNULL and self._stdin is not Redirect.PIPE
+        if writer is not None and not self._data and redirected:
+            self._begin = remote.make_ends().input(self._stdin, writer)
+        remote.on_opened = lambda: self._feed(remote)
         output = self._output(remote, self._stdout, extended=False)
         if self._stderr is Redirect.STDOUT:
             remote.channel.extended_sink = remote.channel.sink
@@ -260,14 +286,19 @@ class Plan:
 
     def _feed(self, remote: Remote) -> None:
         """The channel is open: input may go."""
-        writer, stdin = remote.writer, self._stdin
+        writer, begin = remote.writer, self._begin
         if writer is None:
             remote.send_eof()
         elif self._data:
             writer.put(self._data)
             writer.end()
-        elif stdin is not Redirect.PIPE:
-            remote.source = remote.make_ends().input(stdin, writer)
+        elif begin is not None:
+            try:
+                remote.source = begin()
+            except (TellinError, OSError) as error:
+                # The channel's event is what called: whoever started the process is to hear of it.
+                remote.fail(error)
+                return
             if remote.source is not None:
                 remote.source.start()
 

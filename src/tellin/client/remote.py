@@ -243,6 +243,14 @@ class Remote:
         if self._gone and not self.unfinished and not self.done.done():
             self.done.set_result(None)
 
+    def fail(self, error: Exception) -> None:
+        """It cannot go on: ``error`` is why, if nothing else was before it."""
+        if self.failure is None:
+            self.failure = error
+        self.abandon()
+        if self.started is not None and not self.started.done():
+            self.started.set_result(None)
+
     def _broken(self, error: Exception) -> None:
         """A redirected stream's end does not work: the first cause is kept, and output may stop."""
         if self.failure is None:
@@ -255,14 +263,22 @@ class Remote:
             self.carrier.link.flush_soon()
 
     def abandon(self) -> None:
-        """Give the command up: a signal for it, and an end to the channel."""
-        if self._gone or self._abandoned:
+        """Give the command up: a signal for it, an end to the channel, and no more output.
+
+        What waits for somebody to read it is dropped: he may never come.
+        """
+        if self._abandoned:
             return
         self._abandoned = True
         self.stop_input()
-        self.signal("TERM")
-        self.channel.close()
-        self.carrier.link.flush_soon()
+        if not self._gone:
+            self.signal("TERM")
+            self.channel.close()
+            self.carrier.link.flush_soon()
+        if self.ends is not None:
+            self.ends.give_up()
+        for drain in self._drains:
+            drain.close()
 
     def signal(self, name: str) -> None:
         """Send a signal, if there is anybody to get it."""

@@ -7,19 +7,26 @@ awaited per packet: a coroutine sleeps only while there is nothing to read or no
 """
 
 import asyncio
+import logging
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import islice
-from typing import Any, AnyStr, Final, Generic, cast
+from typing import Any, AnyStr, Final, Generic, TypeAlias, cast
 
 from tellin.connection.channel import Channel, Half, Standing
 from tellin.errors import ConnectionLost, UsageError
+from tellin.runtime.pieces import Pieces, Searched
 from tellin.runtime.pumps import Outlet
 
+_log = logging.getLogger("tellin.streams")
+
 LONGEST_LINE: Final = 1 << 20
-_SMALL_CHUNK: Final = 4096
 _WHOLE: Final = 1 << 62
+# So long nothing moves before that is worth a word: whoever reads the other stream may be slow.
+_STALL_SECONDS: Final = 5.0
+
+Failure: TypeAlias = ConnectionLost | UnicodeError
+"""Why a stream ended before its end."""
 
 
 def joined(views: list[memoryview]) -> bytes:
@@ -32,9 +39,13 @@ def decoder_for(encoding: str | None, errors: str) -> IncrementalDecoder | None:
     return None if encoding is None else getincrementaldecoder(encoding)(errors)
 
 
-def again(failure: ConnectionLost) -> ConnectionLost:
+def again(failure: Failure) -> Failure:
     """The same error to raise once more: one that is raised twice collects both tracebacks."""
-    made = ConnectionLost(str(failure), stage=failure.stage, hint=failure.hint)
+    made: Failure
+    if isinstance(failure, ConnectionLost):
+        made = ConnectionLost(str(failure), stage=failure.stage, hint=failure.hint)
+    else:
+        made = type(failure)(*failure.args)
     made.__cause__ = failure.__cause__
     return made
 
@@ -43,24 +54,24 @@ class Reader(Generic[AnyStr]):
     """One stream of what the other side sends; bytes, or text where an encoding was given.
 
     Unread data holds the peer back when its window is used up. Both streams of a process share
-    that window: while one of them is being waited for, the other is kept in memory however much
-    it is, for a process that writes to both would otherwise never come to an end.
+    that window: while one of them is being waited for, nothing comes once the other is full. So
+    read both at once, or have one kept (``communicate``, ``wait``, ``run``) or sent elsewhere.
+
+    What cannot be decoded is an error where it is read, behind the text before it.
     """
 
     __slots__ = (
-        "_at",
         "_channel",
-        "_chunks",
         "_decoder",
         "_empty",
         "_failure",
         "_finished",
         "_greedy",
-        "_held",
         "_link",
         "_partner",
+        "_pieces",
         "_relay",
-        "_sizes",
+        "_stall",
         "_waiter",
     )
 
@@ -71,13 +82,11 @@ class Reader(Generic[AnyStr]):
         self._link = link
         self._decoder = decoder
         self._empty: AnyStr = cast("Any", b"" if decoder is None else "")
-        self._chunks: deque[AnyStr] = deque()
-        self._at = 0  # how much of the first chunk has been read
-        self._sizes: deque[int] = deque()  # what each chunk owes to the peer's window
-        self._held = 0
+        self._pieces: Pieces[AnyStr] = Pieces(self._empty)
         self._finished = False
-        self._failure: ConnectionLost | None = None
+        self._failure: Failure | None = None
         self._greedy = False
+        self._stall: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._partner: Reader[AnyStr] | None = None
         self._relay: Relay | None = None
@@ -85,46 +94,63 @@ class Reader(Generic[AnyStr]):
     # What the channel does
 
     def take(self, views: list[memoryview]) -> int:
-        """Keep a copy; it is credited at once only if somebody waits for it."""
+        """Keep a copy; it is credited at once only if somebody waits for it. Raises nothing."""
         if self._relay is not None:
             return self._relay.take(views)
         data = joined(views)
         size = len(data)
+        if self._finished:
+            return size
+        piece: Any = data if self._decoder is None else self._decoded(data, final=False)
+        waiter = self._waiter
+        owed = 0 if waiter is not None or self._greedy or not piece else size
+        if piece:
+            self._pieces.put(piece, owed)
+        if waiter is not None and (piece or self._finished):
+            if not waiter.done():
+                waiter.set_result(None)
+        elif owed:
+            partner = self._partner
+            if partner is not None and partner._waiter is not None:
+                partner._note_stall()
+        return size - owed
+
+    def _decoded(self, data: bytes, *, final: bool) -> str:
+        """As text; what is no text ends the stream with an error for whoever reads that far."""
         decoder = self._decoder
-        chunk: Any = data if decoder is None else decoder.decode(data)
-        if not chunk:
-            return size  # the beginning of a character
-        waiter, partner = self._waiter, self._partner
-        due = size
-        if self._greedy or waiter is not None or (partner and partner._waiter is not None):
-            due = 0
-        self._held += due
-        chunks = self._chunks
-        if chunks and len(chunks[-1]) + len(chunk) <= _SMALL_CHUNK:
-            # A window of single bytes would be two million objects.
-            chunks[-1] += chunk
-            self._sizes[-1] += due
-        else:
-            chunks.append(chunk)
-            self._sizes.append(due)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        return size - due
+        assert decoder is not None
+        state = decoder.getstate()
+        try:
+            return decoder.decode(data, final)
+        except UnicodeError as error:
+            self._finished = True
+            self._failure = error
+            decoder.setstate(state)
+            good = error.start if isinstance(error, UnicodeDecodeError) else 0
+            try:
+                return decoder.decode(data[: max(0, good - len(state[0]))])
+            except UnicodeError:
+                return ""
 
     def finish(self, failure: ConnectionLost | None = None) -> None:
         """No more will come; ``failure`` is raised once what is here has been read."""
         if self._finished:
             return
-        self._finished = True
-        self._failure = failure
         if self._relay is not None:
+            self._finished = True
             self._relay.finish()
             return
         if self._decoder is not None and failure is None:
-            rest: Any = self._decoder.decode(b"", True)
+            rest: Any = self._decoded(b"", final=True)
             if rest:
-                self._chunks.append(rest)
-                self._sizes.append(0)
+                self._pieces.put(rest, 0)
+        if self._failure is None:
+            self._failure = failure
+        self.close()
+
+    def close(self) -> None:
+        """Take no more: what is here may be read, what still comes is dropped, with credit."""
+        self._finished = True
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -137,7 +163,8 @@ class Reader(Generic[AnyStr]):
     def drain(self) -> None:
         """From now on keep all that comes: whoever waits for the end must not wait for a reader."""
         self._greedy = True
-        self._release()
+        self._pieces.release()
+        self._pay()
 
     def check_bytes(self) -> None:
         """Raise UsageError where this is text: what was decoded may not come back as it was."""
@@ -147,11 +174,15 @@ class Reader(Generic[AnyStr]):
                 hint="start the process that writes it with encoding=None",
             )
 
-    def divert(self, relay: "Relay") -> None:
-        """Send all that comes, and what is here already, on; nothing is read here any more."""
+    def check_free(self) -> None:
+        """Raise UsageError where somebody has it already, or it is no stream of bytes."""
         self.check_bytes()
         if self._relay is not None or self._waiter is not None:
             raise UsageError("the stream is being read already")
+
+    def divert(self, relay: "Relay") -> None:
+        """Send all that comes, and what is here already, on; nothing is read here any more."""
+        self.check_free()
         data: Any = self._all()
         if data:
             relay.put(data)
@@ -164,10 +195,17 @@ class Reader(Generic[AnyStr]):
     @property
     def at_end(self) -> bool:
         """Whether everything has been read and nothing more comes."""
-        return self._finished and not self._chunks
+        return self._finished and not self._pieces.length
 
     def read_nowait(self) -> AnyStr:
         """All that is here now, perhaps nothing."""
+        if self.at_end:
+            self._check()
+        return self._all()
+
+    def rest(self) -> AnyStr:
+        """All that is here of a stream that is over; raises why it ended before its end."""
+        self._check()
         return self._all()
 
     async def read(self, size: int = -1) -> AnyStr:
@@ -177,14 +215,14 @@ class Reader(Generic[AnyStr]):
         """
         if size < 0:
             return await self._read_to_end()
-        while size and not self._chunks:
+        while size and not self._pieces.length:
             if not await self._more():
                 break
-        return self._part(size) if size else self._empty
+        return self._gather(size, whole=False)
 
     async def readexactly(self, size: int) -> AnyStr:
         """Just so many; raises asyncio.IncompleteReadError if the stream ends before."""
-        while self._length() < size:
+        while self._pieces.length < size:
             if not await self._more():
                 part: Any = self._all()
                 raise asyncio.IncompleteReadError(part, size)
@@ -197,16 +235,15 @@ class Reader(Generic[AnyStr]):
 
     async def readuntil(self, separator: AnyStr, *, limit: int = LONGEST_LINE) -> AnyStr:
         """All up to and with ``separator``; what is left where the stream ends without it."""
-        size = len(separator)
-        if not size:
+        if not separator:
             raise UsageError("an empty separator")
-        find = self._find if size == 1 else self._find_across
-        seen = (0, 0)
+        pieces = self._pieces
+        seen: Searched[AnyStr] = (0, 0, None)
         while True:
-            found, seen = find(separator, seen)
+            found, seen = pieces.find(separator, seen)
             if found >= 0:
                 return self._gather(found)
-            if self._length() > limit:
+            if pieces.length > limit:
                 raise UsageError(
                     f"no {separator!r} within {limit}",
                     hint="read in pieces by read(), or give a larger limit",
@@ -232,94 +269,30 @@ class Reader(Generic[AnyStr]):
         self.drain()
         while not self._finished:
             await self._sleep()
+        return self.rest()
+
+    def _gather(self, size: int, *, whole: bool = True) -> AnyStr:
+        pieces = self._pieces
+        data = pieces.gather(size) if whole else pieces.part(size)
+        if pieces.due:
+            self._pay()
+        return data
+
+    def _all(self) -> AnyStr:
+        data = self._pieces.all()
+        self._pay()
+        return data
+
+    def _check(self) -> None:
         if self._failure is not None:
             raise again(self._failure)
-        return self._all()
-
-    def _find(self, separator: AnyStr, seen: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        """How far it is to the end of the first one; -1, and which chunks were looked at."""
-        number, passed = seen
-        chunks = self._chunks
-        for chunk in islice(chunks, number, None):
-            start = self._at if not number else 0
-            found = chunk.find(separator, start)
-            if found >= 0:
-                return passed + found - start + 1, seen
-            # The last one may grow, and is looked at again.
-            if number + 1 == len(chunks):
-                break
-            number += 1
-            passed += len(chunk) - start
-        return -1, (number, passed)
-
-    def _find_across(
-        self, separator: AnyStr, seen: tuple[int, int]
-    ) -> tuple[int, tuple[int, int]]:
-        """The same for a separator that may lie across chunks: they are made one."""
-        if len(self._chunks) > 1 or self._at:
-            held = self._held
-            whole = self._all(release=False)
-            self._chunks.append(whole)
-            self._sizes.append(held)
-        if not self._chunks:
-            return -1, seen
-        size = len(separator)
-        found = self._chunks[0].find(separator, max(0, seen[1] - size))
-        return (found + size if found >= 0 else -1), (0, len(self._chunks[0]))
-
-    # Pieces
-
-    def _length(self) -> int:
-        return sum(map(len, self._chunks)) - self._at
-
-    def _part(self, size: int) -> AnyStr:
-        """The first chunk, or the beginning of it."""
-        chunks = self._chunks
-        if not chunks:
-            return self._empty
-        first = chunks[0]
-        at = self._at
-        if len(first) - at > size:
-            self._at = at + size
-            return first[at : at + size]
-        chunks.popleft()
-        self._at = 0
-        owed = self._sizes.popleft()
-        if owed:
-            self._held -= owed
-            self._consumed(owed)
-        return first[at:] if at else first
-
-    def _gather(self, size: int) -> AnyStr:
-        """So much, which is there."""
-        if not size:
-            return self._empty
-        parts = [self._part(size)]
-        size -= len(parts[0])
-        while size:
-            parts.append(self._part(size))
-            size -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else self._empty.join(parts)
-
-    def _all(self, *, release: bool = True) -> AnyStr:
-        chunks = self._chunks
-        if self._at:
-            chunks[0] = chunks[0][self._at :]
-            self._at = 0
-        whole = chunks[0] if len(chunks) == 1 else self._empty.join(chunks)
-        chunks.clear()
-        self._sizes.clear()
-        if release:
-            self._release()
-        return whole
 
     # Waiting and credit
 
     async def _more(self) -> bool:
         """Wait until something has come; false at the end."""
         if self._finished:
-            if self._failure is not None:
-                raise again(self._failure)
+            self._check()
             return False
         await self._sleep()
         return True
@@ -330,28 +303,44 @@ class Reader(Generic[AnyStr]):
         if self._relay is not None:
             raise UsageError("the stream goes elsewhere")
         # Whoever waits wants more than is here, and must not wait for a window that it keeps shut.
-        self._release()
-        if self._partner is not None:
-            self._partner._release()
+        self._pieces.release()
+        self._pay()
         waiter = self._waiter = asyncio.get_running_loop().create_future()
+        self._note_stall()
         try:
             await waiter
         finally:
             self._waiter = None
 
-    def _release(self) -> None:
-        """Credit all that is here."""
-        held, self._held = self._held, 0
-        if held:
-            self._sizes = deque([0] * len(self._sizes))
-            self._consumed(held)
+    def _pay(self) -> None:
+        """Credit what was read."""
+        due, self._pieces.due = self._pieces.due, 0
+        if due:
+            channel = self._channel
+            channel.consumed(due)
+            if not channel.credit:
+                # The peer is being told.
+                self._link.flush_soon()
 
-    def _consumed(self, size: int) -> None:
-        channel = self._channel
-        channel.consumed(size)
-        if not channel.credit:
-            # The peer is being told.
-            self._link.flush_soon()
+    def _is_stalled(self) -> bool:
+        """Whether all of the window is in the other stream, and nothing can come."""
+        partner = self._partner
+        return partner is not None and partner._pieces.held >= self._channel.target > 0
+
+    def _note_stall(self) -> None:
+        """Say, after a while and once, that nothing will move until somebody reads the other stream."""
+        if self._stall is None and self._is_stalled():
+            loop = asyncio.get_running_loop()
+            self._stall = loop.call_later(_STALL_SECONDS, self._tell_stall, self._waiter)
+
+    def _tell_stall(self, waiter: "asyncio.Future[None] | None") -> None:
+        if waiter is None or self._waiter is not waiter or not self._is_stalled():
+            self._stall = None
+            return
+        _log.warning(
+            "nothing comes on one stream of a process because nobody reads the other one, which"
+            " is full: read both at once, use communicate(), or send one of them elsewhere"
+        )
 
 
 class _Waiting:

@@ -7,10 +7,11 @@ called with views, and what can only be read or written as an object gets a coro
 
 import asyncio
 import inspect
+import io
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from tellin.connection.channel import Channel, Sink
 from tellin.errors import UsageError
@@ -184,7 +185,8 @@ class Called:
             self._on_finished()
 
     def close(self) -> None:
-        """The same."""
+        """Call it no more."""
+        self._take = None
         self.finish()
 
 
@@ -220,6 +222,7 @@ class Ends:
             return self._sink(os.open(target, flags, 0o666), inherited=False)
         if isinstance(target, int):
             return self._sink(target, inherited=True)
+        refuse_tls(target)
         number = descriptor_of(target)
         if number is not None:
             if hasattr(target, "flush"):
@@ -259,32 +262,41 @@ class Ends:
                 async for chunk in reader.chunks():
                     target.write(chunk)
                     await target.drain()
-            except OSError as error:
-                reader.drain()
+            except Exception as error:  # noqa: BLE001 - a user's object may raise anything
+                # From here on what comes is dropped: the process must not wait for a reader.
+                reader.close()
                 self.on_broken(error)
-            finally:
-                self.on_finished()
 
-        self._carrying.append(asyncio.ensure_future(carry()))
-        return _Read(reader)
+        task = asyncio.ensure_future(carry())
+        task.add_done_callback(lambda _: self.on_finished())
+        self._carrying.append(task)
+        return reader
 
     # Input
 
-    def input(self, source: Any, writer: Writer[Any]) -> FdSource | None:
-        """Let ``writer`` send what ``source`` has; the pump, if that is what does it."""
+    def input(self, source: Any, writer: Writer[Any]) -> Callable[[], FdSource | None]:
+        """What lets ``writer`` send what ``source`` has, once the channel is open; opens files now.
+
+        That gives the pump, if it is one that does it.
+        """
         if isinstance(source, Reader):
-            source.divert(Relay(source._channel, source._link, writer))
-            return None
+            source.check_free()
+            return lambda: source.divert(Relay(source._channel, source._link, writer))
         if isinstance(source, str | os.PathLike):
-            fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-            return self._source(fd, writer, inherited=False)
+            self._source_fd = fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            return lambda: self._source(fd, writer, inherited=False)
         if isinstance(source, int):
-            return self._source(source, writer, inherited=True)
+            return lambda: self._source(source, writer, inherited=True)
+        refuse_tls(source)
         number = descriptor_of(source)
         if number is not None:
-            return self._source(number, writer, inherited=True)
+            return lambda: self._source(number, writer, inherited=True)
+        if not any(hasattr(source, name) for name in ("read", "__aiter__", "__iter__")):
+            raise UsageError(f"input cannot come from {type(source).__name__}")
+        return lambda: self._fed(source, writer)
+
+    def _fed(self, source: Any, writer: Writer[Any]) -> None:
         self._feeding = asyncio.ensure_future(self._feed(source, writer))
-        return None
 
     def _source(self, fd: int, writer: Writer[Any], *, inherited: bool) -> FdSource:
         def ended(error: OSError | None) -> None:
@@ -294,8 +306,6 @@ class Ends:
             self.link.flush_soon()
             self.close_input()
 
-        if not inherited:
-            self._source_fd = fd
         return FdSource(self.loop, fd, self.channel, self.link, inherited=inherited, on_end=ended)
 
     async def _feed(self, source: Any, writer: Writer[Any]) -> None:
@@ -311,6 +321,11 @@ class Ends:
             writer.end()
             self.link.flush_soon()
 
+    def give_up(self) -> None:
+        """What an object has not taken yet is dropped."""
+        for task in self._carrying:
+            task.cancel()
+
     def close_input(self) -> None:
         """Nothing more is sent: stop what would feed the channel."""
         if self._feeding is not None and self._feeding is not asyncio.current_task():
@@ -320,22 +335,29 @@ class Ends:
             os.close(fd)
 
 
-class _Read:
-    """A reader as a drain."""
+def refuse_tls(end: object) -> None:
+    """Raise UsageError for a TLS socket: what went to its descriptor would leave it in clear."""
+    if hasattr(end, "do_handshake"):
+        raise UsageError(
+            "a TLS socket cannot be driven without blocking",
+            hint="give one end of a socket pair, and copy between the other end and the TLS socket",
+        )
 
-    def __init__(self, reader: Reader[bytes]) -> None:
-        self.take = reader.take
-        self.finish = reader.finish
 
-    def close(self) -> None:
-        """What has come may still be read."""
-        self.finish()
+# What an object of these writes or reads is what its descriptor does.
+_PLAIN_FILES: Final = (io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
 def descriptor_of(end: object) -> int | None:
-    """The descriptor behind an object, if it has one (a BytesIO has not)."""
+    """The descriptor behind an object, if it has one that stands for it.
+
+    A BytesIO has none, and that of a GzipFile leads past the compression.
+    """
     fileno = getattr(end, "fileno", None)
     if fileno is None:
+        return None
+    inside = end.buffer if isinstance(end, io.TextIOWrapper) else end
+    if isinstance(inside, io.BufferedIOBase) and not isinstance(inside, _PLAIN_FILES):
         return None
     try:
         number: int = fileno()
@@ -377,8 +399,6 @@ async def _pieces(source: Any) -> Any:
     elif hasattr(source, "__aiter__"):
         async for piece in source:
             yield piece
-    elif hasattr(source, "__iter__"):
+    else:
         for piece in source:
             yield piece
-    else:
-        raise UsageError(f"input cannot come from {type(source).__name__}")
