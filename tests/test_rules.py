@@ -16,7 +16,6 @@ TESTS = Path(__file__).parent
 NOT_YET = {
     "R073": "keys on security keys (sk-*)",
     "case 90": "curve448: no method of ours runs on it",
-    "case 94": "sntrup761x25519",
     "case 143": "keys on security keys (sk-*)",
     "case 153": "GSSAPI",
     "case 159": "PAM",

@@ -32,6 +32,8 @@ from tellin.errors import DisconnectReason, KeyExchangeFailed, ProtocolError
 every_method = pytest.mark.parametrize("method", KEY_EXCHANGES, ids=lambda method: method.name)
 HYBRIDS = [row for row in KEY_EXCHANGES if row.post_quantum]
 hybrids = pytest.mark.parametrize("method", HYBRIDS, ids=lambda method: method.name)
+ML_KEM = [row for row in HYBRIDS if row.name.startswith("mlkem")]
+ml_kem_hybrids = pytest.mark.parametrize("method", ML_KEM, ids=lambda method: method.name)
 ELLIPTIC = [row for row in KEY_EXCHANGES if row.family is Family.ECDH and not row.post_quantum]
 elliptic = pytest.mark.parametrize("method", ELLIPTIC, ids=lambda method: method.name)
 
@@ -72,6 +74,8 @@ def test_no_two_exchanges_share_anything(method: KeyExchange) -> None:
 def test_the_default_lists() -> None:
     assert SERVER_KEY_EXCHANGES == (
         "mlkem768x25519-sha256",
+        "sntrup761x25519-sha512",
+        "sntrup761x25519-sha512@openssh.com",
         "curve25519-sha256",
         "curve25519-sha256@libssh.org",
     )
@@ -85,12 +89,34 @@ def test_the_default_lists() -> None:
         "diffie-hellman-group18-sha512",
         "diffie-hellman-group14-sha256",
     ) == CLIENT_KEY_EXCHANGES
-    assert STRICT_KEY_EXCHANGES == ("mlkem768x25519-sha256",)
+    assert SERVER_KEY_EXCHANGES[:3] == STRICT_KEY_EXCHANGES
 
 
 @pytest.mark.parametrize("marker", ["ext-info-c", "ext-info-s", "kex-strict-c-v00@openssh.com"])
 def test_r032_markers_are_no_methods(marker: str) -> None:
     assert marker not in KEY_EXCHANGES
+
+
+# Keys made ahead
+
+
+@pytest.mark.parametrize("name", ["sntrup761x25519-sha512", "curve25519-sha256"])
+def test_a_key_that_was_made_ahead_is_used_once(name: str) -> None:
+    method = KEY_EXCHANGES[name]
+    method.prepare()
+    made = method._prepared
+    assert made is not None
+    client = method.start()
+    assert client is made
+    answer, secret = method.respond(client.public)
+    assert client.finish(answer) == secret
+    assert method.start().public != client.public
+
+
+def test_where_a_group_is_needed_first_nothing_is_made_ahead() -> None:
+    method = KEY_EXCHANGES["diffie-hellman-group-exchange-sha256"]
+    method.prepare()
+    assert method.start(fixed_prime(2048), 2).public > 1
 
 
 # Public values
@@ -139,18 +165,20 @@ def test_r039_what_is_no_point_of_the_curve_is_refused(bits: int) -> None:
 
 
 @hybrids
-def test_r042_cases_91_93_each_part_of_a_hybrid_has_its_exact_length(method: KeyExchange) -> None:
+def test_r042_cases_91_93_94_each_part_of_a_hybrid_has_its_exact_length(
+    method: KeyExchange,
+) -> None:
     client = method.start()
     public, _ = method.respond(client.public)
-    for wrong in (client.public + b"\0", client.public[:-1], client.public[:1184], b""):
+    for wrong in (client.public + b"\0", client.public[:-1], client.public[:-32], b""):
         with pytest.raises(KeyExchangeFailed):
             method.respond(wrong)
-    for wrong in (public + b"\0", public[:-1], public[:1088], b""):
+    for wrong in (public + b"\0", public[:-1], public[:-32], b""):
         with pytest.raises(KeyExchangeFailed):
             client.finish(wrong)
 
 
-@hybrids
+@ml_kem_hybrids
 def test_cases_91_93_a_coefficient_past_the_modulus_is_refused(method: KeyExchange) -> None:
     """FIPS 203 section 7.2: two coefficients of twelve bits lie in three bytes, each below 3329."""
     public = method.start().public
@@ -160,9 +188,10 @@ def test_cases_91_93_a_coefficient_past_the_modulus_is_refused(method: KeyExchan
             method.respond(wrong)
 
 
+@pytest.mark.parametrize("name", ["mlkem768x25519-sha256", "sntrup761x25519-sha512"])
 @pytest.mark.parametrize("point", LOW_ORDER, ids=bytes.hex)
-def test_case_091_a_hybrid_does_not_stand_on_one_leg(point: bytes) -> None:
-    method = KEY_EXCHANGES["mlkem768x25519-sha256"]
+def test_cases_91_94_a_hybrid_does_not_stand_on_one_leg(name: str, point: bytes) -> None:
+    method = KEY_EXCHANGES[name]
     client = method.start()
     public, _ = method.respond(client.public)
     with pytest.raises(KeyExchangeFailed):
@@ -190,7 +219,7 @@ def test_a_forged_ciphertext_gives_a_secret_nobody_has(method: KeyExchange) -> N
     assert client.finish(forged) != secret
 
 
-@hybrids
+@ml_kem_hybrids
 def test_without_ml_kem_it_is_said_what_to_do(
     method: KeyExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,12 +355,17 @@ def test_case_101_a_secret_is_a_positive_integer_in_its_shortest_form(
     assert agreement.start().finish(b"peer").hex() == encoded
 
 
-def test_case_101_a_hybrid_secret_keeps_its_leading_zeros() -> None:
-    """As a string it has 32 bytes, whatever they are; one in 256 would be shorter as an integer."""
-    method = KEY_EXCHANGES["mlkem768x25519-sha256"]
+@pytest.mark.parametrize(
+    ("name", "size"), [("mlkem768x25519-sha256", 32), ("sntrup761x25519-sha512", 64)]
+)
+def test_case_101_a_hybrid_secret_keeps_its_leading_zeros(name: str, size: int) -> None:
+    """As a string it has one length, whatever it is; one in 256 would be shorter as an integer."""
+    method = KEY_EXCHANGES[name]
     client = method.start()
     secrets = {method.respond(client.public)[1] for _ in range(40)}
-    assert all(secret[:4] == b"\0\0\0\x20" and len(secret) == 36 for secret in secrets)
+    assert {(secret[:4], len(secret)) for secret in secrets} == {
+        (bytes((0, 0, 0, size)), size + 4)
+    }
     assert any(secret[4] >= 0x80 for secret in secrets)
 
 
@@ -374,6 +408,7 @@ def test_case_102_the_session_id_may_be_of_another_length_than_the_hash() -> Non
         ("diffie-hellman-group16-sha512", "sha512"),
         ("diffie-hellman-group14-sha1", "sha1"),
         ("mlkem768x25519-sha256", "sha256"),
+        ("sntrup761x25519-sha512", "sha512"),
     ],
 )
 def test_each_method_hashes_by_its_own_hash(name: str, hash_name: str) -> None:

@@ -128,9 +128,11 @@ def test_a_value_that_no_client_sends_is_refused_before_anything_is_signed(value
         ("ecdh-sha2-nistp521", 133),
         ("mlkem768x25519-sha256", 1216),
         ("mlkem768nistp256-sha256", 1249),
+        ("sntrup761x25519-sha512", 1190),
+        ("sntrup761x25519-sha512@openssh.com", 1190),
     ],
 )
-def test_r040_r042_cases_89_91_93_only_one_length_is_right(method: str, right: int) -> None:
+def test_r040_r042_cases_89_91_93_94_only_one_length_is_right(method: str, right: int) -> None:
     good = KEY_EXCHANGES[method].start().public
     assert len(good) == right
     for value in (b"", good[:-1], good + b"\0", good[: right // 2], good * 2):
@@ -162,8 +164,8 @@ def test_a_value_that_makes_no_secret_is_refused(method: str, value: bytes) -> N
     assert not bare.seen(HostKeySignatureWanted)
 
 
-def test_case_091_the_curve_of_a_hybrid_must_not_make_zeros() -> None:
-    method = "mlkem768x25519-sha256"
+@pytest.mark.parametrize("method", ["mlkem768x25519-sha256", "sntrup761x25519-sha512"])
+def test_cases_91_94_the_curve_of_a_hybrid_must_not_make_zeros(method: str) -> None:
     good = KEY_EXCHANGES[method].start().public
     bare = server_in(method, KexEcdhInit(good[:-32] + bytes(32)))
     assert bare.reason == 3

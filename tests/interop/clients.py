@@ -245,6 +245,8 @@ class PlinkClient(Client):
         "aes128-ctr": "aes",
     }
     EXCHANGES = {  # noqa: RUF012  # a constant
+        "sntrup761x25519-sha512": "ntru-curve25519",
+        "sntrup761x25519-sha512@openssh.com": "ntru-curve25519",
         "curve25519-sha256": "ecdh",
         "curve25519-sha256@libssh.org": "ecdh",
         "ecdh-sha2-nistp256": "ecdh",

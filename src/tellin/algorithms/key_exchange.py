@@ -74,9 +74,22 @@ class KeyExchange(Algorithm):
         self.family = family
         self.build = build
         self.post_quantum = post_quantum
+        self._prepared: Initiator | None = None
+
+    def prepare(self) -> None:
+        """Make the key that the next ``start`` of this process gives out, where no group is needed first.
+
+        For a client that waits for its connection anyway. Nothing may be forked off in between:
+        two processes would then share one key (R046).
+        """
+        if self.family is not Family.GEX:
+            self._prepared = self.build().start()
 
     def start(self, *group: int) -> Initiator:
         """Begin as the client; ``group`` is prime and generator, in the family GEX alone."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            return prepared
         return self.build().start(*group)
 
     def respond(self, peer_public: Any, *group: int) -> tuple[Any, bytes]:
@@ -132,11 +145,18 @@ def _elliptic(curve: str) -> Callable[[], Agreement]:
 
 def _hybrid(curve: str) -> Callable[[], Agreement]:
     def build() -> Agreement:
-        from tellin.algorithms.post_quantum import Hybrid  # noqa: PLC0415  (start-up time)
+        from tellin.algorithms.post_quantum import Hybrid, MlKem768  # noqa: PLC0415  (start-up)
 
-        return Hybrid(_curve(curve))
+        return Hybrid(MlKem768(), _curve(curve))
 
     return build
+
+
+def _sntrup() -> Agreement:
+    from tellin.algorithms.post_quantum import Hybrid  # noqa: PLC0415  (start-up time)
+    from tellin.algorithms.sntrup761 import Sntrup761  # noqa: PLC0415  (the same)
+
+    return Hybrid(Sntrup761(), Curve25519())
 
 
 def _finite(bits: int) -> Callable[[], Agreement]:
@@ -155,6 +175,22 @@ KEY_EXCHANGES.add(
         doc="ML-KEM-768 beside Curve25519: what is recorded today stays secret from a quantum computer",
     )
 )
+for _name, _source in (
+    ("sntrup761x25519-sha512", "RFC 9941"),
+    ("sntrup761x25519-sha512@openssh.com", "RFC 9941, under its older name"),
+):
+    KEY_EXCHANGES.add(
+        KeyExchange(
+            _name,
+            hash_name="sha512",
+            family=Family.ECDH,
+            build=_sntrup,
+            post_quantum=True,
+            standing=Standing.DEFAULT,
+            source=_source,
+            doc="Streamlined NTRU Prime 761 beside Curve25519: for servers from before ML-KEM",
+        )
+    )
 KEY_EXCHANGES.add(
     KeyExchange(
         "mlkem768nistp256-sha256",

@@ -22,8 +22,6 @@ from tellin.wire import Record
 # client passes over those that are not in its tables, or a login would fail over a name that
 # nobody needs. A server refuses them.
 _ELSEWHERE: Final = (
-    "sntrup761x25519-sha512",
-    "sntrup761x25519-sha512@openssh.com",
     "ssh-dss",
     "ssh-mldsa44-ed25519@openssh.com",
     "sk-ssh-ed25519@openssh.com",

@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
 from tellin.client.preferences import keepalive, settings
 from tellin.config.ssh_config import SshConfig
@@ -118,6 +119,10 @@ class Run:
     def _connect(self, made: Settings) -> None:
         """Wait for the socket and begin to talk."""
         config = self._config
+        if made.guess:
+            # The key for the exchange that we hope for; sntrup761 takes longer over it than the
+            # network over its answer.
+            KEY_EXCHANGES[made.preferences.key_exchanges[0]].prepare()
         stream = self._connecting.wait()
         remaining = self._connecting.remaining()
         if remaining is not None:
@@ -196,8 +201,6 @@ class Run:
         wanted = config.is_set("warn_weak_crypto") or os.isatty(2)
         if not wanted or config.warn_weak_crypto == "no" or algorithms is None:
             return
-        from tellin.algorithms.key_exchange import KEY_EXCHANGES
-
         if not KEY_EXCHANGES[algorithms.key_exchange].post_quantum:
             journal.info(
                 "** WARNING: connection is not using a post-quantum key exchange algorithm."
