@@ -111,6 +111,7 @@ class Link:
         self._send = stream.sendmsg
         self._read_fd = stream.fileno()
         self._write_fd = write_descriptor(stream)
+        self._over = False  # whether ``stage`` is one of the last two: asked with every event
         self._reading = False
         self._writing = False
         self._held = False
@@ -128,18 +129,17 @@ class Link:
 
     def is_over(self) -> bool:
         """The stream is closed or belongs to somebody else."""
-        return self.stage in (Stage.CLOSED, Stage.DETACHED)
+        return self._over
 
     def flush_soon(self) -> None:
         """Send what the core holds, and hand out its events, once in the next turn."""
-        if self._flush_call is None and not self._busy and not self.is_over():
+        if self._flush_call is None and not self._busy and not self._over:
             self._flush_call = self.loop.call_soon(self._flush_due)
 
     def flush(self) -> None:
         """The same at once, for whoever is called by the loop itself: one turn of it is saved."""
         if not self._busy:
-            with _Turn(self):
-                self._settle()
+            self._turn()
 
     def pause(self) -> None:
         """Take nothing more from the peer for now."""
@@ -156,6 +156,7 @@ class Link:
         if not self.is_over():
             self._let_go()
             self.stage = Stage.CLOSED
+            self._over = True
             self.stream.close()
             if self.on_closed is not None:
                 self.on_closed(self)
@@ -164,6 +165,7 @@ class Link:
         """Let the stream go without closing it, for another process or another core to use."""
         self._let_go()
         self.stage = Stage.DETACHED
+        self._over = True
         return self.stream
 
     def _let_go(self) -> None:
@@ -194,7 +196,8 @@ class Link:
         core, receive, loop = self.core, self._receive, self.loop
         now = loop.time()
         until = now + _SECONDS_PER_TURN
-        with _Turn(self):
+        self._busy = True
+        try:
             for _ in range(_READS_PER_TURN):
                 room = core.writable()
                 try:
@@ -217,24 +220,45 @@ class Link:
                 if now > until:
                     break
             self._settle()
+        except BaseException:
+            self._raised()
+            raise
+        self._busy = False
 
     def _writable(self) -> None:
-        with _Turn(self):
-            self._settle()
+        self._turn()
 
     def _flush_due(self) -> None:
         self._flush_call = None
-        with _Turn(self):
+        self._turn()
+
+    def _turn(self) -> None:
+        self._busy = True
+        try:
             self._settle()
+        except BaseException:
+            self._raised()
+            raise
+        self._busy = False
+
+    def _raised(self) -> None:
+        """A callback has raised: what is left of its turn is done in the next."""
+        self._busy = False
+        self.flush_soon()
 
     def _tick_due(self) -> None:
         self._timer = None
         now = self.loop.time()
         deadline = self.core.deadline()
-        with _Turn(self):
+        self._busy = True
+        try:
             if deadline is not None and deadline <= now:
                 self.core.tick(now)
             self._settle()
+        except BaseException:
+            self._raised()
+            raise
+        self._busy = False
 
     def _broken(self, error: OSError) -> None:
         """The kernel says that the connection is gone: nothing can be sent or received any more."""
@@ -253,13 +277,14 @@ class Link:
             self._timer = self.loop.call_later(LINGER_SECONDS, self.close)
 
     def _dispatch(self) -> None:
-        waiting = self._events
-        while not self.is_over():
+        waiting, events = self._events, self.core.events
+        while not self._over:
             if not waiting:
                 # An answer given inside a callback may have let the core go on: ask again.
-                waiting.extend(self.core.events())
-                if not waiting:
+                found = events()
+                if not found:
                     return
+                waiting.extend(found)
             # One at a time: if a callback raises, the rest is still here for the next turn.
             self.on_event(waiting.popleft())
 
@@ -269,19 +294,21 @@ class Link:
             return
         for _ in range(_ROUNDS_PER_TURN):
             self._dispatch()
-            if self.is_over() or not self._flush():
+            if self._over or not self._flush():
                 break
         else:
             # A source that fills what was sent at once must not keep the turn for itself.
             if self._flush_call is None:
                 self._flush_call = self.loop.call_soon(self._flush_due)
-        if self.stage is Stage.OPEN and self.core.closed:
+        if self.stage is Stage.OPEN:
+            if not self.core.closed:
+                self._arm()
+                if self._unsent > HARD_MARK or not self._reading:
+                    self._watch_input()
+                return
             self._ended()
         if self.stage is Stage.FLUSHING:
             self._finish()
-        elif self.stage is Stage.OPEN:
-            self._arm()
-            self._watch_input()
 
     def _flush(self) -> bool:
         """Offer the kernel what waits; whether it took anything."""
@@ -373,21 +400,3 @@ class Link:
         self._discarded += count
         if not count or self._discarded > _LINGER_BYTES:
             self.close()
-
-
-class _Turn:
-    """Marks a link as busy, so that ``flush_soon`` inside asks for nothing; a raise keeps it alive."""
-
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def __enter__(self) -> None:
-        self._link._busy = True
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        link = self._link
-        link._busy = False
-        if kind is not None and not link.is_over():
-            link.flush_soon()

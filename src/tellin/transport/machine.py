@@ -138,6 +138,10 @@ class Upper(Protocol):
 Lane = dict[int, Callable[[memoryview], None]]
 
 
+# A tuple: a set would have to hash the enum, in Python.
+_HOLDING: Final = (Stage.OFFERED, Stage.EXCHANGING, Stage.DECIDING)
+
+
 class Transport:
     """One end of a connection below user authentication."""
 
@@ -510,7 +514,7 @@ class Transport:
     @property
     def holding(self) -> bool:
         """Whether messages of the layers above must wait for new keys."""
-        return self.keying.stage in {Stage.OFFERED, Stage.EXCHANGING, Stage.DECIDING}
+        return self.keying.stage in _HOLDING
 
     def send(self, message: Message) -> None:
         """Send a message of the layers above; while an exchange runs it is held back."""

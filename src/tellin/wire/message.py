@@ -37,6 +37,9 @@ class Record:
         given = self.__dict__
         fields = self._fields
         given.update(zip(fields, values, strict=False))
+        if len(values) == len(fields) and not named:
+            # Nearly all of them are made so, and a login makes a hundred.
+            return
         if len(values) > len(fields) or not given.keys().isdisjoint(named):
             raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}")
         given.update(named)
@@ -87,7 +90,8 @@ class Message(Record):
     @classmethod
     def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
         """Read a whole payload; the fields are copies. Raises MalformedPacket, also for bytes left over."""
-        cursor = Cursor(payload, 0 if cls.number is None else 1)
+        # From bytes a field is one copy; from a view there would be a view in between.
+        cursor = Cursor(bytes(payload), 0 if cls.number is None else 1)
         made = cls.read(cursor)
         cursor.end(cls.__name__)
         return made
@@ -96,5 +100,7 @@ class Message(Record):
     def read(cls, cursor: Cursor) -> Self:
         """Read the fields from where ``cursor`` stands and leave it behind them."""
         made = cls.__new__(cls)
-        made.__dict__.update([(name, wire.read(cursor)) for name, wire in cls._layout])
+        values = made.__dict__
+        for name, wire in cls._layout:
+            values[name] = wire.read(cursor)
         return made

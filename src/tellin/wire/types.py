@@ -2,6 +2,7 @@
 """The data types of RFC 4251 section 5: how each is read from a packet and written to one."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 from typing import Annotated, Any, Final
 
@@ -14,6 +15,9 @@ _UINT64: Final = Struct(">Q")
 NAME_LIST_BYTES: Final = 65536
 NAME_LIST_NAMES: Final = 512
 NAME_BYTES: Final = 64  # RFC 4251 section 6
+# Lists that are read before are known again; what a peer can have kept of its own is 256 KiB.
+_KEPT_LISTS: Final = 256
+_KEPT_LIST_BYTES: Final = 1024
 # The largest integer any method needs is an RSA modulus or DH value of 16,384 bits, and a sign byte.
 MPINT_BYTES: Final = 2049
 
@@ -73,7 +77,18 @@ class Cursor:
 
     def string(self) -> bytes:
         """A length and that many bytes."""
-        return self.take(self.uint32())
+        # ``take`` and ``uint32`` in one, since most fields are strings.
+        data = self.data
+        start = self.at + 4
+        if start > len(data):
+            raise MalformedPacket("the packet ends inside a uint32")
+        size: int = _UINT32.unpack_from(data, start - 4)[0]
+        end = start + size
+        # The length is a peer's word: nothing is allocated before it is known to fit (R025).
+        if end > len(data):
+            raise MalformedPacket(f"{size} bytes announced, {len(data) - start} left")
+        self.at = end
+        return bytes(data[start:end])
 
     def text(self) -> str:
         """A string that must be UTF-8."""
@@ -103,15 +118,8 @@ class Cursor:
         raw = self.take(size)
         if not raw:
             return ()
-        if raw.count(b",") >= NAME_LIST_NAMES:
-            raise MalformedPacket(f"a name-list of more than {NAME_LIST_NAMES} names")
-        if not raw.isascii():
-            raise MalformedPacket("a name-list that is not ASCII")
-        names = tuple(raw.decode("ascii").split(","))
-        for name in names:
-            if not name or len(name) > NAME_BYTES or not name.isprintable() or " " in name:
-                raise MalformedPacket(f"a bad name in a name-list: {name[:NAME_BYTES]!r}")
-        return names
+        # The same few lists come again and again, eight in each KEXINIT.
+        return _names_kept(raw) if size <= _KEPT_LIST_BYTES else _names(raw)
 
     def rest(self) -> bytes:
         """All that is left."""
@@ -121,6 +129,21 @@ class Cursor:
         """Nothing may be left after ``what``."""
         if self.at != len(self.data):
             raise MalformedPacket(f"{len(self.data) - self.at} bytes too many after {what}")
+
+
+def _names(raw: bytes) -> tuple[str, ...]:
+    if raw.count(b",") >= NAME_LIST_NAMES:
+        raise MalformedPacket(f"a name-list of more than {NAME_LIST_NAMES} names")
+    if not raw.isascii():
+        raise MalformedPacket("a name-list that is not ASCII")
+    names = tuple(raw.decode("ascii").split(","))
+    for name in names:
+        if not name or len(name) > NAME_BYTES or not name.isprintable() or " " in name:
+            raise MalformedPacket(f"a bad name in a name-list: {name[:NAME_BYTES]!r}")
+    return names
+
+
+_names_kept = lru_cache(_KEPT_LISTS)(_names)
 
 
 def string(value: bytes | bytearray | memoryview) -> bytes:
