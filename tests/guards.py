@@ -253,6 +253,13 @@ TRANSPORT: Final = (
         REKEY + "test_r051_the_default_limits_are_in_force",
     ),
     _guard(
+        "R051",
+        "connection/machine.py",
+        "return min(HIGH_WATER - len(transport.outgoing), transport.left_to_seal())",
+        "return HIGH_WATER - len(transport.outgoing)",
+        REKEY + "test_r051_no_keys_seal_more_than_the_limit",
+    ),
+    _guard(
         "R027",
         "transport/machine.py",
         """        if self.resting is not Phase.OPEN:

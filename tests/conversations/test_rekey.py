@@ -386,6 +386,24 @@ def test_r051_data_in_one_direction_is_enough(pair: Pair) -> None:
         assert len(made.seen(ExchangeDone, made.client)) > 4
 
 
+def test_r051_no_keys_seal_more_than_the_limit(pair: Pair) -> None:
+    """A source that fills all the room there is stops where new keys are due."""
+    made = pair(client={"rekey_bytes": 65536})
+    made.log_in()
+    ours, theirs = made.session()
+    theirs.sink = Collector(theirs)
+    sent = most = 0
+    while sent < 1_000_000:
+        sent += ours.send(bytes(1 << 20))
+        most = max(most, made.client._transport.writer.bytes)
+        assert ours.room() == 0
+        made.pump()
+    assert len(theirs.sink.data) == sent
+    # Of the last packet nothing but its header and padding goes beyond.
+    assert 65536 <= most < 65536 + 512
+    assert len(made.seen(ExchangeDone, made.client)) > 15
+
+
 def test_data_does_not_flow_while_we_wait_for_new_keys(open_pair: Loopback) -> None:
     ours, _ = open_pair.session()
     open_pair.client.rekey()

@@ -165,7 +165,9 @@ class Connection:
 
     def wake(self) -> None:
         """Tell channels that had no room, if they have some now."""
-        if not self._blocked or self.allowance() < HIGH_WATER - LOW_WATER:
+        if not self._blocked:
+            return
+        if len(self._transport.outgoing) > LOW_WATER or self.allowance() <= 0:
             return
         waiting, self._blocked = self._blocked, []
         for channel in waiting:
@@ -188,7 +190,8 @@ class Connection:
         transport = self._transport
         if transport.holding:
             return 0
-        return HIGH_WATER - len(transport.outgoing)
+        # R051: what keys may seal is a most, not what is looked at when a full buffer has left.
+        return min(HIGH_WATER - len(transport.outgoing), transport.left_to_seal())
 
     def blocked(self, channel: Channel) -> None:
         """The channel wants a ChannelWritable when there is room."""

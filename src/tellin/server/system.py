@@ -98,7 +98,8 @@ class SystemServices:
     def sign(
         self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
     ) -> None:
-        """Sign with a host key."""
+        """Sign with a host key; once in every exchange."""
+        self._journal.debug(f"kex: host key algorithm: {algorithm}")
         # RSA with SHA-1 comes this far only where HostKeyAlgorithms names it (R077).
         sha1 = algorithm == "ssh-rsa"
         done(self._offer.host_keys[key_blob].sign(data, algorithm, sha1=sha1))

@@ -505,6 +505,10 @@ class Transport:
         if self.keying.stage is Stage.IDLE and self.keying.sending is not None:
             self.rekey()
 
+    def left_to_seal(self) -> int:
+        """How many bytes the present keys may still seal before new ones are due."""
+        return self._byte_limit - self.writer.bytes
+
     def set_rekey_limit(self, count: int, seconds: float) -> None:
         """Other limits than the settings', for this connection alone."""
         self.renewal.limit(count, seconds, now=self.now)
