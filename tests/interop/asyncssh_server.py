@@ -178,7 +178,6 @@ async def main() -> None:
         sftp_factory=True,
         encoding=None,
         line_editor=False,
-        rekey_bytes=settings.get("rekey_bytes", 1 << 30),
         **settings.get("options", {}),
     )
     print("listening", server.get_port(), flush=True)

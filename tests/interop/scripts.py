@@ -56,6 +56,12 @@ def paramiko_rounds(
     return _answer(argv, {**_about(target), "rounds": rounds}, seconds)
 
 
+def paramiko_channels(target: Target, *, seconds: float = 100, **told: object) -> object:
+    """Move data over many channels of one connection at once, with new keys every so many bytes."""
+    argv: list[str | Path] = [python(), HERE / "paramiko_channels.py"]
+    return _answer(argv, {**_about(target), **told}, seconds)
+
+
 def ssh2_rounds(
     target: Target | None, rounds: list[dict[str, str]] | None, *, seconds: float = 100
 ) -> object:
