@@ -5,6 +5,7 @@ import gc
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -22,6 +23,11 @@ IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("home", deadline=None)
 settings.load_profile("ci" if IN_CI else "home")
+
+# What a script starts in the background ignores Ctrl-C, and its children with it: those of the tests
+# are to hear it however the tests were started.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

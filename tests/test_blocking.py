@@ -307,9 +307,9 @@ def _python(text: str) -> subprocess.Popen[str]:
 def test_ctrl_c_cancels_what_is_waited_for_and_nothing_else() -> None:
     child = _python(
         """
-        print("ready", flush=True)
         began = time.monotonic()
         try:
+            print("ready", flush=True)
             connection.run("sleep 60")
         except KeyboardInterrupt:
             print("interrupted", time.monotonic() - began < 30, flush=True)
