@@ -354,10 +354,17 @@ TRANSPORT: Final = (
     _guard(
         "R010",
         "transport/negotiation.py",
-        """
-        and client.server_host_key_algorithms[:1] == server.server_host_key_algorithms[:1],""",
-        ",",
+        "return first == (server.kex_algorithms[0], server.server_host_key_algorithms[0])",
+        "return first[0] == server.kex_algorithms[0]",
         NEGOTIATION + "test_r010_a_guess_is_wrong_if_only_the_host_keys_differ",
+    ),
+    _guard(
+        "R010",
+        "transport/negotiation.py",
+        "if GUESS_BY_CHOICE in client.kex_algorithms and GUESS_BY_CHOICE in server.kex_algorithms:",
+        "if GUESS_BY_CHOICE in server.kex_algorithms:",
+        NEGOTIATION
+        + "test_r010_a_guess_is_judged_by_the_choice_where_both_sides_say_so[False-True]",
     ),
     _guard(
         "R021",

@@ -30,7 +30,14 @@ from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import Pair
 from tellin.transport.keying import Stage
 from tellin.transport.messages import Disconnect, KexInit
-from tellin.transport.negotiation import STRICT_CLIENT, proposal
+from tellin.transport.negotiation import (
+    GUESS_BY_CHOICE,
+    STRICT_CLIENT,
+    STRICT_SERVER,
+    negotiate,
+    proposal,
+)
+from tellin.transport.version import Role
 from tellin.wire import string
 
 # Lists in which both sides put another method first, so that whoever guesses guesses wrong.
@@ -330,6 +337,46 @@ def test_r010_a_guess_is_wrong_if_only_the_host_keys_differ() -> None:
     assert not bare.seen(KexInitReceived)[0].negotiated.guess_right
     bare.feed(public_value())
     assert bare.seen(HostKeySignatureWanted)
+
+
+@pytest.mark.parametrize("server_says_so", [True, False])
+@pytest.mark.parametrize("client_says_so", [True, False])
+def test_r010_a_guess_is_judged_by_the_choice_where_both_sides_say_so(
+    client_says_so: bool, server_says_so: bool
+) -> None:
+    """Dropbear's way: what stands first in the server's lists is nothing to it."""
+
+    def offer(kex: tuple[str, ...], host_keys: tuple[str, ...], says: bool) -> KexInit:
+        names = kex + (GUESS_BY_CHOICE,) * says
+        return KexInit.decode(kexinit(kex_algorithms=names, server_host_key_algorithms=host_keys))
+
+    keys = ("ssh-ed25519", "ecdsa-sha2-nistp384")
+    server = offer(NIST, keys, server_says_so)
+    both = client_says_so and server_says_so
+    for kex, host_keys, right in (
+        (NIST, keys, True),
+        (CURVE, keys, both),
+        (NIST, keys[::-1], both),
+        (("curve25519-sha256@libssh.org", *NIST), keys, False),
+        (NIST, ("rsa-sha2-512", *keys), False),
+    ):
+        client = offer(kex, host_keys, client_says_so)
+        for role in Role:
+            assert negotiate(client, server, role).guess_right is right
+
+
+def test_r010_a_client_that_guesses_says_how_it_is_to_be_judged() -> None:
+    marked = server_kexinit(kex_algorithms=(*NIST, STRICT_SERVER, GUESS_BY_CHOICE))
+    for marker, openings in ((marked, 1), (server_kexinit(kex_algorithms=NIST), 2)):
+        client = BareClient(BANNER, packet(marker), key_exchanges=CURVE)
+        offer, *sent = client.said
+        assert GUESS_BY_CHOICE in KexInit.decode(offer).kex_algorithms
+        # The wrong guess is followed by the method that was chosen.
+        assert [payload[0] for payload in sent] == [30] * openings
+    shy = BareClient(BANNER, packet(marked), key_exchanges=CURVE, guess=False)
+    offer, *sent = shy.said
+    assert GUESS_BY_CHOICE not in KexInit.decode(offer).kex_algorithms
+    assert [payload[0] for payload in sent] == [30]
 
 
 def test_r009_r010_a_servers_guess_is_treated_alike() -> None:

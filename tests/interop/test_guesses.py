@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A server that takes a wrong guess for the exchange (RFC 4253 section 7) is reached all the same: Paramiko's."""
+"""Servers that read a guess (RFC 4253 section 7) in ways of their own are reached all the same: Paramiko, Dropbear."""
 
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import ParamikoServer
+from tests.interop.peers import DropbearServer, ParamikoServer
 from tests.library import awaited
 from tests.programs.ssh_runs import SSH, Ssh
 
 import tellin
 from tellin.keys import PublicKey
-
-pytestmark = pytest.mark.peer("paramiko")
 
 # Methods whose openings it takes for one another in different ways: not one of them is our first.
 METHODS = [
@@ -23,7 +21,9 @@ METHODS = [
 ]
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.peer("paramiko")) for name in METHODS]
+)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ParamikoServer]:
     with ParamikoServer(tmp_path, options={"kex": [request.param]}) as running:
         yield running
@@ -77,3 +77,24 @@ async def test_the_library_does_so_too_and_guesses_nothing_on_a_given_socket(
             sock=sock,
         ) as connection:
             assert (await connection.run("exit 7")).exit_status == 7
+
+
+@pytest.mark.peer("dropbear")
+@pytest.mark.parametrize("first", ["curve25519-sha256", "ecdh-sha2-nistp256"])
+@pytest.mark.parametrize("host_keys", [("ecdsa384", "ecdsa521"), ("ecdsa521", "rsa")])
+def test_a_dropbear_without_its_first_host_key_gets_a_guess_that_it_reads_as_we_do(
+    host_keys: tuple[str, ...], first: str, tmp_path: Path
+) -> None:
+    """It has an Ed25519 key in mind even where it has none: what is first for us is not for it."""
+    with DropbearServer(tmp_path, host_keys=host_keys) as dropbear:
+        ssh = Ssh(tmp_path, dropbear.target)
+        # It offers RSA as well, whether or not it has a key for that.
+        options = (
+            f"KexAlgorithms=^{first}",
+            "HostKeyAlgorithms=^ecdsa-sha2-nistp384,ecdsa-sha2-nistp521",
+            "ConnectTimeout=60",
+        )
+        flags = ["-v", *(word for option in options for word in ("-o", option))]
+        done = ssh.run("exit 7", flags=flags)
+    assert done.status == 7, done.stderr
+    assert done.stderr.count(b"debug1: Connecting to ") == 1

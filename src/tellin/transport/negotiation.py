@@ -14,7 +14,13 @@ EXT_INFO_CLIENT: Final = "ext-info-c"
 EXT_INFO_SERVER: Final = "ext-info-s"
 STRICT_CLIENT: Final = "kex-strict-c-v00@openssh.com"
 STRICT_SERVER: Final = "kex-strict-s-v00@openssh.com"
-MARKERS: Final = frozenset({EXT_INFO_CLIENT, EXT_INFO_SERVER, STRICT_CLIENT, STRICT_SERVER})
+# Where both sides list it, a guess is right if the client's first choices were taken, whatever stands
+# first in the server's lists. Dropbear compares with the first of all that it knows, not of what it
+# offers: without this it skips a guess that is right for the reader of its KEXINIT, and both wait.
+GUESS_BY_CHOICE: Final = "kexguess2@matt.ucc.asn.au"
+MARKERS: Final = frozenset(
+    {EXT_INFO_CLIENT, EXT_INFO_SERVER, STRICT_CLIENT, STRICT_SERVER, GUESS_BY_CHOICE}
+)
 
 
 class Preferences(Record):
@@ -56,6 +62,8 @@ def proposal(
             if role is Role.CLIENT
             else (EXT_INFO_SERVER, STRICT_SERVER)
         )
+    if follows:
+        markers += (GUESS_BY_CHOICE,)
     return KexInit(
         cookie,
         preferences.key_exchanges + markers,
@@ -118,7 +126,13 @@ def negotiate(client: KexInit, server: KexInit, role: Role) -> Negotiated:
         host_key,
         direction("client_to_server"),
         direction("server_to_client"),
-        # RFC 4253 section 7: right only if both first choices of both sides agree (R010).
-        client.kex_algorithms[:1] == server.kex_algorithms[:1]
-        and client.server_host_key_algorithms[:1] == server.server_host_key_algorithms[:1],
+        _guess_right(client, server, (key_exchange, host_key)),
     )
+
+
+def _guess_right(client: KexInit, server: KexInit, chosen: tuple[str, str]) -> bool:
+    first = (client.kex_algorithms[0], client.server_host_key_algorithms[0])
+    if GUESS_BY_CHOICE in client.kex_algorithms and GUESS_BY_CHOICE in server.kex_algorithms:
+        return first == chosen
+    # RFC 4253 section 7: right only if both first choices of both sides agree (R010).
+    return first == (server.kex_algorithms[0], server.server_host_key_algorithms[0])
