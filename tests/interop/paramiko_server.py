@@ -164,6 +164,8 @@ def serve(connection: socket.socket, settings: dict) -> None:
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
+    if groups := settings["options"].get("moduli"):
+        paramiko.Transport.load_server_moduli(groups)
     with socket.create_server(("127.0.0.1", settings["port"])) as listener:
         print("listening", listener.getsockname()[1], flush=True)
         while True:

@@ -14,6 +14,7 @@ from tests.interop.tellin_peer import TellinServer
 PARTS = 8
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("client", "server"), pairs())
 def test_each_algorithm_that_both_have(client: str, server: str, tmp_path: Path) -> None:
     result = try_out(client, server, tmp_path, covering)
