@@ -234,12 +234,14 @@ def test_case_210_the_end_of_input_may_come_before_the_command(session: CallerSe
 
 
 def test_a_command_that_reads_no_more_lets_its_client_know(session: CallerSession) -> None:
-    assert session.ask(ExecRequest(b"exec <&-; echo closed; sleep 0.5; exit 4"))
+    command = b"exec <&-; trap 'exit 4' USR1; echo closed; while :; do sleep 0.05; done"
+    assert session.ask(ExecRequest(command))
     wait_for_output(session, b"closed")
     session.send(b"x" * 300_000)
     session.caller.wait_for(lambda: EndOfWrite() in session.requests())
     # What is sent after that is thrown away, with credit: nobody hangs.
     session.send(b"x" * 8_000_000)
+    session.channel.request(SignalRequest("USR1"))
     assert session.finish() == [EndOfWrite(), ExitStatus(4)]
 
 
