@@ -66,6 +66,10 @@ class Renewal:
             and (self._rekey_at is None or now < self._rekey_at)
         )
 
+    def left(self) -> int:
+        """How many bytes the present keys may still seal before new ones are due."""
+        return self._byte_limit - self._writer.bytes
+
     def limit(self, count: int, seconds: float, *, now: float) -> None:
         """Other limits than the settings', from now on; 0 is the default."""
         self._bytes, self._seconds = count, seconds
