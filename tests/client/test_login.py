@@ -592,3 +592,23 @@ def test_the_story_of_a_login_is_told_in_known_words() -> None:
     ]
     told = iter(scene.lines)
     assert all(line in told for line in wanted), scene.lines
+
+
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize(
+    ("bound", "method"), [(True, "publickey-hostbound-v00@openssh.com"), (False, "publickey")]
+)
+def test_signatures_are_bound_to_the_host_key_unless_the_plan_says_otherwise(
+    tmp_path: Path, ready: bool, bound: bool, method: str
+) -> None:
+    path = write_key(tmp_path / "key", ED25519, None if ready else b"secret")
+    answers = Answers()
+    answers.passphrases = [b"secret"]
+    scene = Scene(
+        keys=[file_keys(path, prompter=answers)],
+        script=[GRANT] if ready else [pk_ok, GRANT],
+        plan={"bound": bound},
+        server={"extensions": {"publickey-hostbound@openssh.com": b"0"}},
+    ).play()
+    assert scene.granted
+    assert scene.methods[-1] == method

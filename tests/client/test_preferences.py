@@ -116,6 +116,13 @@ def test_the_plan_holds_what_is_enabled_in_the_preferred_order() -> None:
         assert login_plan(read(option), host="host").order == left
 
 
+def test_only_unbound_takes_the_host_key_out_of_signatures() -> None:
+    for value, bound in (("yes", True), ("host-bound", True), ("unbound", False)):
+        plan = login_plan(read(f"PubkeyAuthentication={value}"), host="host")
+        assert plan.bound is bound
+        assert "publickey" in plan.order
+
+
 def test_the_size_of_rsa_keys_can_only_be_raised() -> None:
     assert login_plan(read("RequiredRSASize=512"), host="host").required_rsa_size == 1024
     assert login_plan(read("RequiredRSASize=3072"), host="host").required_rsa_size == 3072

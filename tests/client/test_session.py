@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A connection and its session on real sockets, against a server whose every step is written here."""
 
+import fcntl
 import itertools
 import os
 import socket
+import termios
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -553,3 +555,58 @@ def test_channels_of_others_are_left_alone(scenes: Scenes) -> None:
     other = scene.connection.core.open_channel("session")
     assert not scene.session.handle(ChannelClosed(other))
     assert not scene.session.is_over
+
+
+# Keystrokes
+
+
+def type_two_keys(scene: Scene) -> None:
+    """One key, which arrives at once, and another, which has at least been read."""
+    typing, reading = scene.pipes[0][1], scene.pipes[0][0]
+    os.write(typing, b"a")
+    scene.until(lambda: scene.input and scene.input.data == b"a")
+    os.write(typing, b"b")
+    waiting = bytearray(4)
+    scene.until(lambda: not fcntl.ioctl(reading, termios.FIONREAD, waiting) and not any(waiting))
+
+
+AN_HOUR = 3_600_000
+
+
+def test_what_is_typed_last_arrives_before_the_end_of_the_input(scenes: Scenes) -> None:
+    scene = scenes(SessionPlan(ShellRequest(), terminal=PTY, obscure=AN_HOUR))
+    scene.begin()
+    type_two_keys(scene)
+    os.close(scene.pipes[0][1])
+    scene.until(lambda: scene.server_ended)
+    assert scene.input is not None
+    assert bytes(scene.input.data) == b"ab"
+
+
+def test_input_that_is_ended_by_us_is_sent_up_to_there(scenes: Scenes) -> None:
+    scene = scenes(SessionPlan(ShellRequest(), terminal=PTY, obscure=AN_HOUR))
+    scene.begin()
+    type_two_keys(scene)
+    assert scene.session is not None
+    scene.session.end_input()
+    scene.until(lambda: scene.server_ended)
+    assert scene.input is not None
+    assert bytes(scene.input.data) == b"ab"
+
+
+@pytest.mark.parametrize("terminal", [PTY, None])
+@pytest.mark.parametrize("obscure", [0, AN_HOUR])
+def test_only_what_is_typed_at_a_terminal_is_held_back(
+    scenes: Scenes, terminal: PtyRequest | None, obscure: int
+) -> None:
+    scene = scenes(SessionPlan(ShellRequest(), terminal=terminal, obscure=obscure))
+    scene.begin()
+    type_two_keys(scene)
+    if terminal is None or not obscure:
+        scene.until(lambda: scene.input and scene.input.data == b"ab")
+    else:
+        scene.until(scene._quiet)
+        assert scene.input is not None
+        assert scene.input.data == b"a"
+    assert scene.session is not None
+    scene.session.abandon()

@@ -477,17 +477,20 @@ def test_where_the_agent_is(line: str, wanted: str | None) -> None:
     assert read_ssh_config(one, "host").expanded(one).agent_path(one) == wanted
 
 
-def test_ones_own_known_hosts_learn_nothing_unless_asked_to() -> None:
-    assert read_ssh_config(paper(""), "h").update_host_keys == "yes"
-    assert read_ssh_config(paper("UserKnownHostsFile x"), "h").update_host_keys == "no"
-    text = "UserKnownHostsFile x\nUpdateHostKeys yes"
-    assert read_ssh_config(paper(text), "h").update_host_keys == "yes"
+def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:
+    assert read_ssh_config(paper("UserKnownHostsFile x\nPort 1"), "h").not_yet == ()
+    assert read_ssh_config(paper("UpdateHostKeys no\nCertificateFile none"), "h").not_yet == ()
+    found = read_ssh_config(paper("UpdateHostKeys ask\nCertificateFile 'a b'"), "h").not_yet
+    assert [(left.keyword, left.value) for left in found] == [
+        ("UpdateHostKeys", "ask"),
+        ("CertificateFile", "a b"),
+    ]
 
 
 # --- the dump ------------------------------------------------------------------------------------
 
 LINES = [
-    "AddressFamily inet6", "BatchMode yes", "BindAddress 192.0.2.1", "CertificateFile 'a b'",
+    "AddressFamily inet6", "BatchMode yes", "BindAddress 192.0.2.1",
     "CheckHostIP yes", "Ciphers +aes128-cbc", "Compression yes", "ConnectTimeout 1m",
     "ConnectionAttempts 3", "EscapeChar ^b", "EscapeChar none", "FingerprintHash md5",
     "GlobalKnownHostsFile none", "HashKnownHosts yes", "HostKeyAlias x", "Hostname y",
@@ -498,7 +501,7 @@ LINES = [
     "PubkeyAuthentication host-bound", "RekeyLimit 1G 1h", 'RemoteCommand echo "a b" # c',
     "RequestTTY force", "RequiredRSASize 2048", "SendEnv LANG LC_*", "ServerAliveCountMax 7",
     "ServerAliveInterval 1m30s", "SessionType none", "SetEnv A=1 'B=2 3'", "StdinNull yes",
-    "StrictHostKeyChecking off", "TCPKeepAlive no", "UpdateHostKeys ask", "User 'x y'",
+    "StrictHostKeyChecking off", "TCPKeepAlive no", "User 'x y'",
     "UserKnownHostsFile a 'b c'", "UserKnownHostsFile none", "VersionAddendum a  b", "Tag t",
     "VisualHostKey yes", "WarnWeakCrypto no-pq-kex", "SecurityProfile strict",
     "ForkAfterAuthentication yes", "IgnoreUnknown a,b", "Port 99",

@@ -2,12 +2,14 @@
 """``tellin ssh`` on a terminal: asked for, resized, escaped from, and left as it was found."""
 
 import os
+import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.interop.peers import OpenSSHServer
+from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import Ssh, Typist
 
 pytestmark = pytest.mark.peer("sshd")
@@ -177,3 +179,41 @@ def test_r036_a_banner_cannot_steer_the_terminal(ssh: Ssh) -> None:
     done = ssh.run("true")
     assert done.stderr == b"Welcome\nto \\033[2J\\302\\233here\n"
     assert ssh.run("true", flags=["-q"]).stderr == b""
+
+
+def test_what_a_file_asks_for_and_is_not_there_is_said_to_people_and_not_to_scripts(
+    ssh: Ssh, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("ForwardAgent yes\nUpdateHostKeys no\nTag t\n", "ascii")
+    argv = [str(config) if word == "none" else word for word in ssh.argv("echo do''ne")]
+    with Typist(argv, env=ssh.environment) as typist:
+        typist.expect(r"config line 1: ForwardAgent is not supported and is left out\r\r\n")
+        typist.expect(r"done\r\n")
+        assert typist.end() == 0
+    done = subprocess.run(argv, env=ssh.environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"done\n")
+    assert b"supported" not in done.stderr
+
+
+def test_when_keys_are_pressed_is_hidden_among_fakes(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    with TellinServer(tmp_path, account=account) as running:
+        ssh = Ssh(tmp_path, running.target)
+        with Typist(ssh.argv(flags=["-vvv"]), env=ssh.environment) as typist:
+            typist.expect(r"Entering interactive session")
+            typist.type("e")
+            typist.expect(r"keystroke timing: hidden, a beat of 20 ms")
+            found = typist.expect(r"keystroke timing: plain again, [a-z ]+: \d+ fakes")
+            assert int(found.split()[-2]) > 10
+            typist.type("xit 4\r")
+            assert typist.end() == 4
+        plain = ["-vvv", "-o", "ObscureKeystrokeTiming=no"]
+        with Typist(ssh.argv(flags=plain), env=ssh.environment) as typist:
+            typist.type("echo rea''dy\r")
+            typist.expect(r"ready\r\n")
+            typist.type("exit 5\r")
+            assert typist.end() == 5
+            assert b"keystroke timing" not in typist.read

@@ -88,6 +88,14 @@ def test_with_the_servers_extension_the_signature_is_bound_to_its_host_key() -> 
     assert machine.receive(SUCCESS) == [Authenticated("me", "publickey")]
 
 
+def test_whoever_wants_it_unbound_gets_the_plain_form_whatever_the_server_knows() -> None:
+    machine = client(hostbound=True)
+    machine.try_publickey("me", BLOB, "ssh-ed25519", signed=True, bound=False)
+    message = machine.give_signature(b"signature")
+    assert isinstance(message, UserauthRequest)
+    assert message.method == "publickey"
+
+
 def test_a_key_that_cannot_sign_leaves_the_login_as_it_was_and_may_be_tried_again() -> None:
     machine = client()
     machine.try_publickey("me", BLOB, "ssh-ed25519", signed=True)

@@ -337,7 +337,7 @@ class _Keys(_Method):
         signed = identity.ready
         login.attempt(
             lambda: login.core.try_publickey(
-                login.plan.user, public.blob, algorithm, signed=signed
+                login.plan.user, public.blob, algorithm, signed=signed, bound=login.plan.bound
             )
         )
 
@@ -353,7 +353,11 @@ class _Keys(_Method):
             self._second_choices.clear()
             login.attempt(
                 lambda: login.core.try_publickey(
-                    login.plan.user, event.key_blob, event.algorithm, signed=True
+                    login.plan.user,
+                    event.key_blob,
+                    event.algorithm,
+                    signed=True,
+                    bound=login.plan.bound,
                 )
             )
         elif isinstance(event, SignatureWanted):

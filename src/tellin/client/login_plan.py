@@ -17,4 +17,5 @@ class LoginPlan(Record):
     order: tuple[str, ...] = DEFAULT_ORDER
     key_algorithms: tuple[str, ...] = ()
     required_rsa_size: int = 0
+    bound: bool = True  # signatures of keys cover the host key, where the server takes that
     prompts: int = 3  # how often a password may be asked for

@@ -110,5 +110,7 @@ def login_plan(config: SshConfig, *, host: str) -> LoginPlan:
             config, "pubkey_accepted_algorithms", USER_KEY_ALGORITHMS, lenient=True
         ),
         required_rsa_size=required_rsa_size(config),
+        # OpenSSH's clients take host-bound for yes: a server that does not know the form gets the other.
+        bound=config.pubkey_authentication != "unbound",
         prompts=config.number_of_password_prompts,
     )

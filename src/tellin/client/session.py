@@ -8,7 +8,7 @@ server takes them in order, so waiting for its answers would only cost round tri
 import os
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tellin.connection.requests import (
     BreakRequest,
@@ -24,6 +24,7 @@ from tellin.connection.requests import (
     WindowChange,
 )
 from tellin.protocol.client import ClientProtocol
+from tellin.protocol.core import PING_EXTENSION
 from tellin.protocol.events import (
     ChannelClosed,
     ChannelEnded,
@@ -53,6 +54,17 @@ class SessionPlan(Record):
     stdout: int = 1
     stderr: int = 2
     edit: Callable[[bytes], bytes] | None = None  # what a terminal's input passes through
+    obscure: int = 0  # milliseconds between the packets of somebody who types; 0: as it is typed
+
+
+class Typing(Protocol):
+    """What holds typed input back: `tellin.client.keystrokes.Keystrokes`, which is loaded late."""
+
+    def finish(self, done: Callable[[], object]) -> None:
+        """Nothing more will be typed: call ``done`` once all of it is sent."""
+
+    def close(self) -> None:
+        """Drop what is not sent, and stop."""
 
 
 class Stage(Enum):
@@ -99,6 +111,7 @@ class Session:
         self._sinks: list[FdSink] = []
         self._writing = 0
         self._source: FdSource | None = None
+        self._keystrokes: Typing | None = None
         self.channel = core.open_channel("session")
 
     @property
@@ -135,12 +148,31 @@ class Session:
             channel,
             self._link,
             inherited=True,
-            edit=plan.edit,
+            edit=self._edit(),
             on_end=self._input_ended,
         )
         if self._on_started is not None:
             self._on_started()
         self._source.start()
+
+    def _edit(self) -> Callable[[bytes], bytes] | None:
+        """What the input passes through."""
+        plan, core = self.plan, self._core
+        if plan.terminal is None or not plan.obscure:
+            return plan.edit
+        # Who has no terminal does not wait for it.
+        from tellin.client.keystrokes import CHAFF, Keystrokes  # noqa: PLC0415  (start-up time)
+
+        self._keystrokes = Keystrokes(
+            self._loop,
+            self.channel,
+            self._link,
+            milliseconds=plan.obscure,
+            fake=(lambda: core.ping(CHAFF)) if PING_EXTENSION in core.peer_extensions else None,
+            edit=plan.edit,
+            journal=self._journal,
+        )
+        return self._keystrokes.edit
 
     def _sink(self, fd: int, on_broken: Callable[[OSError], object] | None) -> FdSink:
         self._writing += 1
@@ -181,6 +213,16 @@ class Session:
     def _input_ended(self, error: OSError | None) -> None:
         if error is not None:
             self._journal.debug(f"read of standard input: {error.strerror}")
+        self._input_out()
+
+    def _input_out(self) -> None:
+        """Say that no more comes, behind what has been typed and not sent yet."""
+        if self._keystrokes is None:
+            self._say_eof()
+        else:
+            self._keystrokes.finish(self._say_eof)
+
+    def _say_eof(self) -> None:
         self.channel.eof()
         self._link.flush_soon()
 
@@ -226,6 +268,8 @@ class Session:
     def _stop_input(self) -> None:
         if self._source is not None:
             self._source.close()
+        if self._keystrokes is not None:
+            self._keystrokes.close()
 
     # The end
 
@@ -297,9 +341,9 @@ class Session:
     def end_input(self) -> None:
         """Read no more, and tell the other side that no more will come."""
         if self.stage is Stage.RUNNING:
-            self._stop_input()
-            self.channel.eof()
-            self._link.flush_soon()
+            if self._source is not None:
+                self._source.close()
+            self._input_out()
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {

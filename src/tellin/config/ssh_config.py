@@ -40,6 +40,7 @@ LATER: Final[dict[str, Pending]] = pending("""
     CanonicalizeMaxDots *
     CanonicalizePermittedCNAMEs *
     CASignatureAlgorithms
+    CertificateFile none
     ChannelTimeout none
     ClearAllForwardings *
     ControlMaster no
@@ -84,6 +85,7 @@ LATER: Final[dict[str, Pending]] = pending("""
     SyslogFacility *
     Tunnel no
     TunnelDevice *
+    UpdateHostKeys no false
     VerifyHostKeyDNS no
     XAuthLocation *
 """)
@@ -174,10 +176,6 @@ class SshConfig(
     bind_address: str | None = keyword(
         "BindAddress", kinds.OPTIONAL_WORD, default=None, tier=Tier.RARE,
         doc="The local address to connect from.",
-    )
-    certificate_file: tuple[str, ...] = keyword(
-        "CertificateFile", kinds.PATH_EACH, default=(), merge=append, tokens=ANYWHERE,
-        doc="A certificate to offer with its key.",
     )
     check_host_ip: bool = keyword(
         "CheckHostIP", kinds.YES_NO, default=False, tier=Tier.RARE,
@@ -356,11 +354,6 @@ class SshConfig(
     tcp_keep_alive: bool = keyword(
         "TCPKeepAlive", kinds.YES_NO, default=True,
         doc="Let the system notice that the server is gone.",
-    )
-    update_host_keys: str = keyword(
-        "UpdateHostKeys", kinds.choice("yes", "no", "ask", also={"true": "yes", "false": "no"}),
-        default="yes",
-        doc="Learn further keys of a known server; no by default with one's own UserKnownHostsFile.",
     )
     user_known_hosts_file: tuple[str, ...] = keyword(
         "UserKnownHostsFile", kinds.PATHS, tokens=ANYWHERE, tier=Tier.EVERYDAY,

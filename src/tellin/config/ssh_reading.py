@@ -302,8 +302,6 @@ def read_ssh_config(
     made.user = made.user or surroundings.user or None
     made.warnings = tuple(reader.warnings)
     made.not_yet = tuple(reader.postponed.values())
-    if made.is_set("user_known_hosts_file") and not made.is_set("update_host_keys"):
-        made.update_host_keys = "no"
     return made
 
 

@@ -14,7 +14,7 @@ from tellin.config.ssh_config import SshConfig
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
 from tellin.protocol.events import Authenticated
-from tellin.runtime.journal import INFO, Journal
+from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.transport.settings import Settings
 from tellin.userauth.text import escape_text
@@ -87,10 +87,13 @@ class Run:
         config, journal = self._config, self._journal
         for warning in config.warnings:
             journal.info(warning)
+        # For people: scripts compare standard error with what a command wrote there.
+        level = INFO if os.isatty(2) else VERBOSE
         for left_out in config.not_yet:
-            journal.verbose(
+            journal.say(
+                level,
                 f"{left_out.file} line {left_out.line}:"
-                f" {left_out.keyword} is not supported and is left out"
+                f" {left_out.keyword} is not supported and is left out",
             )
         made = settings(config)
         # A guess may turn out to need a second connection (see below), so it is for those only

@@ -178,6 +178,7 @@ class SshSession:
             terminal=terminal,
             stdin=os.open(os.devnull, os.O_RDONLY) if config.stdin_null else 0,
             edit=edit,
+            obscure=config.obscure_keystroke_timing,
         )
 
     def _request(self) -> Request:

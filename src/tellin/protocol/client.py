@@ -113,10 +113,17 @@ class ClientProtocol(Core):
         """Ask which methods there are."""
         self._send_authentication(self.authentication.try_none(user))
 
-    def try_publickey(self, user: str, key_blob: bytes, algorithm: str, *, signed: bool) -> None:
-        """Offer a key; with ``signed`` a SignatureWanted follows at once, else the server's opinion."""
+    def try_publickey(
+        self, user: str, key_blob: bytes, algorithm: str, *, signed: bool, bound: bool = True
+    ) -> None:
+        """Offer a key; with ``signed`` a SignatureWanted follows at once, else the server's opinion.
+
+        ``bound`` has the signature cover the host key too, if the server announced that it knows how.
+        """
         self._send_authentication(
-            self.authentication.try_publickey(user, key_blob, algorithm, signed=signed)
+            self.authentication.try_publickey(
+                user, key_blob, algorithm, signed=signed, bound=bound
+            )
         )
 
     def try_password(self, user: str, password: str, new_password: str | None = None) -> None:

@@ -120,11 +120,12 @@ class ClientAuthentication:
         return self._request(attempt, NoneFields())
 
     def try_publickey(
-        self, user: str, key_blob: bytes, algorithm: str, *, signed: bool
+        self, user: str, key_blob: bytes, algorithm: str, *, signed: bool, bound: bool = True
     ) -> Message | SignatureWanted:
         """Offer a key: without signature ask whether it would do, with one log in.
 
-        A signed try returns what is to be signed; the message comes from ``give_signature``.
+        A signed try returns what is to be signed; the message comes from ``give_signature``. The
+        signature covers the server's host key too where the server takes that, unless not ``bound``.
         """
         tried = (key_blob, algorithm, signed)
         if tried in self._keys:
@@ -138,7 +139,7 @@ class ClientAuthentication:
         self._keys.add(tried)
         if not signed:
             return self._request(attempt, fields)
-        host_key_blob = self.host_key_blob if self.hostbound else None
+        host_key_blob = self.host_key_blob if self.hostbound and bound else None
 
         def finish(signature: bytes) -> Message:
             if host_key_blob is None:
