@@ -20,7 +20,7 @@ from tests.library import (
 )
 
 import tellin
-from tellin.errors import DisconnectReason
+from tellin.errors import DisconnectReason, SignatureFailed
 from tellin.keys import PrivateKey, PublicKey
 from tellin.userauth.questions import Prompts
 
@@ -285,6 +285,75 @@ async def test_nobody_is_let_in_without_anything_unless_that_is_wanted() -> None
         assert (await connection.run("status 0")).ok
 
 
+# --- host keys
+
+
+class Watched(PrivateKey):
+    """A key that tells in which thread it signs, and may take its time."""
+
+    __slots__ = ("allowed", "threads")
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__(PrivateKey.generate(kind, bits=2048 if kind == "rsa" else None)._secret)
+        self.threads: list[threading.Thread] = []
+        self.allowed = threading.Event()
+
+    def sign(self, data: bytes, algorithm: str | None = None, *, sha1: bool = False) -> bytes:
+        self.threads.append(threading.current_thread())
+        assert self.allowed.wait(60)
+        return super().sign(data, algorithm, sha1=sha1)
+
+
+@awaited
+async def test_an_rsa_host_key_signs_beside_the_loop() -> None:
+    rsa, plain = Watched("rsa"), Watched("ed25519")
+    plain.allowed.set()
+    async with serving(host_keys=[rsa, plain]) as server:
+        slow = asyncio.ensure_future(
+            _awaited(
+                connecting(
+                    server, host_keys=rsa.public, host_key_algorithms="rsa-sha2-512,rsa-sha2-256"
+                )
+            )
+        )
+        while not rsa.threads:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        # As long as it signs, others are served.
+        options: Any = {"host_keys": plain.public, "host_key_algorithms": "ssh-ed25519"}
+        async with connecting(server, **options) as connection:
+            assert (await connection.run("status 0")).ok
+        rsa.allowed.set()
+        async with await slow as connection:
+            connection.rekey()
+            assert (await connection.run("status 0")).ok
+    assert threading.current_thread() not in rsa.threads
+    assert set(plain.threads) == {threading.current_thread()}
+
+
+async def _awaited(thing: Any) -> Any:
+    return await thing
+
+
+class Broken(PrivateKey):
+    """A key whose private half is out of reach."""
+
+    __slots__ = ()
+
+    def sign(self, data: bytes, algorithm: str | None = None, *, sha1: bool = False) -> bytes:
+        raise SignatureFailed("the token is gone")
+
+
+@awaited
+async def test_a_host_key_that_does_not_sign_ends_the_connection_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = Broken(PrivateKey.generate("rsa", bits=2048)._secret)
+    async with serving(host_keys=[broken]) as server:
+        with pytest.raises(tellin.Disconnected, match="does not sign"):
+            await connecting(server, host_keys=broken.public)
+        assert "the token is gone" in caplog.text
+
+
 # --- sessions
 
 
@@ -348,6 +417,98 @@ async def test_a_session_whose_client_is_gone_is_cancelled() -> None:
             assert await started.get() == "started"
         assert await started.get() in {"ConnectionLost", "CancelledError"}
         assert not server.tasks or await _gone(server)
+
+
+@awaited
+async def test_a_server_without_a_port_is_open_until_it_is_closed() -> None:
+    async with serving(port=-1) as server:
+        waiting = asyncio.ensure_future(server.wait_closed())
+        for _ in range(2):
+            ours, theirs = socket.socketpair()
+            server.serve_socket(theirs)
+            async with connecting(server, sock=ours) as connection:
+                assert (await connection.run("status 0")).ok
+            while server.connections:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        assert not waiting.done()
+        server.close()
+        await waiting
+        ours, theirs = socket.socketpair()
+        with ours, theirs, pytest.raises(tellin.UsageError, match="closed"):
+            server.serve_socket(theirs)
+
+
+@awaited
+async def test_a_server_that_was_closed_lets_its_connections_go_on() -> None:
+    async with serving() as server, connecting(server) as connection:
+        waiting = asyncio.ensure_future(server.wait_closed())
+        port = server.port
+        server.close()
+        with pytest.raises(tellin.ConnectFailed):
+            await connecting(None, port=port)
+        assert (await connection.run("status 4")).exit_status == 4
+        assert not waiting.done()
+        await connection.aclose()
+        await waiting
+
+
+@awaited
+async def test_a_server_that_closes_waits_for_nobody_longer_than_its_grace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    released = asyncio.get_running_loop().create_future()
+    heard: list[str] = []
+
+    async def stubborn(process: Process) -> None:
+        heard.append("started")
+        while not released.done():
+            try:
+                await asyncio.shield(released)
+            except asyncio.CancelledError:
+                heard.append("cancelled")
+
+    async with serving(session=stubborn) as server:
+        connection = await connecting(server)
+        try:
+            await connection.start("x")
+            await server.aclose(grace=0.05)
+            assert not server.connections
+            assert heard[:2] == ["started", "cancelled"]
+            assert "stubborn" in caplog.text
+        finally:
+            released.set_result(None)
+        await _gone(server)
+        await connection.aclose()
+
+
+@pytest.mark.parametrize("grace", [0, 0.05])
+@awaited
+async def test_a_client_that_reads_nothing_is_dropped_when_the_server_closes(grace: float) -> None:
+    ended = asyncio.get_running_loop().create_future()
+
+    async def pour(process: Process) -> None:
+        try:
+            while True:
+                await process.stdout.write(bytes(1 << 20))
+        finally:
+            ended.set_result(None)
+
+    async with serving(session=pour, port=-1) as server:
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        served = server.serve_socket(theirs)
+        connection = await connecting(server, sock=ours)
+        process = await connection.start("x", stdout=tellin.Redirect.DEVNULL)
+        connection.link.pause()
+        while not served.core.unsent:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        await server.aclose(grace=grace)
+        assert not server.connections
+        await ended
+        connection.link.resume()
+        with pytest.raises(tellin.ConnectionLost):
+            await process.wait()
+        await connection.aclose()
 
 
 async def _gone(server: tellin.Server) -> bool:

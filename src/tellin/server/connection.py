@@ -14,6 +14,7 @@ from tellin.errors import (
     ChannelOpenFailureReason,
     ConnectionLost,
     ProtocolError,
+    SignatureFailed,
     TellinError,
 )
 from tellin.protocol import ServerProtocol
@@ -89,9 +90,9 @@ class Services(Protocol):
     """What a server offers to its connections."""
 
     def sign(
-        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
+        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes | None], None]
     ) -> None:
-        """Sign with the host key ``key_blob``."""
+        """Sign with the host key ``key_blob``; None ends the connection."""
 
     def policy(self, connection: "ServerConnection") -> Policy:
         """What users must show whom nobody knows yet."""
@@ -176,9 +177,12 @@ class ServerConnection:
     # The host key
 
     def _sign(self, event: HostKeySignatureWanted) -> None:
-        def done(signature: bytes) -> None:
+        def done(signature: bytes | None) -> None:
             if self._open and not self.core.closed:
-                self.core.give_host_key_signature(signature)
+                if signature is None:
+                    self.core.fail(SignatureFailed("the server's host key does not sign"))
+                else:
+                    self.core.give_host_key_signature(signature)
                 self.flush()
 
         self.services.sign(event.key_blob, event.algorithm, event.data, done)

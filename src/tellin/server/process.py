@@ -4,7 +4,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Any, AnyStr, Final, Generic, Protocol, TypeAlias
 
@@ -365,12 +365,18 @@ class HandledSession:
         self.asked.clear()
         self.process = ServerProcess(self, command=command, subsystem=subsystem)
         if inspect.iscoroutinefunction(handler):
-            self.task = task = asyncio.ensure_future(self._serve(handler, answer))
-            handlers.tasks.add(task)
-            task.add_done_callback(handlers.tasks.discard)
+            self._keep(self._serve(handler, answer), handler)
         else:
             answer(True)
             self._call(handler)
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None], handler: Handler) -> None:
+        """Run it as this session's task, named after the user's function."""
+        tasks = self._handlers.tasks
+        name = getattr(handler, "__qualname__", type(handler).__name__)
+        self.task = task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _call(self, handler: Handler) -> None:
         assert self.process is not None
@@ -380,9 +386,7 @@ class HandledSession:
             self._raised(error)
             return
         if inspect.isawaitable(result):
-            self.task = task = asyncio.ensure_future(self._await(result))
-            self._handlers.tasks.add(task)
-            task.add_done_callback(self._handlers.tasks.discard)
+            self._keep(self._await(result), handler)
         else:
             self._returned(result)
 

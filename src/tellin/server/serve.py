@@ -2,9 +2,11 @@
 """``tellin.serve``: a server inside an asyncio program, with its own users, keys and sessions."""
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypedDict
 
@@ -21,6 +23,7 @@ from tellin.protocol.server import SESSION
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
 from tellin.runtime.opening import Opening
+from tellin.runtime.redirection import refuse_tls
 from tellin.runtime.sockets import Socket
 from tellin.server import settings
 from tellin.server.admission import (
@@ -45,6 +48,10 @@ HostKey: TypeAlias = PrivateKey | str | os.PathLike[str] | bytes
 Algorithms: TypeAlias = str | Sequence[str] | None
 
 _NOWHERE: Final = Peer("", 0, "", 0)
+# How long a server that closes waits for its connections and sessions.
+_GRACE: Final = 5.0
+# What signs by one of these takes milliseconds, in which a loop would serve nobody.
+_SLOW: Final = frozenset({"rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"})
 # Variables that change what an interpreter runs are taken only where they are named in full (R150).
 _ACCEPTED: Final = ("*",)
 _REFUSAL: Final = b"Exceeded MaxStartups\r\n"
@@ -145,6 +152,15 @@ def _listed(algorithms: Algorithms) -> str:
     return algorithms if isinstance(algorithms, str) else ",".join(algorithms)
 
 
+class Stage(Enum):
+    """How far a server is."""
+
+    STARTING = "keys are being read"
+    SERVING = "connections are taken"
+    CLOSING = "no more are taken; those that there are go on"
+    OVER = "the last connection is gone"
+
+
 class Limits(TypedDict):
     """How much a server takes on."""
 
@@ -209,12 +225,13 @@ class Server:
         self._admission = admission
         self._limits = limits
         self._keepalive = keepalive
+        self._stage = Stage.STARTING
         self._starting = 0
         self._acceptors: list[Acceptor] = []
         self._host_keys: dict[bytes, PrivateKey] = {}
         self._settings: Settings | None = None
         self._channels = ConnectionSettings(channel_types=frozenset({SESSION}))
-        self._over: asyncio.Future[None] | None = None
+        self._over = asyncio.Event()
         plain = settings.policy(config, banner=banner)
         self._policy = Policy(
             USER_KEY_ALGORITHMS,
@@ -231,7 +248,6 @@ class Server:
     async def start(self, host: str, port: int, sock: Any, host_keys: Sequence[HostKey]) -> None:
         """Read what has to be read, and listen."""
         loop = asyncio.get_running_loop()
-        self._over = loop.create_future()
 
         def prepare() -> list[Socket]:
             self._admission.load()
@@ -245,6 +261,7 @@ class Server:
             sock.setblocking(False)
             listening = [sock]
         self._acceptors = [Acceptor(loop, one, self._connected) for one in listening]
+        self._stage = Stage.SERVING
 
     @property
     def addresses(self) -> list[Any]:
@@ -259,30 +276,60 @@ class Server:
 
     def serve_socket(self, sock: Any) -> ServedConnection:
         """Serve a connected socket, which belongs to the connection from here on."""
+        if self._stage is not Stage.SERVING:
+            raise UsageError("the server is closed")
+        refuse_tls(sock)
         sock.setblocking(False)
         return self._serve(sock, _peer_of(sock))
 
     def close(self) -> None:
         """Take no more connections; those that there are go on."""
-        for acceptor in self._acceptors:
-            acceptor.close()
-        self._acceptors = []
-        self._check_over()
+        if self._stage is Stage.SERVING:
+            self._stage = Stage.CLOSING
+            for acceptor in self._acceptors:
+                acceptor.close()
+            self._acceptors = []
+            self._check_over()
 
-    async def aclose(self) -> None:
-        """Take no more, end all connections and their sessions, and wait until that is done."""
+    async def aclose(self, *, grace: float = _GRACE) -> None:
+        """Take no more, end all connections and their sessions, and wait until that is done.
+
+        Clients are told that the server stops, and the functions of sessions are cancelled. What is
+        not over after ``grace`` seconds is not waited for: connections are dropped as they are, and
+        a function that does not let itself be cancelled is named in the log and left alone. To let
+        clients finish, ``close`` first and await ``wait_closed`` as long as you like.
+        """
         self.close()
         self._admission.cancel()
         for connection in list(self.connections):
             connection.disconnect(DisconnectReason.BY_APPLICATION, "the server is stopping")
-        await self.wait_closed()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
+        try:
+            async with asyncio.timeout(grace):
+                await self._over.wait()
+                await self._sessions_over()
+        except TimeoutError:
+            for connection in list(self.connections):
+                _log.warning("dropping a connection that does not end: %s", connection.peer)
+                # Its sessions hear of the end first.
+                connection.link.flush()
+                connection.link.close()
+            for task in self._other_tasks():
+                task.cancel()
+            await asyncio.sleep(0)
+            for task in self._other_tasks():
+                _log.warning("a session's function does not end: %s", task.get_name())
+
+    async def _sessions_over(self) -> None:
+        if tasks := self._other_tasks():
+            await asyncio.wait(tasks)
+
+    def _other_tasks(self) -> set[asyncio.Task[None]]:
+        """The sessions that run; whoever asks may be one himself, and does not wait for that."""
+        return self.tasks - {asyncio.current_task()}
 
     async def wait_closed(self) -> None:
         """Wait until it was closed and the last connection is over."""
-        if self._over is not None:
-            await asyncio.shield(self._over)
+        await self._over.wait()
 
     async def __aenter__(self) -> "Server":
         return self
@@ -296,9 +343,9 @@ class Server:
         await self.aclose()
 
     def _check_over(self) -> None:
-        over = self._over
-        if over is not None and not (self._acceptors or self.connections or over.done()):
-            over.set_result(None)
+        if self._stage is Stage.CLOSING and not self.connections:
+            self._stage = Stage.OVER
+            self._over.set()
 
     # Connections
 
@@ -345,12 +392,25 @@ class Server:
     # What a connection asks
 
     def sign(
-        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
+        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes | None], None]
     ) -> None:
-        """Sign with a host key."""
+        """Sign with a host key: at once, or in a thread where that takes long."""
+        key = self._host_keys[key_blob]
+        if algorithm not in _SLOW:
+            done(key.sign(data, algorithm))
+            return
         # RSA with SHA-1 comes this far only where it was asked for by name (R077).
-        sha1 = algorithm == "ssh-rsa"
-        done(self._host_keys[key_blob].sign(data, algorithm, sha1=sha1))
+        sign = functools.partial(key.sign, data, algorithm, sha1=algorithm == "ssh-rsa")
+
+        def signed(signing: "asyncio.Future[bytes]") -> None:
+            if signing.cancelled():
+                return
+            error = signing.exception()
+            if error is not None:
+                _log.error("a host key does not sign", exc_info=error)
+            done(signing.result() if error is None else None)
+
+        asyncio.get_running_loop().run_in_executor(None, sign).add_done_callback(signed)
 
     def policy(self, connection: ServerConnection) -> Policy:
         """What users must show."""

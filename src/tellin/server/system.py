@@ -96,7 +96,7 @@ class SystemServices:
     # The host key
 
     def sign(
-        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes], None]
+        self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes | None], None]
     ) -> None:
         """Sign with a host key; once in every exchange."""
         self._journal.debug(f"kex: host key algorithm: {algorithm}")
