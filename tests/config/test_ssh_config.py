@@ -474,7 +474,7 @@ def test_a_user_that_is_more_than_a_name_is_refused(user: str) -> None:
 )
 def test_where_the_agent_is(line: str, wanted: str | None) -> None:
     one = paper(line, SSH_AUTH_SOCK="/agent", OTHER="/other")
-    assert read_ssh_config(one, "host").expanded(one).agent_path(one) == wanted
+    assert read_ssh_config(one, "host").expanded(one).agent_path(one.environment) == wanted
 
 
 def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:

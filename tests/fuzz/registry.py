@@ -6,9 +6,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz import cores, files, key_material, messages
+from tests.fuzz import agents, cores, files, key_material, messages
 
-HARNESSES = [*messages.HARNESSES, *files.HARNESSES, *key_material.HARNESSES, *cores.HARNESSES]
+HARNESSES = [
+    *messages.HARNESSES,
+    *files.HARNESSES,
+    *key_material.HARNESSES,
+    *agents.HARNESSES,
+    *cores.HARNESSES,
+]
 
 # What reads bytes or text that came from elsewhere calls itself one of these.
 _FUNCTION = re.compile(r"(parse|decode|load|read|decompress|unpack)(_\w+)?")

@@ -200,6 +200,9 @@ class Identities:
     def __init__(self, found: Iterable[Identity]) -> None:
         self._found = list(found)
 
+    def prepare(self) -> None:
+        """They are read already."""
+
     def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
         """All of them."""
         done(self._found)

@@ -51,6 +51,9 @@ class Identity(Protocol):
 class KeySource(Protocol):
     """Something that holds keys: the files of the configuration, a library's caller, an agent."""
 
+    def prepare(self) -> None:
+        """Get ready what the first request will need, while the server is still busy."""
+
     def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
         """The keys in the order to try them; ``done`` may be called at once or later."""
 
@@ -97,6 +100,9 @@ class MemoryKeys:
     def __init__(self, signers: Iterable[Signer]) -> None:
         self._identities = [MemoryIdentity(signer) for signer in signers]
 
+    def prepare(self) -> None:
+        """There is nothing to get ready."""
+
     def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
         """All of them, as they were given."""
         done(self._identities)
@@ -126,6 +132,7 @@ class FileIdentity:
         self._private: PrivateKey | None = None
         self._public: PublicKey | None = None
         self._looked = False
+        self._complaint: tuple[int, str] | None = None
         self._hopeless = False
 
     @property
@@ -144,6 +151,10 @@ class FileIdentity:
     def usable(self) -> bool:
         """Whether there is anything to try."""
         self._look()
+        if self._complaint is not None:
+            # Said only now: where an agent holds the key, nobody misses its file.
+            self._journal.say(*self._complaint)
+            self._complaint = None
         return not self._hopeless
 
     def open(self, done: Callable[[bool], object]) -> None:
@@ -186,8 +197,9 @@ class FileIdentity:
             self._data = read_key_file(self.name, self._journal)
         except FileNotFoundError as error:
             self._hopeless = True
+            self._public = self._public_half()
             line = f"no such identity: {self.name}: {error.strerror}"
-            self._journal.say(ERROR if self.explicit else DEBUG3, line)
+            self._complaint = (ERROR if self.explicit else DEBUG3, line)
             return
         except OSError as error:
             self._hopeless = True
@@ -205,19 +217,15 @@ class FileIdentity:
             self._public = self._public_half()
         except KeyFileError as error:
             self._hopeless = True
-            if not self._is_public():
+            # OpenSSH takes a public key here for one that the agent holds.
+            with suppress(KeyFileError):
+                self._public = load_public_key(self._data)
+            if self._public is None:
                 self._journal.error(f'Load key "{self.name}": {error}')
             return
         if self._private is not None:
             self._public = self._private.public
             self._data = b""
-
-    def _is_public(self) -> bool:
-        # OpenSSH takes a public key here for one that the agent holds.
-        with suppress(KeyFileError):
-            load_public_key(self._data)
-            return True
-        return False
 
     def _public_half(self) -> PublicKey | None:
         """The public half of an encrypted file: openssh-key-v1 has it in clear, others beside them."""
@@ -273,6 +281,15 @@ class FileIdentity:
         return True
 
 
+def _is_public(data: bytes) -> bool:
+    if b"PRIVATE KEY-----" in data:
+        return False
+    with suppress(KeyFileError):
+        load_public_key(data)
+        return True
+    return False
+
+
 def read_key_file(path: str, journal: Journal) -> bytes:
     """The bytes of a private key's file; none, and the reason said, if it must not be used."""
     exposed: list[int] = []
@@ -287,7 +304,7 @@ def read_key_file(path: str, journal: Journal) -> bytes:
     except ConfigError as error:
         journal.error(f'Load key "{path}": {error}')
         return b""
-    if exposed:
+    if exposed and not _is_public(data):
         # Case 283: what others could read is no secret.
         for line in (
             _BOX,
@@ -324,6 +341,12 @@ class FileKeys:
             # The same file twice is the same key twice.
             for path in dict.fromkeys(paths)
         ]
+
+    def prepare(self) -> None:
+        """Read the first file."""
+        if self._identities:
+            # To be asked this is what makes a key file be read.
+            bool(self._identities[0].ready)
 
     def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
         """All of them."""

@@ -225,12 +225,9 @@ class _Keys(_Method):
         self._second_choices: deque[str] = deque()
 
     def prepare(self) -> None:
-        """Have the first source asked, and its first key read."""
-        if self._sources and not self._asking and not self._waiting:
-            self._ask()
-        if self._waiting:
-            # To be asked this is what makes a key file be read.
-            bool(self._waiting[0].ready)
+        """Have the first source get ready."""
+        if self._sources:
+            self._sources[0].prepare()
 
     def try_next(self) -> bool:
         if self._current is not None and self._try_second_choice(self._current):

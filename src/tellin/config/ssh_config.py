@@ -4,7 +4,7 @@
 `tellin.config.ssh_reading.read_ssh_config` makes one from files and options.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from tellin.config import kinds
@@ -411,13 +411,13 @@ class SshConfig(
                 ) from None
         return self.replaced(**made)
 
-    def agent_path(self, surroundings: Surroundings) -> str | None:
+    def agent_path(self, environment: Mapping[str, str]) -> str | None:
         """The socket of the agent, or None to use none; call it on the expanded values."""
         wanted = self.identity_agent or "SSH_AUTH_SOCK"
         if wanted.lower() == "none":
             return None
         if wanted == "SSH_AUTH_SOCK" or wanted.startswith("$"):
-            return surroundings.environment.get(wanted.removeprefix("$")) or None
+            return environment.get(wanted.removeprefix("$")) or None
         return wanted
 
 

@@ -47,6 +47,8 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "link": "tellin.programs.link",
     "ssh": "tellin.programs.ssh",
     "serve": "tellin.programs.serve",
+    "ssh-add": "tellin.programs.ssh_add",
+    "ssh-agent": "tellin.programs.ssh_agent",
     "ssh-keygen": "tellin.programs.ssh_keygen",
     "sshd": "tellin.programs.sshd",
 }

@@ -4,20 +4,24 @@
 Loaded while the server is still busy with the first exchange.
 """
 
+import os
+
 from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
 from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
-from tellin.client.identities import FileKeys, KeyPolicy
+from tellin.client.identities import FileKeys, KeyPolicy, KeySource
 from tellin.client.login import Login
 from tellin.client.preferences import login_plan, required_rsa_size
 from tellin.client.questions import Nobody, Prompter
 from tellin.config.ssh_config import SshConfig
+from tellin.errors import ConnectFailed
 from tellin.keys.public import PublicKey
 from tellin.runtime.journal import INFO, Journal
+from tellin.runtime.loop import Loop
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 
 
-def equip(connection: ClientConnection, config: SshConfig, journal: Journal) -> None:
+def equip(loop: Loop, connection: ClientConnection, config: SshConfig, journal: Journal) -> None:
     """Give the connection what it needs for HostKeyOffered and the login."""
     prompter: Prompter = Nobody()
     if not config.batch_mode:
@@ -27,7 +31,7 @@ def equip(connection: ClientConnection, config: SshConfig, journal: Journal) -> 
     login = Login(
         connection.core,
         login_plan(config, host=config.host_argument),
-        keys=[_files(config, prompter, journal)],
+        keys=[_keys(loop, connection, config, prompter, journal)],
         prompter=prompter,
         journal=journal,
     )
@@ -56,6 +60,36 @@ def equip(connection: ClientConnection, config: SshConfig, journal: Journal) -> 
         where = f"{connection.place.host}:{config.port}"
         journal.debug(f"Authenticating to {where} as '{config.user}'")
     login.prepare()
+
+
+def _keys(
+    loop: Loop,
+    connection: ClientConnection,
+    config: SshConfig,
+    prompter: Prompter,
+    journal: Journal,
+) -> KeySource:
+    files = _files(config, prompter, journal)
+    path = config.agent_path(os.environ)
+    if path is None:
+        return files
+    # Who has no agent does not pay for it.
+    from tellin.client.agent_keys import AgentKeys
+    from tellin.client.agents import AgentLink, open_agent
+
+    try:
+        stream = open_agent(path)
+    except ConnectFailed as error:
+        journal.debug(f"get_agent_identities: ssh_get_authentication_socket: {error}")
+        return files
+    return AgentKeys(
+        AgentLink(loop, stream),
+        connection.core,
+        flush=connection.link.flush_soon,
+        files=files,
+        only_files=config.identities_only,
+        journal=journal,
+    )
 
 
 def _files(config: SshConfig, prompter: Prompter, journal: Journal) -> FileKeys:

@@ -154,7 +154,7 @@ class Run:
         """Load what the answers of the server will need, while there are none yet."""
         from tellin.programs.ssh_login import equip
 
-        equip(connection, self._config, self._journal)
+        equip(self._loop, connection, self._config, self._journal)
         # With a look at the socket in between.
         self._loop.call_soon(self._load_session)
 

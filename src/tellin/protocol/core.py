@@ -220,6 +220,11 @@ class Core:
         return self._transport.keying.host_key
 
     @property
+    def host_key_signature(self) -> bytes:
+        """A client's proof of that: the host key's signature over the session id."""
+        return self._transport.keying.host_key_signature
+
+    @property
     def guess_misread(self) -> bool:
         """Whether the peer seems to have taken a wrong guess for the exchange, and stumbled over it.
 

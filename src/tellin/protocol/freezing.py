@@ -81,6 +81,7 @@ class FrozenTransport(Message, secret=("incoming", "outgoing")):
     server_identification: String
     session_id: String
     host_key: String
+    host_key_signature: String
     key_exchange: Text
     host_key_algorithm: Text
     strict: Boolean
@@ -129,6 +130,7 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
         *keying.identifications,
         keying.session_id,
         keying.host_key,
+        keying.host_key_signature,
         chosen.key_exchange,
         chosen.host_key,
         keying.strict,
@@ -267,6 +269,7 @@ def _thaw_keys(
     transport.peer_identification = theirs.decode("ascii", "replace")
     keying.session_id = head.session_id
     keying.host_key = head.host_key
+    keying.host_key_signature = head.host_key_signature
     keying.strict = head.strict
     keying.peer_takes_extensions = head.peer_takes_extensions
     keying.negotiated = Negotiated(

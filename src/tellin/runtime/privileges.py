@@ -10,6 +10,8 @@ from tellin.wire import Record
 
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_MCL_CURRENT: Final = 1
+_MCL_FUTURE: Final = 2
 _NO_CHANGE: Final = -1
 
 
@@ -87,6 +89,21 @@ def _verify(account: Account) -> None:
 def refuse_inspection() -> None:
     """Nobody but root may read this process's memory: no core files, no ptrace, no /proc/PID/mem."""
     _control_process(_PR_SET_DUMPABLE, 0)
+
+
+def lock_memory() -> bool:
+    """Keep this process out of the swap; false where the limit on locked memory does not let us.
+
+    A limit that fits what there is now would make the next allocation fail, so it is all or nothing.
+    """
+    import ctypes  # noqa: PLC0415  (see below)
+    import resource  # noqa: PLC0415
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if os.geteuid() != 0 and limit != resource.RLIM_INFINITY:
+        return False
+    locked: int = ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE)
+    return locked == 0
 
 
 def refuse_new_privileges() -> None:

@@ -104,6 +104,7 @@ class Keying:
         "_writer",
         "guess_wrong",
         "host_key",
+        "host_key_signature",
         "identifications",
         "negotiated",
         "peer_takes_extensions",
@@ -135,6 +136,7 @@ class Keying:
         self.peer_takes_extensions = False
         self.session_id = b""
         self.host_key = b""
+        self.host_key_signature = b""  # over the session id; agents want to see it
         self.identifications: tuple[bytes, bytes] = (b"", b"")  # client's, server's
         self.negotiated: Negotiated | None = None
         self.sending: DirectionKeys | None = None
@@ -314,6 +316,7 @@ class Keying:
         if not self.session_id:
             self.session_id = agreed.exchange_hash
             self.host_key = agreed.host_key
+            self.host_key_signature = agreed.signature
         ours, theirs = (
             (chosen.client_to_server, chosen.server_to_client)
             if self._role is Role.CLIENT

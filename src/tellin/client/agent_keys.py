@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""The keys of an agent beside those of files: which are tried, in which order, and by whom they sign."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tellin.agent.client import (
+    Replied,
+    bind_request,
+    identities,
+    sign_request,
+    signature,
+    succeeded,
+)
+from tellin.agent.messages import RequestIdentities
+from tellin.client.agents import AgentLink
+from tellin.client.identities import Identity, KeySource
+from tellin.keys.public import PublicKey
+from tellin.protocol.client import ClientProtocol
+from tellin.runtime.journal import Journal
+from tellin.wire import Message
+
+Ask = Callable[[Message, Replied], object]
+
+
+class AgentIdentity:
+    """A key that the agent holds; ``name`` is its file's where there is one, else its comment."""
+
+    usable = True
+    # Asking takes a moment, and perhaps its owner's consent: it is offered before it signs.
+    ready = False
+
+    def __init__(
+        self, ask: Ask, public: PublicKey, *, name: str, explicit: bool, journal: Journal
+    ) -> None:
+        self.public: PublicKey | None = public
+        self.name = name
+        self.explicit = explicit
+        self._key = public
+        self._ask = ask
+        self._journal = journal
+
+    def open(self, done: Callable[[bool], object]) -> None:
+        """There is nothing to find out."""
+        done(True)
+
+    def sign(self, data: bytes, algorithm: str, done: Callable[[bytes | None], object]) -> None:
+        """Have the agent sign."""
+
+        def replied(reply: Message | None) -> None:
+            made = signature(reply, self._key, data, algorithm)
+            if made is None:
+                self._journal.error(
+                    f'sign_and_send_pubkey: signing failed for {self._key.kind} "{self.name}"'
+                    " from agent: agent refused operation"
+                )
+            done(made)
+
+        self._ask(sign_request(self._key, data, algorithm), replied)
+
+
+class AgentKeys:
+    """An agent's keys and those of ``files``: first what both have, then the agent's, then the files'.
+
+    With ``only_files`` the agent's other keys are left out (IdentitiesOnly). The connection is
+    first bound to the session, so that keys which are kept to destinations can be used. ``flush``
+    is called when an answer may have made the core say something.
+    """
+
+    def __init__(
+        self,
+        link: AgentLink,
+        core: ClientProtocol,
+        *,
+        flush: Callable[[], object],
+        files: KeySource,
+        only_files: bool,
+        journal: Journal,
+    ) -> None:
+        self._link = link
+        self._core = core
+        self._flush = flush
+        self._files = files
+        self._only_files = only_files
+        self._journal = journal
+
+    def prepare(self) -> None:
+        """Have the files get ready; the agent is asked once there is a session to bind to."""
+        self._files.prepare()
+
+    def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
+        """Ask the agent; without an answer from it the files' keys are all there are."""
+        self._bind()
+
+        def listed(reply: Message | None) -> None:
+            keys = identities(reply)
+            if keys is None:
+                self._journal.debug("get_agent_identities: the agent does not list its keys")
+                keys = ()
+            elif not keys:
+                self._journal.debug("get_agent_identities: agent contains no identities")
+            else:
+                self._journal.debug(f"get_agent_identities: agent returned {len(keys)} keys")
+            self._files.identities(lambda files: done(self._ordered(keys or (), files)))
+
+        self._ask(RequestIdentities(), listed)
+
+    def _ask(self, request: Message, done: Replied) -> None:
+        def replied(reply: Message | None) -> None:
+            done(reply)
+            self._flush()
+
+        self._link.ask(request, replied)
+
+    def _bind(self) -> None:
+        proof = self._core.host_key_signature
+        request = bind_request(self._core.host_key, self._core.session_id, proof, forwarding=False)
+
+        def bound(reply: Message | None) -> None:
+            if succeeded(reply):
+                self._journal.debug("get_agent_identities: bound agent to hostkey")
+            else:
+                # Agents that know nothing of it say no, and go on as they always did.
+                self._journal.debug2("get_agent_identities: the agent does not bind sessions")
+
+        self._ask(request, bound)
+
+    def _ordered(self, held: Sequence[PublicKey], files: Sequence[Identity]) -> list[Identity]:
+        by_blob = {key.blob: key for key in held}
+        both: list[Identity] = []
+        rest: list[Identity] = []
+        for file in files:
+            public = _public_of(file)
+            key = None if public is None else by_blob.pop(public.blob, None)
+            if key is None:
+                rest.append(file)
+            else:
+                both.append(self._identity(key, file.name, explicit=file.explicit))
+        others = [] if self._only_files else list(by_blob.values())
+        return [
+            *both,
+            *(self._identity(key, key.comment or _NAMELESS, explicit=False) for key in others),
+            *rest,
+        ]
+
+    def _identity(self, key: PublicKey, name: str, *, explicit: bool) -> AgentIdentity:
+        return AgentIdentity(self._ask, key, name=name, explicit=explicit, journal=self._journal)
+
+
+_NAMELESS: Final = "(no comment)"
+
+
+def _public_of(file: Identity) -> PublicKey | None:
+    """The public half of a file's key, also where the file is no more than that."""
+    return file.public

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""Talking to an agent over its socket: on a loop, or waiting for each answer."""
+
+import _socket
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
+
+from tellin.agent import messages
+from tellin.agent.client import (
+    AgentConversation,
+    Replied,
+    add_request,
+    extensions,
+    identities,
+    sign_request,
+    signature,
+    succeeded,
+)
+from tellin.agent.constraints import Constraints, Destination
+from tellin.errors import ConnectFailed, MalformedPacket, RequestRefused, SignatureFailed
+from tellin.keys.private import PrivateKey
+from tellin.keys.public import PublicKey
+from tellin.runtime.loop import Loop
+from tellin.runtime.sockets import Socket
+from tellin.wire import Message
+
+_READ: Final = 64 * 1024
+
+
+def open_agent(path: str) -> Socket:
+    """A socket to the agent that listens at ``path``; it waits. Raises ConnectFailed."""
+    made = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        made.connect(path)
+    except OSError as error:
+        made.close()
+        failed = ConnectFailed(
+            error.strerror or str(error),
+            hint="is an agent running, and SSH_AUTH_SOCK the socket of that one?",
+        )
+        raise failed from error
+    return made
+
+
+class AgentLink:
+    """A connection to an agent on a loop; requests may be made at any time and are answered in order."""
+
+    def __init__(self, loop: Loop, stream: Socket) -> None:
+        self._loop = loop
+        self._stream = stream
+        self._conversation = AgentConversation()
+        self._unsent = b""
+        self._open = True
+        stream.setblocking(False)
+        loop.add_reader(stream.fileno(), self._readable)
+
+    def ask(self, request: Message, done: Replied) -> None:
+        """Ask; ``done`` gets the reply, or None if there will be none."""
+        if not self._open:
+            done(None)
+            return
+        self._conversation.ask(request, done)
+        if not self._unsent:
+            self._write()
+
+    def close(self) -> None:
+        """Hang up; who waits is told."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._stream.fileno())
+            self._loop.remove_writer(self._stream.fileno())
+            self._stream.close()
+            self._conversation.lost()
+
+    def _write(self) -> None:
+        self._unsent = self._unsent or self._conversation.take()
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._stream.send(self._unsent) :]
+                self._unsent = self._unsent or self._conversation.take()
+        except BlockingIOError:
+            self._loop.add_writer(self._stream.fileno(), self._write)
+        except OSError:
+            self.close()
+        else:
+            self._loop.remove_writer(self._stream.fileno())
+
+    def _readable(self) -> None:
+        try:
+            data = self._stream.recv(_READ)
+            if data:
+                self._conversation.received(data)
+                return
+        except BlockingIOError:
+            return
+        except (OSError, MalformedPacket):
+            # R152: a hostile agent costs us its keys and nothing more.
+            pass
+        self.close()
+
+
+class Agent:
+    """A connection to an agent whose every call waits for the answer.
+
+    Raises ConnectFailed where there is none, and RequestRefused where it says no. Inside an event
+    loop use it from a thread.
+    """
+
+    def __init__(self, stream: Socket) -> None:
+        self._stream = stream
+        self._conversation = AgentConversation()
+
+    @classmethod
+    def connect(cls, path: str | None = None) -> Self:
+        """The agent at ``path``, or the one that SSH_AUTH_SOCK names."""
+        place = path or os.environ.get("SSH_AUTH_SOCK")
+        if not place:
+            raise ConnectFailed(
+                "SSH_AUTH_SOCK is not set", hint='start an agent: eval "$(tellin ssh-agent -s)"'
+            )
+        return cls(open_agent(place))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+
+    def ask(self, request: Message) -> Message:
+        """Ask anything, and wait for the reply."""
+        replies: list[Message | None] = []
+        self._conversation.ask(request, replies.append)
+        try:
+            self._stream.sendall(self._conversation.take())
+            while not replies:
+                data = self._stream.recv(_READ)
+                if not data:
+                    break
+                self._conversation.received(data)
+        except (OSError, MalformedPacket) as error:
+            raise ConnectFailed(f"communication with agent failed: {error}") from error
+        if not replies or replies[0] is None:
+            raise ConnectFailed("communication with agent failed")
+        return replies[0]
+
+    def keys(self) -> Sequence[PublicKey]:
+        """The keys that it has and shows; those of kinds that we do not know are left out."""
+        found = identities(self.ask(messages.RequestIdentities()))
+        if found is None:
+            raise RequestRefused("agent refused operation")
+        return found
+
+    def signers(self) -> Sequence["AgentSigner"]:
+        """The same as things that sign."""
+        return [AgentSigner(self, key) for key in self.keys()]
+
+    def sign(self, key: PublicKey, data: bytes, algorithm: str) -> bytes:
+        """The signature blob over ``data``; SignatureFailed if the agent would not."""
+        reply = self.ask(sign_request(key, data, algorithm))
+        made = signature(reply, key, data, algorithm)
+        if made is None:
+            raise SignatureFailed("agent refused operation")
+        return made
+
+    def add(
+        self,
+        key: PrivateKey,
+        *,
+        lifetime: int | None = None,
+        confirm: bool = False,
+        destinations: Iterable[Destination] = (),
+    ) -> None:
+        """Have it keep ``key`` (under its comment), for ``lifetime`` seconds if that is given."""
+        bounds = Constraints(lifetime, confirm, tuple(destinations))
+        self._demand(add_request(key, bounds))
+
+    def remove(self, key: PublicKey) -> None:
+        """Have it forget a key."""
+        self._demand(messages.RemoveIdentity(key.blob))
+
+    def clear(self) -> None:
+        """Have it forget all keys."""
+        self._demand(messages.RemoveAllIdentities())
+
+    def lock(self, passphrase: bytes) -> None:
+        """Have it answer nothing until it is unlocked."""
+        self._demand(messages.Lock(passphrase))
+
+    def unlock(self, passphrase: bytes) -> None:
+        """End that; a wrong passphrase is refused, later each time."""
+        self._demand(messages.Unlock(passphrase))
+
+    def extensions(self) -> Sequence[str] | None:
+        """The extensions that it says it has; None if it does not say."""
+        return extensions(self.ask(messages.Extension(messages.QUERY, b"")))
+
+    def _demand(self, request: Message) -> None:
+        if not succeeded(self.ask(request)):
+            raise RequestRefused("agent refused operation")
+
+
+class AgentSigner:
+    """One of an agent's keys; a Signer."""
+
+    def __init__(self, agent: Agent, public: PublicKey) -> None:
+        self.public = public
+        self._agent = agent
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        """The signature blob; SignatureFailed if the agent would not."""
+        return self._agent.sign(self.public, data, algorithm)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""How ssh-agent runs: connections on a loop, questions to the owner, and as little to steal as can be."""
+
+import _socket
+import os
+import resource
+import secrets
+import signal
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from tellin.agent.keyring import Keyring
+from tellin.agent.session import AgentSession, Confirmation
+from tellin.errors import MalformedPacket
+from tellin.programs.agent_place import Place
+from tellin.programs.command import visible
+from tellin.runtime.journal import DEBUG1, ERROR, Journal, to_descriptor
+from tellin.runtime.listeners import Acceptor
+from tellin.runtime.loop import Cancellable, SmallLoop
+from tellin.runtime.privileges import lock_memory, refuse_inspection
+from tellin.runtime.sockets import Socket
+
+_READ: Final = 64 * 1024
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_ASKPASS: Final = "/usr/bin/ssh-askpass"
+_LONGEST_ANSWER: Final = 1024
+
+
+def detach() -> None:
+    """Live on without the terminal and the directory that we were started in."""
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
+def harden() -> None:
+    """Keep the keys out of core files, of other processes' eyes and, where we may, of the swap."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    refuse_inspection()
+    lock_memory()
+
+
+class AgentService:
+    """An agent at its place."""
+
+    def __init__(self, place: Place, *, lifetime: int | None, hash_name: str, debug: bool) -> None:
+        self.loop = SmallLoop()
+        self.keyring = Keyring(random=secrets.token_bytes, lifetime=lifetime)
+        self.journal = Journal(DEBUG1 if debug else ERROR, to_descriptor(2))
+        self.hash_name = hash_name
+        self.can_confirm = _somebody_to_ask()
+        self._place = place
+        self._sweep: Cancellable | None = None
+        self._over = False
+        self._talks: set[_Talk] = set()
+
+    def run(self, *, parent: int | None) -> int:
+        """Serve until SIGTERM, SIGHUP or SIGINT comes, or ``parent`` has ended."""
+        self._place.adopt()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            self.loop.add_signal(number, self._stop)
+        self.loop.add_signal(signal.SIGUSR1, self._forget)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if parent is not None:
+            self._watch(parent)
+        acceptor = Acceptor(self.loop, self._place.listening, self._accepted)
+        try:
+            self.loop.run_until(lambda: self._over)
+        finally:
+            acceptor.close()
+            self._place.remove()
+            self.keyring.clear()
+        return 0
+
+    def changed(self) -> None:
+        """Keys may have come or gone: what expires does so when it is due, not when somebody asks."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        due = self.keyring.deadline()
+        if due is not None:
+            self._sweep = self.loop.call_at(due, self._expire)
+
+    def over(self, talk: "_Talk") -> None:
+        """A connection has ended."""
+        self._talks.discard(talk)
+
+    def _expire(self) -> None:
+        self.keyring.expire(self.loop.time())
+        self.changed()
+
+    def _stop(self) -> None:
+        self._over = True
+
+    def _forget(self) -> None:
+        self.journal.debug("SIGUSR1: all keys are forgotten")
+        self.keyring.clear()
+
+    def _watch(self, parent: int) -> None:
+        try:
+            fd = os.pidfd_open(parent)
+        except ProcessLookupError:
+            self._over = True
+            return
+        if os.getppid() != parent:
+            # It ended before we looked, and the number may be somebody else's by now.
+            self._over = True
+        self.loop.add_reader(fd, self._stop)
+
+    def _accepted(self, stream: Socket, address: Any) -> None:
+        raw = stream.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
+        uid = _CREDENTIALS.unpack(raw)[1]
+        # R159, case 273: the directory keeps others out, unless its owner made it another way.
+        if uid not in {0, os.getuid()}:
+            self.journal.error(f"uid mismatch: peer euid {uid} != uid {os.getuid()}")
+            stream.close()
+            return
+        self._talks.add(_Talk(self, stream))
+
+
+def _somebody_to_ask() -> bool:
+    environment = os.environ
+    if environment.get("SSH_ASKPASS_REQUIRE", "").lower() == "never":
+        return False
+    display = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
+    forced = environment.get("SSH_ASKPASS_REQUIRE", "").lower() == "force"
+    program = environment.get("SSH_ASKPASS") or _ASKPASS
+    return bool(display or forced) and os.access(program, os.X_OK)
+
+
+class _Talk:
+    """One connection: its session and its socket."""
+
+    def __init__(self, service: AgentService, stream: Socket) -> None:
+        self._service = service
+        self._stream = stream
+        self._session = AgentSession(service.keyring, can_confirm=service.can_confirm)
+        self._unsent = b""
+        self._alarm: Cancellable | None = None
+        self._question: _Question | None = None
+        self._reading = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Send what is to be sent, then wait for whatever comes next."""
+        loop, fd = self._service.loop, self._stream.fileno()
+        self._unsent += self._session.take()
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._stream.send(self._unsent) :]
+                self._unsent += self._session.take()
+        except BlockingIOError:
+            loop.add_writer(fd, self._settle)
+        except OSError:
+            self._close()
+            return
+        else:
+            loop.remove_writer(fd)
+        wanted = self._session.reading and not self._unsent
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                loop.add_reader(fd, self._readable)
+            else:
+                loop.remove_reader(fd)
+        due = self._session.deadline()
+        if due is not None and self._alarm is None:
+            self._alarm = loop.call_at(due, self._ring)
+        if self._session.question is not None and self._question is None:
+            self._question = _Question(self._service, self._session.question, self._answered)
+        self._service.changed()
+
+    def _readable(self) -> None:
+        try:
+            data = self._stream.recv(_READ)
+            if not data:
+                self._close()
+                return
+            self._session.received(data, self._service.loop.time())
+        except BlockingIOError:
+            return
+        except (OSError, MalformedPacket) as error:
+            self._service.journal.debug(f"a connection ends: {error}")
+            self._close()
+            return
+        self._settle()
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._session.tick(self._service.loop.time())
+        self._settle()
+
+    def _answered(self, allowed: bool) -> None:
+        self._question = None
+        self._session.answer(allowed, self._service.loop.time())
+        self._settle()
+
+    def _close(self) -> None:
+        loop, fd = self._service.loop, self._stream.fileno()
+        loop.remove_reader(fd)
+        loop.remove_writer(fd)
+        for pending in (self._alarm, self._question):
+            if pending is not None:
+                pending.cancel()
+        self._stream.close()
+        self._service.over(self)
+
+
+class _Question:
+    """Runs the SSH_ASKPASS program beside the loop; its exit status is the answer."""
+
+    def __init__(
+        self, service: AgentService, asked: Confirmation, done: Callable[[bool], object]
+    ) -> None:
+        self._loop = service.loop
+        self._done = done
+        self._pidfd = self._reading = self._pid = -1
+        try:
+            self._start(_words(asked))
+        except OSError as error:
+            service.journal.error(f"ssh-askpass: {error.strerror}")
+            self._loop.call_soon(done, False)
+
+    def _start(self, words: str) -> None:
+        program = os.environ.get("SSH_ASKPASS") or _ASKPASS
+        surroundings = {**os.environ, "SSH_ASKPASS_PROMPT": "confirm"}
+        self._reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = os.posix_spawn(
+                program,
+                [program, words],
+                surroundings,
+                file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)],
+                setsigdef=[signal.SIGPIPE],
+            )
+        finally:
+            os.close(writing)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._loop.add_reader(self._pidfd, self._ended)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self._pid > 0:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
+            self._done = _nothing
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        _, status = os.waitpid(self._pid, 0)
+        os.set_blocking(self._reading, False)
+        try:
+            answer = os.read(self._reading, _LONGEST_ANSWER).split(b"\n")[0].strip().lower()
+        except BlockingIOError:
+            answer = b""
+        os.close(self._reading)
+        self._pid = -1
+        self._done(status == 0 and answer in {b"", b"yes"})
+
+
+def _nothing(allowed: bool) -> None:
+    """The connection that asked has gone."""
+
+
+def _words(asked: Confirmation) -> str:
+    lines = [
+        f"Allow use of key {visible(asked.comment)}?",
+        f"Key fingerprint {asked.fingerprint}.",
+    ]
+    if asked.user:
+        lines.append(f"It would log in as {visible(asked.user)}.")
+    if asked.forwarded:
+        lines.append("The request comes from another host, through a forwarded agent.")
+    return "\n".join(lines)

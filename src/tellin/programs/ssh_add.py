@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: MIT
+"""ssh-add: gives keys to the agent, takes them away, and shows which ones it has."""
+
+# pathlib would double the start-up time of a program that runs in every login shell.
+# ruff: noqa: PTH110
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tellin.agent.constraints import LONGEST_LIFETIME, Destination
+from tellin.client.agents import Agent
+from tellin.config.kinds import read_seconds
+from tellin.errors import (
+    ConfigError,
+    ConnectFailed,
+    KeyFileError,
+    RequestRefused,
+    SignatureFailed,
+    WrongPassphrase,
+)
+from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
+from tellin.keys.private import PrivateKey
+from tellin.keys.public import PublicKey
+from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
+from tellin.runtime import prompts
+from tellin.runtime.files import read_file
+
+USAGE: Final = """\
+usage: ssh-add [-cDdLlqvXx] [-E fingerprint_hash] [-H hostkey_file]
+               [-h destination_constraint] [-t life] [file ...]
+       ssh-add -T pubkey ...
+       ssh-add -Q"""
+
+_FAILED: Final = 1
+_NO_AGENT: Final = 2
+_STANDARD_INPUT: Final = "-"
+
+# As many as OpenSSH looks for, in its order.
+_DEFAULTS: Final = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
+
+
+class Wishes:
+    """What the command line said."""
+
+    def __init__(self) -> None:
+        self.mode = ""
+        self.confirm = False
+        self.lifetime: int | None = None
+        self.hash_name = "sha256"
+        self.quiet = False
+        self.loud = 0
+        self.destinations: list[str] = []
+        self.host_files: list[str] = []
+
+    def say(self, text: str) -> None:
+        """What went well, unless -q."""
+        if not self.quiet:
+            say_error(text)
+
+
+def _misused(message: str = "") -> Failure:
+    return Failure(message, usage=USAGE, status=_FAILED)
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the command line asks for; without a mode, add keys."""
+    wishes = Wishes()
+    options = Options(arguments, "cDdLlqQTvXxE:H:h:t:")
+    try:
+        for letter, value in options:
+            _take(wishes, letter, value)
+    except OptionError as error:
+        raise _misused(str(error)) from None
+    with _agent() as agent:
+        if wishes.mode in _ALONE:
+            return _ALONE[wishes.mode](agent, wishes)
+        if wishes.mode == "T":
+            return _test(agent, options.rest)
+        return _each(agent, wishes, options.rest)
+
+
+def _take(wishes: Wishes, letter: str, value: str) -> None:
+    match letter:
+        case "c":
+            wishes.confirm = True
+        case "q":
+            wishes.quiet = True
+        case "v":
+            wishes.loud += 1
+        case "E":
+            from tellin.keys.fingerprints import FINGERPRINT_HASHES
+
+            if value.lower() not in FINGERPRINT_HASHES:
+                raise Failure(f'Invalid hash algorithm "{value}"', status=_FAILED)
+            wishes.hash_name = value.lower()
+        case "t":
+            wishes.lifetime = _lifetime(value)
+        case "h":
+            wishes.destinations.append(value)
+        case "H":
+            wishes.host_files.append(value)
+        case _:
+            if wishes.mode and wishes.mode != letter:
+                raise _misused(f"-{wishes.mode} and -{letter} are two things to do")
+            wishes.mode = letter
+
+
+def _lifetime(value: str) -> int | None:
+    try:
+        seconds = read_seconds(value)
+    except ConfigError:
+        seconds = -1
+    if not 0 <= seconds <= LONGEST_LIFETIME:
+        raise _misused("Invalid lifetime")
+    return seconds or None
+
+
+def _agent() -> Agent:
+    if not os.environ.get("SSH_AUTH_SOCK"):
+        raise Failure(
+            "Could not open a connection to your authentication agent.",
+            status=_NO_AGENT,
+            hint='start an agent: eval "$(tellin ssh-agent -s)"',
+        )
+    try:
+        return Agent.connect()
+    except ConnectFailed as error:
+        raise Failure(
+            f"Error connecting to agent: {error}", status=_NO_AGENT, hint=error.hint
+        ) from None
+
+
+# What needs no key file
+
+
+def _list(agent: Agent, wishes: Wishes) -> int:
+    keys = agent.keys()
+    if not keys:
+        print("The agent has no identities.")
+        return _FAILED
+    for key in keys:
+        if wishes.mode == "L":
+            print(key.to_line().translate(_ESCAPED))
+        else:
+            comment = visible(key.comment)
+            print(f"{key.bits} {key.fingerprint(wishes.hash_name)} {comment} ({key.kind})")
+    return 0
+
+
+# A comment is anybody's text: what could steer a terminal is shown and not sent (R036).
+_ESCAPED: Final = {code: f"\\{code:03o}" for code in (*range(9), *range(10, 32), 127)}
+
+
+def _clear(agent: Agent, wishes: Wishes) -> int:
+    try:
+        agent.clear()
+    except RequestRefused:
+        raise Failure("Failed to remove all identities.", status=_FAILED) from None
+    wishes.say("All identities removed.")
+    return 0
+
+
+def _lock(agent: Agent, wishes: Wishes) -> int:
+    first = _asked("Enter lock password: ")
+    if _asked("Again: ") != first:
+        raise Failure("Passwords do not match.", status=_FAILED)
+    try:
+        agent.lock(first)
+    except RequestRefused as error:
+        raise Failure(f"Failed to lock agent: {error}", status=_FAILED) from None
+    say_error("Agent locked.")
+    return 0
+
+
+def _unlock(agent: Agent, wishes: Wishes) -> int:
+    try:
+        agent.unlock(_asked("Enter lock password: "))
+    except RequestRefused as error:
+        raise Failure(f"Failed to unlock agent: {error}", status=_FAILED) from None
+    say_error("Agent unlocked.")
+    return 0
+
+
+def _extensions(agent: Agent, wishes: Wishes) -> int:
+    names = agent.extensions()
+    if names is None:
+        raise Failure("The agent does not say which extensions it has.", status=_FAILED)
+    for name in names:
+        print(visible(name))
+    return 0
+
+
+_ALONE: Final[Mapping[str, Callable[[Agent, Wishes], int]]] = {
+    "D": _clear,
+    "L": _list,
+    "l": _list,
+    "Q": _extensions,
+    "X": _unlock,
+    "x": _lock,
+}
+
+
+def _asked(question: str) -> bytes:
+    answer = prompts.ask(question, standard_input=True)
+    if answer is None:
+        raise Failure(status=_FAILED)
+    return answer.encode("utf-8", "surrogateescape")
+
+
+# What is done for each file
+
+
+def _test(agent: Agent, paths: list[str]) -> int:
+    """Whether the agent signs with these keys."""
+    if not paths:
+        raise _misused()
+    status = 0
+    for path in paths:
+        key = _public_of(path)
+        data = os.urandom(1024)
+        try:
+            agent.sign(key, data, key.signature_algorithms[0])
+        except SignatureFailed as error:
+            say_error(f"Agent signature failed for {visible(path)}: {error}")
+            status = _FAILED
+    return status
+
+
+def _public_of(path: str) -> PublicKey:
+    try:
+        return load_public_key(read_file(path, limit=MOST_BYTES))
+    except OSError as error:
+        raise Failure(
+            f"Couldn't read public key {path}: {error.strerror}", status=_FAILED
+        ) from None
+    except (KeyFileError, ConfigError) as error:
+        raise Failure(f"Couldn't read public key {path}: {error}", status=_FAILED) from None
+
+
+def _each(agent: Agent, wishes: Wishes, paths: list[str]) -> int:
+    do = _remove if wishes.mode == "d" else _add
+    if paths:
+        return max(do(agent, wishes, path) for path in paths)
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    found = [path for name in _DEFAULTS if os.path.exists(path := f"{home}/.ssh/{name}")]
+    return max((do(agent, wishes, path) for path in found), default=_FAILED)
+
+
+def _remove(agent: Agent, wishes: Wishes, path: str) -> int:
+    keys = _keys_to_remove(path)
+    if not keys:
+        return _FAILED
+    status = 0
+    for key in keys:
+        name = "(stdin)" if path == _STANDARD_INPUT else path
+        try:
+            agent.remove(key)
+        except RequestRefused as error:
+            say_error(f'Could not remove identity "{name}": {error}')
+            status = _FAILED
+        else:
+            wishes.say(f"Identity removed: {name} {key.kind} ({visible(key.comment)})")
+    return status
+
+
+def _keys_to_remove(path: str) -> list[PublicKey]:
+    """The public keys of a file, or of the one beside it; from standard input as many as come."""
+    if path == _STANDARD_INPUT:
+        found = []
+        for number, line in enumerate(sys.stdin.read(MOST_BYTES).splitlines(), 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                try:
+                    found.append(PublicKey.from_line(line))
+                except KeyFileError as error:
+                    say_error(f"(stdin):{number}: invalid key: {error}")
+        return found
+    cause = ""
+    for candidate in (f"{path}.pub", path):
+        try:
+            return [load_public_key(read_file(candidate, limit=MOST_BYTES))]
+        except OSError as error:
+            cause = error.strerror or str(error)
+        except (KeyFileError, ConfigError) as error:
+            cause = str(error)
+    print(f"Bad key file {visible(path)}: {cause}")
+    return []
+
+
+def _add(agent: Agent, wishes: Wishes, path: str) -> int:
+    shown = "(stdin)" if path == _STANDARD_INPUT else path
+    data = _read(path)
+    if not data:
+        return _FAILED
+    key = _opened(data, shown, wishes)
+    if key is None:
+        return _FAILED
+    if not key.comment:
+        key = key.with_comment(_beside(path) or shown)
+    destinations: tuple[Destination, ...] = ()
+    if wishes.destinations:
+        from tellin.programs.add_destinations import destinations_of
+
+        destinations = destinations_of(wishes.destinations, wishes.host_files)
+    try:
+        agent.add(
+            key,
+            lifetime=wishes.lifetime,
+            confirm=wishes.confirm,
+            destinations=destinations,
+        )
+    except RequestRefused as error:
+        say_error(f'Could not add identity "{shown}": {error}')
+        return _FAILED
+    wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
+    if wishes.lifetime is not None:
+        wishes.say(f"Lifetime set to {wishes.lifetime} seconds")
+    if wishes.confirm:
+        wishes.say("The user must confirm each use of the key")
+    return 0
+
+
+def _read(path: str) -> bytes:
+    if path == _STANDARD_INPUT:
+        return sys.stdin.buffer.read(MOST_BYTES + 1)[:MOST_BYTES]
+    from tellin.client.identities import read_key_file
+    from tellin.runtime.journal import ERROR, Journal
+
+    try:
+        return read_key_file(path, Journal(ERROR, say_error))
+    except OSError as error:
+        say_error(f"{path}: {error.strerror}")
+        return b""
+
+
+def _beside(path: str) -> str:
+    """The comment of the public key beside a file whose own format has none."""
+    try:
+        return load_public_key(read_file(f"{path}.pub", limit=MOST_BYTES)).comment
+    except (OSError, KeyFileError, ConfigError):
+        return ""
+
+
+def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
+    """The key, after asking for its passphrase as often as it takes; None if nobody gives it."""
+    try:
+        return load_private_key(data)
+    except WrongPassphrase:
+        pass
+    except KeyFileError as error:
+        say_error(f"Error loading key {_quoted(shown)}: {error}")
+        return None
+    suffix = " (will confirm each use)" if wishes.confirm else ""
+    question = f"Enter passphrase for {visible(shown)}{suffix}: "
+    while True:
+        answer = prompts.ask(question)
+        if not answer:
+            return None
+        try:
+            return load_private_key(data, answer.encode("utf-8", "surrogateescape"))
+        except WrongPassphrase:
+            question = f"Bad passphrase, try again for {visible(shown)}{suffix}: "
+        except KeyFileError as error:
+            say_error(f"Error loading key {_quoted(shown)}: {error}")
+            return None
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"'
+
+
+PROGRAM: Final = Program("ssh-add", "give keys to the agent", run, failure=_FAILED)

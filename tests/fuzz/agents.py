@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Any bytes into both ends of the agent protocol, and into what constrains a key."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from tests.fuzz.harness import Harness
+
+from tellin.agent import messages
+from tellin.agent.client import AgentConversation, bind_request, identities, sign_request
+from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
+from tellin.agent.keyring import Keyring
+from tellin.agent.messages import framed
+from tellin.agent.session import AgentSession
+from tellin.errors import MalformedPacket
+from tellin.testing.pairs import HOST_KEY
+from tellin.wire import Cursor, Message, string
+
+_HERE = Hop("", "", ())
+_THERE = Hop("me*", "there", (HostKey(HOST_KEY.public.blob, False),))
+_BOUNDS = Constraints(60, True, (Destination(_HERE, _THERE),))
+
+
+def _requests() -> list[Message]:
+    key = HOST_KEY.encode() + string(b"comment")
+    return [
+        messages.RequestIdentities(),
+        messages.AddIdentity(key),
+        messages.AddIdentityConstrained(key + _BOUNDS.encode()),
+        sign_request(HOST_KEY.public, b"data", "ssh-ed25519"),
+        messages.Lock(b"secret"),
+        messages.Unlock(b"wrong"),
+        messages.Unlock(b"secret"),
+        bind_request(HOST_KEY.public.blob, b"sid", HOST_KEY.sign(b"sid"), forwarding=True),
+        messages.Extension(messages.QUERY, b""),
+        messages.RemoveIdentity(HOST_KEY.public.blob),
+        messages.RemoveAllIdentities(),
+    ]
+
+
+def to_agent(data: bytes) -> None:
+    """Whole or in pieces, the answers are the same; only a frame's length ends a connection."""
+    whole = _answers([data])
+    if len(data) < 2000:
+        assert _answers([data[at : at + 3] for at in range(0, len(data), 3)]) == whole
+
+
+def _answers(parts: Iterable[bytes]) -> bytes:
+    keyring = Keyring(random=bytes)
+    keyring.add(HOST_KEY, "comment", Constraints(), 0.0)
+    session = AgentSession(keyring, can_confirm=True)
+    out = b""
+    now = 1.0
+    with suppress(MalformedPacket):
+        for part in parts:
+            session.received(part, now)
+            while (due := session.deadline()) is not None or session.question is not None:
+                if due is not None:
+                    session.tick(due)
+                else:
+                    session.answer(True, now)
+            out += session.take()
+    return out + session.take()
+
+
+def to_user(data: bytes) -> None:
+    """A hostile agent's bytes end in a reply, or in MalformedPacket."""
+    user = AgentConversation()
+    for _ in range(3):
+        user.ask(messages.RequestIdentities(), identities)
+    with suppress(MalformedPacket):
+        user.received(data)
+    user.lost()
+
+
+def constraints(data: bytes) -> None:
+    """What is read is written the same way again."""
+    try:
+        found = Constraints.read(Cursor(data))
+    except MalformedPacket:
+        return
+    assert Constraints.read(Cursor(found.encode())) == found
+
+
+def _agent_seeds() -> Iterator[bytes]:
+    every = _requests()
+    yield b"".join(map(framed, every))
+    yield from map(framed, every)
+
+
+def _user_seeds() -> list[bytes]:
+    return [
+        framed(messages.IdentitiesAnswer(((HOST_KEY.public.blob, "comment"), (b"other", "")))),
+        framed(messages.Failure()) + framed(messages.Success()),
+        framed(messages.SignResponse(HOST_KEY.sign(b"data"))),
+        framed(messages.ExtensionResponse(messages.QUERY, string(b"query"))),
+    ]
+
+
+HARNESSES = [
+    Harness(
+        "agent",
+        to_agent,
+        covers=[
+            "tellin.agent.session.AgentSession.received",
+            "tellin.agent.messages.Frames.feed",
+        ],
+        seeds=_agent_seeds,
+    ),
+    Harness(
+        "agent_user",
+        to_user,
+        covers=["tellin.agent.client.AgentConversation.received"],
+        seeds=_user_seeds,
+    ),
+    Harness(
+        "agent_constraints",
+        constraints,
+        covers=[
+            "tellin.agent.constraints.Constraints.read",
+            "tellin.agent.constraints.Destination.read",
+            "tellin.agent.constraints.Hop.read",
+        ],
+        seeds=lambda: [_BOUNDS.encode(), Constraints(5).encode()],
+    ),
+]
