@@ -122,7 +122,7 @@ TRANSPORT: Final = (
     _guard(
         "R084",
         "transport/machine.py",
-        "if phase is Phase.CLOSED:",
+        "if phase is _CLOSED:",
         "if False:",
         IDENTIFICATION + "test_r034_r084_nothing_that_follows_a_bad_identification_is_looked_at",
     ),
@@ -255,7 +255,7 @@ TRANSPORT: Final = (
     _guard(
         "R051",
         "connection/machine.py",
-        "return min(HIGH_WATER - len(transport.outgoing), transport.left_to_seal())",
+        "return min(HIGH_WATER - transport.outgoing.size, transport.left_to_seal())",
         "return HIGH_WATER - len(transport.outgoing)",
         REKEY + "test_r051_no_keys_seal_more_than_the_limit",
     ),
@@ -866,7 +866,7 @@ CONNECTION: Final = (
     _guard(
         "R137",
         "connection/machine.py",
-        """        if channel is None or channel.standing is not Standing.OPEN:
+        """        if channel is None or channel.standing is not _OPEN:
             raise ProtocolError(f"a message for""",
         """        if channel is None:
             raise ProtocolError(f"a message for""",
@@ -875,7 +875,7 @@ CONNECTION: Final = (
     _guard(
         "R138",
         "connection/channel.py",
-        """        if self.receiving is not Half.OPEN:
+        """        if self.receiving is not _HALF_OPEN:
             raise ProtocolError(f"data on""",
         """        if False:
             raise ProtocolError(f"data on""",
@@ -885,7 +885,7 @@ CONNECTION: Final = (
     _guard(
         "R138",
         "connection/machine.py",
-        """        if channel.receiving is not Half.OPEN:
+        """        if channel.receiving is not _HALF_OPEN:
             raise ProtocolError(f"a second end""",
         """        if False:
             raise ProtocolError(f"a second end""",

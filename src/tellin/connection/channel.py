@@ -40,6 +40,11 @@ class Half(Enum):
     CLOSED = "closed"
 
 
+# What every packet is asked about: a member looked up in its class costs as much as a call.
+_OPEN: Final = Standing.OPEN
+_HALF_OPEN: Final = Half.OPEN
+
+
 class Sink(Protocol):
     """Where a channel's data goes."""
 
@@ -162,7 +167,7 @@ class Channel:
     def receive(self, view: memoryview, extended: int) -> None:
         """Data from the peer (the lane's end); ``extended`` is 0 for plain data."""
         size = len(view)
-        if self.receiving is not Half.OPEN:
+        if self.receiving is not _HALF_OPEN:
             raise ProtocolError(f"data on channel {self.number} after its end")
         left = self.receive_window - size
         if left < -SLACK_PACKETS * self.receive_packet:
@@ -239,14 +244,14 @@ class Channel:
         """
         credit = self.credit
         due = credit >= self.threshold or credit > self.receive_window
-        if due and self.receiving is Half.OPEN:
+        if due and self.receiving is _HALF_OPEN:
             self._connection.top_up(self)
 
     # Sending
 
     def room(self) -> int:
         """How many bytes may be sent now; 0 also asks for a ChannelWritable when there is room."""
-        if self.standing is not Standing.OPEN or self.sending is not Half.OPEN:
+        if self.standing is not _OPEN or self.sending is not _HALF_OPEN:
             return 0
         room = min(self.send_window, self._connection.allowance())
         if room > 0:
@@ -295,13 +300,13 @@ class Channel:
 
     def eof(self) -> None:
         """No more data from us."""
-        if self.standing is Standing.OPEN and self.sending is Half.OPEN:
+        if self.standing is _OPEN and self.sending is _HALF_OPEN:
             self.sending = Half.EOF
             self._connection.send(ChannelEof(self.peer))
 
     def close(self) -> None:
         """We are done with the channel; it is gone when the peer says the same."""
-        if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
+        if self.standing is _OPEN and self.sending is not Half.CLOSED:
             self.sending = Half.CLOSED
             self._connection.send(ChannelClose(self.peer))
             if self.receiving is Half.CLOSED:
@@ -311,7 +316,7 @@ class Channel:
 
     def request(self, request: Request, *, want_reply: bool = False) -> None:
         """Ask something of the peer; with ``want_reply`` a ChannelReplied follows."""
-        if self.standing is not Standing.OPEN or self.sending is Half.CLOSED:
+        if self.standing is not _OPEN or self.sending is Half.CLOSED:
             raise UsageError(f"channel {self.number} is not open")
         if want_reply:
             if self._awaiting is None:
@@ -352,6 +357,6 @@ class Channel:
         debt.success = success
         while owed and owed[0].success is not None:
             paid = owed.popleft()
-            if self.standing is Standing.OPEN and self.sending is not Half.CLOSED:
+            if self.standing is _OPEN and self.sending is not Half.CLOSED:
                 kind = ChannelSuccess if paid.success else ChannelFailure
                 self._connection.send(kind(self.peer))

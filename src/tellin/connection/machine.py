@@ -62,6 +62,10 @@ HIGH_WATER: Final = 512 << 10
 LOW_WATER: Final = 256 << 10
 DESCRIPTION_BYTES: Final = 1024
 
+# Looked up once: a member of an enum costs as much as a call.
+_OPEN: Final = Standing.OPEN
+_HALF_OPEN: Final = Half.OPEN
+
 
 class ConnectionSettings(Record):
     """What the connection protocol is told before it begins."""
@@ -120,7 +124,7 @@ class Connection:
         if size != len(payload) - 9:
             raise MalformedPacket(f"channel data of {size} bytes in a packet of {len(payload)}")
         channel = self.channels.get(number)
-        if channel is None or channel.standing is not Standing.OPEN:
+        if channel is None or channel.standing is not _OPEN:
             raise ProtocolError(f"data for nonexistent channel {number}")
         channel.receive(payload[9:], 0)
 
@@ -131,7 +135,7 @@ class Connection:
         if size != len(payload) - 13:
             raise MalformedPacket(f"channel data of {size} bytes in a packet of {len(payload)}")
         channel = self.channels.get(number)
-        if channel is None or channel.standing is not Standing.OPEN:
+        if channel is None or channel.standing is not _OPEN:
             raise ProtocolError(f"data for nonexistent channel {number}")
         # Type 0 is none either: it goes the way of the unknown ones.
         channel.receive(payload[13:], kind or WINDOW_LIMIT)
@@ -141,7 +145,7 @@ class Connection:
             raise MalformedPacket("a window adjustment of a wrong size")
         number, count = _TWO.unpack_from(payload, 1)
         channel = self.channels.get(number)
-        if channel is None or channel.standing is not Standing.OPEN:
+        if channel is None or channel.standing is not _OPEN:
             return  # one that crossed our CLOSE
         channel.send_window += count
         if channel.send_window > WINDOW_LIMIT:
@@ -171,7 +175,7 @@ class Connection:
             return
         waiting, self._blocked = self._blocked, []
         for channel in waiting:
-            if channel.standing is not Standing.OPEN or channel.sending is not Half.OPEN:
+            if channel.standing is not _OPEN or channel.sending is not _HALF_OPEN:
                 continue
             if channel.send_window > 0:
                 self._emit(ChannelWritable(channel))
@@ -191,7 +195,7 @@ class Connection:
         if transport.holding:
             return 0
         # R051: what keys may seal is a most, not what is looked at when a full buffer has left.
-        return min(HIGH_WATER - len(transport.outgoing), transport.left_to_seal())
+        return min(HIGH_WATER - transport.outgoing.size, transport.left_to_seal())
 
     def blocked(self, channel: Channel) -> None:
         """The channel wants a ChannelWritable when there is room."""
@@ -207,7 +211,7 @@ class Connection:
         # RFC 4254 section 5.3: after our CLOSE nothing more is said about the channel.
         if (
             self._transport.holding
-            or channel.standing is not Standing.OPEN
+            or channel.standing is not _OPEN
             or channel.sending is Half.CLOSED
         ):
             return
@@ -325,7 +329,7 @@ class Connection:
 
     def _existing(self, number: int) -> Channel:
         channel = self.channels.get(number)
-        if channel is None or channel.standing is not Standing.OPEN:
+        if channel is None or channel.standing is not _OPEN:
             raise ProtocolError(f"a message for nonexistent channel {number}")
         return channel
 
@@ -378,7 +382,7 @@ class Connection:
 
     def _ended(self, message: ChannelEof) -> None:
         channel = self._existing(message.recipient_channel)
-        if channel.receiving is not Half.OPEN:
+        if channel.receiving is not _HALF_OPEN:
             raise ProtocolError(f"a second end of data on channel {channel.number}")
         channel.receiving = Half.EOF
         self._emit(ChannelEnded(channel))
@@ -387,7 +391,7 @@ class Connection:
         channel = self._existing(message.recipient_channel)
         if channel.receiving is Half.CLOSED:
             raise ProtocolError(f"a second close of channel {channel.number}")
-        if channel.receiving is Half.OPEN:
+        if channel.receiving is _HALF_OPEN:
             # The application sees the end exactly once, also when the peer left EOF out.
             self._emit(ChannelEnded(channel))
         channel.receiving = Half.CLOSED

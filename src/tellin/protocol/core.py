@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What joins the floors: bytes in, bytes out, events that may want an answer."""
 
-from typing import Any
+from typing import Any, Final
 
 from tellin.connection.channel import Channel
 from tellin.connection.machine import HIGH_WATER, Connection, ConnectionSettings
@@ -25,6 +25,8 @@ from tellin.transport.version import Role
 from tellin.wire import Record
 
 PING_EXTENSION = "ping@openssh.com"
+# Looked up once: a member of an enum costs as much as a call.
+_CLOSED: Final = Phase.CLOSED
 
 
 class KeepAlive(Record):
@@ -63,21 +65,20 @@ class Core:
     ) -> None:
         self._events: list[Event] = []
         self._transport = Transport(
-            self.role, settings, now=now, emit=self._events_append, upper=self
+            self.role, settings, now=now, emit=self._events.append, upper=self
         )
-        self._connection = Connection(self._transport, connection, self._events_append)
+        self._connection = Connection(self._transport, connection, self._events.append)
         self._keepalive = keepalive
         self._alive_at: float | None = None
         self._alive_unanswered = 0
-
-    def _events_append(self, event: Event) -> None:
-        self._events.append(event)
 
     # Bytes
 
     def writable(self, hint: int = 0) -> memoryview:
         """Room for what arrives; at least ``hint`` bytes of it. Good until the next call."""
-        return self._transport.incoming.writable(max(hint, self._transport.reader.wanted()))
+        transport = self._transport
+        wanted = transport.reader.wanted()
+        return transport.incoming.writable(max(hint, wanted))
 
     def received(self, count: int, now: float) -> None:
         """``count`` bytes were put into the room that ``writable`` gave."""
@@ -157,9 +158,10 @@ class Core:
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, or None."""
-        nearest = self._transport.deadline()
-        if self.closed:
+        transport = self._transport
+        if transport.phase is _CLOSED:
             return None
+        nearest = transport.renewal.deadline()
         for at in (self._alive_at, self._own_deadline()):
             if at is not None and (nearest is None or at < nearest):
                 nearest = at
@@ -202,7 +204,7 @@ class Core:
     @property
     def closed(self) -> bool:
         """Whether the connection is over; what ``to_send`` holds should still go out."""
-        return self._transport.phase is Phase.CLOSED
+        return self._transport.phase is _CLOSED
 
     @property
     def error(self) -> TellinError | None:

@@ -83,6 +83,12 @@ class Stage(Enum):
     DETACHED = "the socket was given away"
 
 
+# What every batch is asked about: a member looked up in its class costs as much as a call.
+_OPEN: Final = Stage.OPEN
+_FLUSHING: Final = Stage.FLUSHING
+_LINGERING: Final = Stage.LINGERING
+
+
 class Link:
     """Drives one core over one non-blocking stream.
 
@@ -181,16 +187,17 @@ class Link:
 
     def _watch_input(self) -> None:
         wanted = (
-            self.stage is Stage.OPEN and not self._held and self._unsent <= HARD_MARK
-        ) or self.stage is Stage.LINGERING
-        if wanted and not self._reading:
-            self.loop.add_reader(self._read_fd, self._readable)
-        elif self._reading and not wanted:
-            self.loop.remove_reader(self._read_fd)
-        self._reading = wanted
+            self.stage is _OPEN and not self._held and self._unsent <= HARD_MARK
+        ) or self.stage is _LINGERING
+        if wanted is not self._reading:
+            self._reading = wanted
+            if wanted:
+                self.loop.add_reader(self._read_fd, self._readable)
+            else:
+                self.loop.remove_reader(self._read_fd)
 
     def _readable(self) -> None:
-        if self.stage is Stage.LINGERING:
+        if self.stage is _LINGERING:
             self._discard()
             return
         core, receive, loop = self.core, self._receive, self.loop
@@ -212,9 +219,11 @@ class Link:
                     self._ended()
                     break
                 core.received(count, now)
-                self._dispatch()
                 # A short read has emptied the kernel's buffer: no need to hear EAGAIN for it.
-                if count < len(room) or core.closed or not self._reading:
+                if count < len(room) or core.closed:
+                    break
+                self._dispatch()
+                if not self._reading:
                     break
                 now = loop.time()
                 if now > until:
@@ -276,38 +285,43 @@ class Link:
                 self._timer.cancel()
             self._timer = self.loop.call_later(LINGER_SECONDS, self.close)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self) -> bool:
+        """Hand out the core's events; whether there were any."""
         waiting, events = self._events, self.core.events
+        any_came = False
         while not self._over:
             if not waiting:
                 # An answer given inside a callback may have let the core go on: ask again.
                 found = events()
                 if not found:
-                    return
+                    break
                 waiting.extend(found)
+            any_came = True
             # One at a time: if a callback raises, the rest is still here for the next turn.
             self.on_event(waiting.popleft())
+        return any_came
 
     def _settle(self) -> None:
         """Hand out events and send until both are quiet, then see what follows from it."""
         if self.is_over():
             return
+        self._dispatch()
         for _ in range(_ROUNDS_PER_TURN):
-            self._dispatch()
-            if self._over or not self._flush():
+            # What has left can only bring events: room for a source, keys that have served enough.
+            if self._over or not self._flush() or not self._dispatch():
                 break
         else:
             # A source that fills what was sent at once must not keep the turn for itself.
             if self._flush_call is None:
                 self._flush_call = self.loop.call_soon(self._flush_due)
-        if self.stage is Stage.OPEN:
+        if self.stage is _OPEN:
             if not self.core.closed:
                 self._arm()
                 if self._unsent > HARD_MARK or not self._reading:
                     self._watch_input()
                 return
             self._ended()
-        if self.stage is Stage.FLUSHING:
+        if self.stage is _FLUSHING:
             self._finish()
 
     def _flush(self) -> bool:
@@ -315,23 +329,27 @@ class Link:
         if self.failure is not None:
             self._unsent = 0
             return False
-        core, took = self.core, 0
-        blocked = False
-        while not blocked and (views := core.to_send()):
+        core = self.core
+        took = unsent = 0
+        while views := core.to_send():
+            unsent = offered = sum(map(len, views))
             if len(views) > _VIEWS_PER_CALL:
                 views = views[:_VIEWS_PER_CALL]
-            offered = sum(map(len, views))
+                offered = sum(map(len, views))
             try:
                 count = self._send(views)
             except (BlockingIOError, InterruptedError):
-                count = 0
+                break
             except OSError as error:
                 self._send_failed(error)
                 return True
             core.sent(count)
             took += count
-            blocked = count < offered
-        self._unsent = sum(map(len, core.to_send())) if blocked else 0
+            unsent -= count
+            if count < offered or not unsent:
+                break
+        self._unsent = unsent
+        blocked = unsent > 0
         if blocked is not self._writing:
             self._writing = blocked
             if blocked:

@@ -113,6 +113,14 @@ ADMISSION: Final[dict[Phase, dict[int, str]]] = {
 }
 
 
+# What every packet is asked about: a member looked up in its class costs as much as a call.
+_CLOSED: Final = Phase.CLOSED
+_DECIDING: Final = Stage.DECIDING
+# While an exchange is in one of these stages, messages of the layers above wait for new keys. A
+# tuple: a set would have to hash the enum, in Python.
+_HOLDING: Final = (Stage.OFFERED, Stage.EXCHANGING, Stage.DECIDING)
+
+
 class Upper(Protocol):
     """What sits on the transport."""
 
@@ -136,10 +144,6 @@ class Upper(Protocol):
 
 
 Lane = dict[int, Callable[[memoryview], None]]
-
-
-# A tuple: a set would have to hash the enum, in Python.
-_HOLDING: Final = (Stage.OFFERED, Stage.EXCHANGING, Stage.DECIDING)
 
 
 class Transport:
@@ -248,12 +252,12 @@ class Transport:
     @property
     def waiting(self) -> bool:
         """Whether an answer from outside must come before another packet is looked at."""
-        return self.keying.stage is Stage.DECIDING
+        return self.keying.stage is _DECIDING
 
     def process(self) -> None:
         """Take all complete packets that have arrived; faults of the peer end the connection."""
         phase = self.phase
-        if phase is Phase.CLOSED:
+        if phase is _CLOSED:
             # R084: also when it was the identification that was wrong, and another one follows.
             self.incoming.at = self.incoming.end
             return
@@ -262,8 +266,8 @@ class Transport:
             check_sequence(self.reader.packets)
             if self._identification is not None and not self._read_identification():
                 return
-            next_packet = self.reader.next
-            while self.phase is not Phase.CLOSED and not self.waiting:
+            next_packet, keying = self.reader.next, self.keying
+            while self.phase is not _CLOSED and keying.stage is not _DECIDING:
                 payload = next_packet()
                 if payload is None:
                     break
@@ -526,9 +530,9 @@ class Transport:
 
     def send_payload(self, payload: bytes) -> None:
         """The same for a payload that is encoded already."""
-        if self.phase is Phase.CLOSED:
+        if self.phase is _CLOSED:
             return
-        if self.holding:
+        if self.keying.stage in _HOLDING:
             try:
                 self._held.add(payload)
             except ProtocolError as error:

@@ -188,19 +188,18 @@ class PacketWriter:
         size = len(payload)
         padding = self._padding_size(size)
         length = 1 + size + padding
-        view, start, _ = self.buffer.reserve(4 + length + sealer.tag)
-        end = start + 4 + length
+        whole = 4 + length + sealer.tag
+        view, start, _ = self.buffer.reserve(whole)
+        middle = start + 5 + size
+        end = middle + padding
         _HEADER.pack_into(view, start, length, padding)
-        view[start + 5 : start + 5 + size] = payload
-        view[start + 5 + size : end] = self._pad(padding)
-        self._seal(view, start, end)
-        self.buffer.commit(4 + length + sealer.tag)
-
-    def _seal(self, view: memoryview, start: int, end: int) -> None:
-        self.sealer.seal(view, start, end, self.sequence)
+        view[start + 5 : middle] = payload
+        view[middle:end] = self._pad(padding)
+        sealer.seal(view, start, end, self.sequence)
         self.sequence = (self.sequence + 1) & _SEQUENCE
         self.packets += 1
         self.bytes += end - start
+        self.buffer.commit(whole)
 
     # The lane: room for channel data is handed out inside the packets it will travel in, so that
     # a read from a pipe lands where the cipher will find it.
@@ -262,7 +261,10 @@ class PacketWriter:
                     view, at, end - at - 4, padding, 95, self._recipient, extended, size
                 )
             view[middle:end] = self._pad(padding)
-            self._seal(view, at, end)
+            sealer.seal(view, at, end, self.sequence)
+            self.sequence = (self.sequence + 1) & _SEQUENCE
+            self.packets += 1
+            self.bytes += end - at
             committed += end - at + sealer.tag
         self.buffer.commit(committed)
 

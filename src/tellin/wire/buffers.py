@@ -11,25 +11,24 @@ SMALL_BLOCK: Final = 8192
 LARGE_BLOCK: Final = 8 * (32768 + 128)
 _POOLED: Final = 16
 
-_pool: dict[int, list[bytearray]] = {SMALL_BLOCK: [], LARGE_BLOCK: []}
+# The views are lent, not the arrays: an exchange of small packets borrows and returns for each.
+_pool: dict[int, list[memoryview]] = {SMALL_BLOCK: [], LARGE_BLOCK: []}
+_NOTHING: Final = memoryview(b"")
 
 
-def _borrow(size: int) -> bytearray:
-    for kind in (SMALL_BLOCK, LARGE_BLOCK):
-        if size <= kind:
-            shelf = _pool[kind]
-            # pop() alone is atomic: loops in several threads share the pool.
-            try:
-                return shelf.pop()
-            except IndexError:
-                return bytearray(kind)
-    return bytearray(size)
+def _borrow(size: int) -> memoryview:
+    kind = SMALL_BLOCK if size <= SMALL_BLOCK else max(LARGE_BLOCK, size)
+    # pop() alone is atomic: loops in several threads share the pool.
+    try:
+        return _pool[kind].pop()
+    except (KeyError, IndexError):
+        return memoryview(bytearray(kind))
 
 
-def _give_back(block: bytearray) -> None:
-    shelf = _pool.get(len(block))
+def _give_back(view: memoryview) -> None:
+    shelf = _pool.get(len(view))
     if shelf is not None and len(shelf) < _POOLED:
-        shelf.append(block)
+        shelf.append(view)
 
 
 class ReceiveBuffer:
@@ -38,12 +37,11 @@ class ReceiveBuffer:
     ``writable`` hands out room, ``filled`` counts what came into it, and the parser moves ``at``.
     """
 
-    __slots__ = ("_block", "_eager", "at", "data", "end")
+    __slots__ = ("_eager", "at", "data", "end")
 
     def __init__(self) -> None:
-        self._block: bytearray | None = None
         self._eager = False
-        self.data = memoryview(b"")
+        self.data = _NOTHING  # a block, while there is one
         self.at = 0
         self.end = 0
 
@@ -52,28 +50,23 @@ class ReceiveBuffer:
 
     def writable(self, hint: int = 0) -> memoryview:
         """Room for at least ``hint`` bytes, and never none; valid until the next call here."""
-        wanted = max(hint, LARGE_BLOCK // 2 if self._eager else SMALL_BLOCK // 2)
-        kept = self.end - self.at
-        if self._block is None:
-            self._adopt(_borrow(wanted))
-        elif len(self._block) - self.end < wanted:
-            if len(self._block) - kept < wanted:
-                self._adopt(_borrow(kept + wanted))
-            else:
-                # bytes() first: the two ranges may overlap.
-                self.data[:kept] = bytes(self.data[self.at : self.end])
-                self.at, self.end = 0, kept
-        return self.data[self.end :]
-
-    def _adopt(self, block: bytearray) -> None:
-        view = memoryview(block)
-        kept = self.end - self.at
-        view[:kept] = self.data[self.at : self.end]
-        if self._block is not None:
-            self.data.release()
-            _give_back(self._block)
-        self._block, self.data = block, view
+        wanted = LARGE_BLOCK // 2 if self._eager else SMALL_BLOCK // 2
+        wanted = max(wanted, hint)
+        data, at, end = self.data, self.at, self.end
+        if len(data) - end >= wanted:
+            return data[end:]
+        kept = end - at
+        if data and len(data) - kept >= wanted:
+            # bytes() first: the two ranges may overlap.
+            data[:kept] = bytes(data[at:end])
+        else:
+            block = _borrow(kept + wanted)
+            if data:
+                block[:kept] = data[at:end]
+                _give_back(data)
+            self.data = data = block
         self.at, self.end = 0, kept
+        return data[kept:]
 
     def filled(self, count: int) -> None:
         """``count`` bytes were written into the room that ``writable`` gave."""
@@ -91,19 +84,17 @@ class ReceiveBuffer:
 
     def rest(self) -> None:
         """Give the block back if nothing is left in it."""
-        if self.at == self.end and self._block is not None:
-            self.data = memoryview(b"")
-            _give_back(self._block)
-            self._block = None
+        if self.at == self.end and self.data:
+            _give_back(self.data)
+            self.data = _NOTHING
             self.at = self.end = 0
 
 
 class _Block:
-    __slots__ = ("data", "end", "start", "view")
+    __slots__ = ("end", "start", "view")
 
     def __init__(self, size: int) -> None:
-        self.data = _borrow(size)
-        self.view = memoryview(self.data)
+        self.view = _borrow(size)
         self.start = 0
         self.end = 0
 
@@ -127,12 +118,15 @@ class SendBuffer:
         """
         if self._blocks:
             block = self._blocks[-1]
-            room = len(block.data) - block.end
-            if room >= wanted or room >= (least or wanted):
-                return block.view, block.end, min(len(block.data), block.end + wanted)
+            end = block.end
+            room = len(block.view) - end
+            if room >= wanted:
+                return block.view, end, end + wanted
+            if least and room >= least:
+                return block.view, end, end + room
         block = _Block(wanted if wanted <= LARGE_BLOCK or not least else max(least, LARGE_BLOCK))
         self._blocks.append(block)
-        return block.view, 0, min(wanted, len(block.data))
+        return block.view, 0, min(wanted, len(block.view))
 
     def commit(self, count: int) -> None:
         """The first ``count`` bytes of the reserved place are now part of the buffer."""
@@ -147,11 +141,11 @@ class SendBuffer:
 
     def views(self) -> list[memoryview]:
         """All that waits, in order; the views are dead after ``sent``, and nothing in them moves before."""
-        return [
-            block.view[block.start : block.end]
-            for block in self._blocks
-            if block.end > block.start
-        ]
+        blocks = self._blocks
+        if len(blocks) == 1:
+            block = blocks[0]
+            return [block.view[block.start : block.end]]
+        return [block.view[block.start : block.end] for block in blocks if block.end > block.start]
 
     def sent(self, count: int) -> None:
         """The first ``count`` bytes have left."""
@@ -165,4 +159,4 @@ class SendBuffer:
                 return
             count -= unsent
             blocks.popleft()
-            _give_back(block.data)
+            _give_back(block.view)

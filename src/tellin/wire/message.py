@@ -4,6 +4,7 @@
 # No ``from __future__ import annotations`` here or in any module of messages: the annotations
 # themselves, not their text, are the layout.
 
+from struct import Struct
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from tellin.wire.types import Cursor, WireType
@@ -71,27 +72,39 @@ class Message(Record):
 
     number: ClassVar[int | None] = None
     _layout: ClassVar[tuple[tuple[str, WireType], ...]] = ()
+    _head: ClassVar[bytes] = b""
+    # Where every field has its size: all of them in one step.
+    _packed: ClassVar[Struct | None] = None
 
     def __init_subclass__(cls, *, number: int | None = None, secret: tuple[str, ...] = ()) -> None:
         super().__init_subclass__(secret=secret)
         if number is not None:
             cls.number = number
+            cls._head = bytes((number,))
         own = cls.__dict__.get("__annotations__", {})
-        cls._layout = cls._layout + tuple(
+        cls._layout = layout = cls._layout + tuple(
             (name, kind.__metadata__[0]) for name, kind in own.items() if name in cls._fields
         )
+        codes = [wire.code for _, wire in layout]
+        cls._packed = Struct(f">{len(cls._head)}s{''.join(codes)}") if all(codes) else None
 
     def encode(self) -> bytes:
         """The message as a packet's payload."""
         values = self.__dict__
-        body = b"".join([wire.write(values[name]) for name, wire in self._layout])
-        return body if self.number is None else bytes((self.number,)) + body
+        if self._packed is not None:
+            return self._packed.pack(self._head, *map(values.__getitem__, self._fields))
+        return self._head + b"".join([wire.write(values[name]) for name, wire in self._layout])
 
     @classmethod
     def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
         """Read a whole payload; the fields are copies. Raises MalformedPacket, also for bytes left over."""
+        packed = cls._packed
+        if packed is not None and len(payload) == packed.size:
+            made = cls.__new__(cls)
+            made.__dict__.update(zip(cls._fields, packed.unpack(payload)[1:], strict=True))
+            return made
         # From bytes a field is one copy; from a view there would be a view in between.
-        cursor = Cursor(bytes(payload), 0 if cls.number is None else 1)
+        cursor = Cursor(bytes(payload), len(cls._head))
         made = cls.read(cursor)
         cursor.end(cls.__name__)
         return made

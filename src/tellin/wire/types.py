@@ -160,13 +160,16 @@ def mpint(value: int) -> bytes:
 
 
 class WireType:
-    """How one kind of field is read and written."""
+    """How one kind of field is read and written; ``code`` is its letter in ``struct`` if it has a fixed size."""
 
-    __slots__ = ("read", "write")
+    __slots__ = ("code", "read", "write")
 
-    def __init__(self, read: Callable[[Cursor], Any], write: Callable[[Any], bytes]) -> None:
+    def __init__(
+        self, read: Callable[[Cursor], Any], write: Callable[[Any], bytes], code: str = ""
+    ) -> None:
         self.read = read
         self.write = write
+        self.code = code
 
 
 def _boolean(value: bool) -> bytes:
@@ -185,10 +188,10 @@ def _name_list(value: tuple[str, ...]) -> bytes:
     return string(",".join(value).encode("ascii"))
 
 
-Byte = Annotated[int, WireType(Cursor.byte, _byte)]
-Boolean = Annotated[bool, WireType(Cursor.boolean, _boolean)]
-UInt32 = Annotated[int, WireType(Cursor.uint32, _UINT32.pack)]
-UInt64 = Annotated[int, WireType(Cursor.uint64, _UINT64.pack)]
+Byte = Annotated[int, WireType(Cursor.byte, _byte, "B")]
+Boolean = Annotated[bool, WireType(Cursor.boolean, _boolean, "?")]
+UInt32 = Annotated[int, WireType(Cursor.uint32, _UINT32.pack, "I")]
+UInt64 = Annotated[int, WireType(Cursor.uint64, _UINT64.pack, "Q")]
 String = Annotated[bytes, WireType(Cursor.string, string)]
 Text = Annotated[str, WireType(Cursor.text, _text)]
 MPInt = Annotated[int, WireType(Cursor.mpint, mpint)]
