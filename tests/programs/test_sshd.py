@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -418,6 +419,79 @@ def test_a_reload_may_move_the_server_and_its_pid_file(place: Place) -> None:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", old_port)) != 0
         assert place.works()
+
+
+# Supervisors (sd_notify(3))
+
+
+class Supervisor:
+    """What systemd is to a unit of type notify: a socket on which it waits for words."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address.replace("@", "\0"))
+        self.socket.settimeout(60)
+
+    def hear(self) -> dict[str, str]:
+        words = self.socket.recv(4096).decode().split("\n")
+        return dict(word.split("=", 1) for word in words)
+
+
+@pytest.fixture(params=["file", "abstract"])
+def supervisor(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Supervisor]:
+    with tempfile.TemporaryDirectory() as directory:
+        name = f"@tellin-{os.getpid()}" if request.param == "abstract" else f"{directory}/notify"
+        made = Supervisor(name)
+        monkeypatch.setenv("NOTIFY_SOCKET", made.address)
+        with made.socket:
+            yield made
+
+
+def test_a_supervisor_hears_when_it_is_ready_reloads_and_stops(
+    place: Place, supervisor: Supervisor
+) -> None:
+    with place.serving("-D", "-e", listens=False) as child:
+        pid = str(child.process.pid)
+        assert supervisor.hear() == {"READY": "1", "MAINPID": pid}
+        # From that moment on it serves, and a signal does what it should.
+        assert place.works()
+        for broken in (False, True, False):
+            before = time.monotonic_ns() // 1000
+            place.write(*(["NoSuchKeyword yes"] if broken else []))
+            child.process.send_signal(signal.SIGHUP)
+            word = supervisor.hear()
+            assert before <= int(word.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1000
+            assert word == {"RELOADING": "1", "MAINPID": pid}
+            assert supervisor.hear() == {"READY": "1", "MAINPID": pid}
+            assert place.works()
+        child.process.terminate()
+        assert supervisor.hear() == {"STOPPING": "1", "MAINPID": pid}
+        assert child.process.wait(60) == 0
+
+
+def test_a_session_hears_nothing_of_the_supervisor(place: Place, supervisor: Supervisor) -> None:
+    with place.serving("-D", "-e"), Caller(place.port) as caller:
+        session = caller.log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"env"))
+        session.finish()
+    assert b"PATH=" in session.out.data
+    assert b"NOTIFY_SOCKET" not in session.out.data
+
+
+@pytest.mark.parametrize("address", ["/nonexistent/notify", "nonsense", ""])
+def test_a_supervisor_that_cannot_be_told_is_no_reason_not_to_serve(
+    place: Place, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with place.serving("-D", "-e") as child:
+        assert place.works()
+        child.process.terminate()
+        assert child.process.wait(60) == 0
+    told = "Cannot tell the supervisor: No such file or directory" in child.log()
+    assert told is address.startswith("/")
 
 
 # Test modes

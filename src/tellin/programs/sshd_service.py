@@ -13,6 +13,7 @@ from tellin.programs.command import Failure
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Duplex, PipePair, Socket
+from tellin.runtime.supervisor import READY, STOPPING, reloading, tell_supervisor
 from tellin.server.daemon import UNKNOWN_PEER, Daemon, peer_of, serve_alone
 from tellin.server.offer import Offer
 
@@ -32,6 +33,7 @@ class Service:
         self._loop = SmallLoop()
         self._daemon = Daemon(self._loop, offer, journal)
         self._daemon.on_reload = self._reload
+        self._daemon.on_ready = lambda: self._tell(READY)
         self._pid_file: str | None = None
 
     def listen(self) -> tuple[Daemon, SmallLoop]:
@@ -53,10 +55,18 @@ class Service:
         try:
             self._daemon.run()
         finally:
+            self._tell(STOPPING)
             self._remove_pid()
         return 0 if self._daemon.stopped == signal.SIGTERM else _FATAL
 
+    def _tell(self, word: str) -> None:
+        try:
+            tell_supervisor(word)
+        except OSError as error:
+            self._journal.error(f"Cannot tell the supervisor: {error.strerror}")
+
     def _reload(self) -> Offer | None:
+        self._tell(reloading())
         try:
             fresh = self._read_again()
         except TellinError as error:

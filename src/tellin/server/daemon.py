@@ -78,6 +78,8 @@ class Daemon:
         self.stopped: int = 0
         """The signal that ended it, or 0."""
         self.on_reload: Callable[[], Offer | None] | None = None
+        self.on_ready: Callable[[], object] | None = None
+        """Called when it serves and hears signals, and again after every SIGHUP."""
         self._loop = loop
         self._acceptors: dict[tuple[str, int], list[Acceptor]] = {}
         self._startups = Startups(journal)
@@ -169,8 +171,13 @@ class Daemon:
         self._loop.add_signal(signal.SIGHUP, self._hung_up)
         self._loop.add_signal(signal.SIGCHLD, self._reap)
         self._settle()
+        self._ready()
         self._loop.run_until(lambda: self.stopped)
         self.close()
+
+    def _ready(self) -> None:
+        if self.on_ready is not None:
+            self.on_ready()
 
     def _settle(self) -> None:
         self.offer.prepare()
@@ -192,6 +199,10 @@ class Daemon:
     def _hung_up(self) -> None:
         """Read the configuration again; one that is broken changes nothing (case 329)."""
         self.journal.info("Received SIGHUP; restarting.")
+        self._take_anew()
+        self._ready()
+
+    def _take_anew(self) -> None:
         offer = self.on_reload() if self.on_reload is not None else None
         if offer is None:
             return
