@@ -50,6 +50,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "ssh-add": "tellin.programs.ssh_add",
     "ssh-agent": "tellin.programs.ssh_agent",
     "ssh-keygen": "tellin.programs.ssh_keygen",
+    "ssh-keyscan": "tellin.programs.ssh_keyscan",
     "sshd": "tellin.programs.sshd",
 }
 
