@@ -29,7 +29,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 # What measures time runs first and by itself; it is no fault if there is none of that (5).
 define run_tests
 @$(BIN)/python -m pytest -q -m "alone and ($(1))" $(PYTEST) || [ $$? = 5 ]
-@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not alone and ($(1))" $(PYTEST)
+@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and ($(1))" $(PYTEST)
 endef
 
 help:

@@ -24,10 +24,14 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("home", deadline=None)
 settings.load_profile("ci" if IN_CI else "home")
 
-# What a script starts in the background ignores Ctrl-C, and its children with it: those of the tests
-# are to hear it however the tests were started.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a script starts in the background ignores Ctrl-C, what nohup starts a hang-up, and their
+# children with them: those of the tests are to hear both however the tests were started.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, ours)
+# A program that forgets to write out what it has printed would write it all the same.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -52,6 +52,11 @@ fi
 if [ ! -d build/peers/node_modules/ssh2 ] && have node && have npm; then
     echo "installing ssh2 from npm into build/peers"
     mkdir -p build/peers
+    # Node knows the authorities of its own list alone; some networks have one of the machine's.
+    bundle=/etc/ssl/certs/ca-certificates.crt
+    if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$bundle" ]; then
+        export NODE_EXTRA_CA_CERTS="$bundle"
+    fi
     # Without its optional native code: the cipher of Node itself is what is wanted.
     npm install --prefix build/peers --ignore-scripts --omit=optional --no-audit --no-fund \
         --loglevel=error ssh2@1 >/dev/null || echo "npm could not bring ssh2: its tests are skipped"

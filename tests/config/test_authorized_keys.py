@@ -252,8 +252,8 @@ def test_ten_thousand_keys_take_a_moment() -> None:
         f'restrict,command="x" ssh-ed25519 {b2a_base64(one, newline=False).decode()} c\n'
         for one in blobs
     )
-    start = time.perf_counter()
+    start = time.process_time()
     keys = AuthorizedKeys.parse(text)
     assert keys.find(blobs[-1]) is not None
-    assert time.perf_counter() - start < seconds(2)
+    assert time.process_time() - start < seconds(2)
     assert all(one.line < two.line for one, two in pairwise(keys.keys))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """known_hosts: what a line says, what a look-up answers, and what a rewrite leaves alone."""
 
-import shutil
 import subprocess
 import time
 from binascii import b2a_base64
@@ -249,20 +248,20 @@ def test_every_prefix_of_a_good_file_is_read(size: int) -> None:
 
 
 def test_a_thousand_stars_are_linear() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert state(f"{'*a' * 1000}b {key('a')}", "a", "a" * 1000) is HostKeyState.UNKNOWN
-    assert time.perf_counter() - start < seconds(0.5)
+    assert time.process_time() - start < seconds(0.5)
 
 
 @pytest.mark.alone
 def test_ten_thousand_lines_are_searched_quickly() -> None:
     text = "".join(f"host{n},192.0.2.{n % 250} {key('a')}\n" for n in range(10_000))
-    start = time.perf_counter()
+    start = time.process_time()
     assert state(text, "a", "host9999") is HostKeyState.MATCHES
-    assert time.perf_counter() - start < seconds(1)
+    assert time.process_time() - start < seconds(1)
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is missing")
+@pytest.mark.peer("openssh")
 def test_openssh_finds_what_we_write_and_we_find_what_it_hashes(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     names = ["host", "[h]:2222", "192.0.2.1"]

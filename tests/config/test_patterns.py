@@ -65,16 +65,16 @@ def test_forty_stars_on_64_kib_take_no_time(pattern: str) -> None:
     text = "a" * 65536
     best = 1.0
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         assert not match_pattern(text, pattern)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < seconds(0.03)
 
 
 def test_a_long_pattern_against_a_long_text_stays_linear() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert not match_pattern("a" * 65536, "*" + "a" * 4000 + "?" + "a" * 4000 + "b*")
-    assert time.perf_counter() - start < seconds(1)
+    assert time.process_time() - start < seconds(1)
 
 
 def test_a_negated_pattern_never_matches_by_itself() -> None:

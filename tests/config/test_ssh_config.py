@@ -2,7 +2,6 @@
 """ssh_config: which value counts for which host."""
 
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -524,7 +523,7 @@ SHARED = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is missing")
+@pytest.mark.peer("openssh")
 @pytest.mark.parametrize("host", ["plain", "alias", "x.example", "bare"])
 def test_openssh_reads_the_same_values(tmp_path: Path, host: str) -> None:
     text = (

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """sshd_config: what a server does, for whom, and what it refuses to promise."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.config.paper_machine import PaperMachine
+from tests.interop.servers import find
 
 from tellin.config.sshd_config import LATER, SshdConfig
 from tellin.config.sshd_reading import Peer, SshdSettings, read_sshd_config
@@ -332,7 +332,7 @@ SHARED = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("sshd") is None, reason="sshd is missing")
+@pytest.mark.peer("openssh", "sshd")
 @pytest.mark.parametrize(
     ("user", "address"), [("root", "192.0.2.7"), ("nobody", "198.51.100.1"), ("root", "::1")]
 )
@@ -352,7 +352,7 @@ def test_openssh_reads_the_same_values(tmp_path: Path, user: str, address: str) 
     file.write_text(text)
     where = f"user={user},host=h.example,addr={address},laddr=127.0.0.1,lport=2222"
     theirs = subprocess.run(
-        [shutil.which("sshd") or "", "-T", "-f", file, "-C", where],
+        [find("sshd"), "-T", "-f", file, "-C", where],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     peer = Peer(user=user, groups=(user,), host="h.example", address=address,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Any bytes into a whole core: before there are keys, and as packets under keys, logged in or not."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
+from zlib import crc32
 
 from tests.fuzz.harness import Harness, joined, pieces
 
@@ -124,8 +126,8 @@ def in_clear(make: Callable[[], Core]) -> Callable[[bytes], None]:
 
     def run(data: bytes) -> None:
         whole = drive(make(), [data])
-        singly = drive(make(), (data[at : at + 1] for at in range(len(data))))
-        assert whole == singly, (whole, singly)
+        parts = drive(make(), portions(data, by=data))
+        assert whole == parts, (whole, parts)
 
     return run
 
@@ -169,22 +171,38 @@ def logged_in(*, client: bool) -> Callable[[], tuple[Core, Core]]:
     return make
 
 
-def portions(wire: bytes) -> Iterator[bytes]:
-    """A wire a byte at a time, or a few where it is long."""
-    step = 1 if len(wire) <= 2048 else 61
-    return (wire[at : at + step] for at in range(0, len(wire), step))
+def portions(wire: bytes, *, by: bytes) -> Iterator[bytes]:
+    """A wire cut where ``by`` has it: an eighth of the inputs byte by byte, which takes ten times as long.
+
+    The wire itself differs from run to run, as do the keys; the cuts must not, or a fault would not
+    come again.
+    """
+    chance = random.Random(crc32(by))
+    largest = 64 if chance.randrange(8) else 1
+    if len(wire) > 2048:
+        largest = 128
+    at = 0
+    while at < len(wire):
+        end = at + chance.randint(1, largest)
+        yield wire[at:end]
+        at = end
+
+
+def in_one(wire: bytes, *, by: bytes) -> Iterator[bytes]:
+    """A wire in one piece."""
+    yield wire
 
 
 def both_ways(make: Callable[[], tuple[Core, Core]]) -> Callable[[bytes], None]:
-    """Packets by a sender that bypasses its own rules, all at once and byte by byte.
+    """Packets by a sender that bypasses its own rules, all at once and in portions.
 
     ``make`` gives the core that gets them and the one that seals them.
     """
 
     def run(data: bytes) -> None:
-        for cut in (lambda wire: iter([wire]), portions):
+        for cut in (in_one, portions):
             core, sender = make()
-            drive(core, cut(b"".join(sealed(sender, pieces(data)))))
+            drive(core, cut(b"".join(sealed(sender, pieces(data))), by=data))
 
     return run
 
@@ -240,9 +258,9 @@ def compressed(*, client: bool) -> Callable[[], tuple[Core, Core]]:
 
 def to_login(data: bytes) -> None:
     """Packets to a server that nobody has logged in to: nobody gets in by any of them."""
-    for cut in (lambda wire: iter([wire]), portions):
+    for cut in (in_one, portions):
         core, sender = server_at_login()
-        drive(core, cut(b"".join(sealed(sender, pieces(data)))))
+        drive(core, cut(b"".join(sealed(sender, pieces(data))), by=data))
         assert not core.authenticated
 
 

@@ -385,5 +385,5 @@ def test_a_server_serves_many_users_at_once(running: Running, make_client: Make)
     with ThreadPoolExecutor(8) as pool:
         runs = [pool.submit(client.run, target, "cat", input=data) for _ in range(16)]
         ended = [run.result() for run in runs]
-    assert [done.status for done in ended] == [0] * 16
+    assert [(done.status, done.stderr[-300:]) for done in ended if done.status] == []
     assert all(done.stdout == data for done in ended)

@@ -143,10 +143,10 @@ PKCS8 = P256.to_pkcs8()
     ],
 )
 def test_a_damaged_pem_file_is_refused_with_its_cause(data: bytes, cause: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(KeyFileError, match=f"^id_test: .*{cause}") as caught:
         load(data, b"passphrase")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     assert not isinstance(caught.value, WrongPassphrase)
 
 
@@ -215,10 +215,10 @@ def sealed(*derivation: bytes, body: bytes = bytes(64)) -> bytes:
 )
 def test_the_work_of_an_encrypted_pkcs8_file_is_bounded(data: bytes, cause: str) -> None:
     # Case 285
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(KeyFileError, match=cause) as caught:
         load(data, b"passphrase")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     assert not isinstance(caught.value, WrongPassphrase)
 
 
@@ -273,10 +273,10 @@ def test_rsa_of_a_forbidden_size_is_refused_in_time(bits: int) -> None:
     p, q = 2 ** (bits // 2) - 1, 2 ** (bits // 2) - 3
     n, e, d = p * q, 65537, 3
     data = rsa_pem(n=n, e=e, d=d, p=p, q=q, dmp1=d, dmq1=d, iqmp=5)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(KeyFileError, match=r"short|long|damaged"):
         load(data)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     public = der(0x30, integer(n), integer(e))
     with pytest.raises(KeyFileError, match=r"short|long|damaged"):
         load_public_key(pem("RSA PUBLIC KEY", public))
@@ -285,10 +285,10 @@ def test_rsa_of_a_forbidden_size_is_refused_in_time(bits: int) -> None:
 def test_a_large_rsa_key_is_read_in_time() -> None:
     # Testing both primes, as the library would by itself, takes half a minute.
     key = PrivateKey.generate("rsa", bits=4096)
-    start = time.monotonic()
+    start = time.process_time()
     for data in (key.to_openssh(), key.to_pem(), key.to_pkcs8()):
         assert load(data).public == key.public
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_an_ecdsa_scalar_outside_the_order_is_refused_in_pem_too() -> None:

@@ -126,19 +126,19 @@ P256 = PrivateKey.generate("ecdsa").public.blob[-65:]
     ],
 )
 def test_a_damaged_or_dangerous_blob_is_refused_with_its_cause(blob: bytes, cause: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(KeyFileError, match=cause):
         PublicKey.from_blob(blob)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_rsa_of_the_largest_size_is_read_and_checked_in_time() -> None:
     key = PublicKey.from_blob(rsa(2**16383 + 1))
     assert key.bits == 16384
-    start = time.monotonic()
+    start = time.process_time()
     blob = string(b"rsa-sha2-512") + string(b"\x01" * 2048)
     assert not key.verify(b"data", blob, algorithm="rsa-sha2-512")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_fingerprints_look_as_those_of_openssh() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How programs are found, started and ended."""
 
+import io
 import os
 import signal
 import subprocess
@@ -152,6 +153,27 @@ def test_every_error_ends_in_a_status_and_a_line(
     assert capfd.readouterr().err.startswith(said)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [Failure(status=3), FileNotFoundError(2, "gone"), KeyboardInterrupt(), ValueError("ours")],
+    ids=lambda end: type(end).__name__,
+)
+def test_what_was_printed_before_an_error_is_written(
+    programs: Install, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    # The process ends without Python's own clearing up, which would have written it.
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "utf-8"))
+
+    def run(arguments: list[str]) -> int:
+        sys.stdout.write("printed")
+        raise end
+
+    programs(run)
+    start(["tellin", "one"])
+    assert written.getvalue() == b"printed"
+
+
 def test_a_fault_of_ours_shows_its_place_when_asked(
     programs: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +255,14 @@ def test_the_installed_program_and_the_module_are_the_same() -> None:
         done = run(*form, "--version")
         assert done.returncode == 0
         assert done.stdout.startswith("tellin 0.")
+
+
+def test_output_that_cannot_be_written_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [TELLIN, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "tellin: No space left on device\n")
 
 
 def test_links_are_made_found_and_kept(tmp_path: Path) -> None:

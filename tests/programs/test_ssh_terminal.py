@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import OpenSSHServer
+from tests.interop.peers import OpenSSHServer, Server, no_terminals_of_sshd
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import Ssh, Typist
 
@@ -18,19 +18,21 @@ pytestmark = pytest.mark.peer("sshd")
 @pytest.fixture(scope="module")
 def server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[OpenSSHServer]:
+) -> Iterator[Server]:
     account = request.getfixturevalue("account") if os.geteuid() == 0 else None
     folder = tmp_path_factory.mktemp("server")
     folder.chmod(0o755)
     banner = folder / "banner"
     banner.write_bytes(b"Welcome\r\nto \x1b[2J\xc2\x9bhere\r\n")
     options = {"PrintMotd": "no", "PrintLastLog": "no", "Banner": banner}
-    with OpenSSHServer(folder, account=account, options=options) as running:
+    # OpenSSH's where it can: it may be root alone that gets a terminal of it.
+    kind = TellinServer if no_terminals_of_sshd() else OpenSSHServer
+    with kind(folder, account=account, options=options) as running:
         yield running
 
 
 @pytest.fixture
-def ssh(server: OpenSSHServer, tmp_path: Path) -> Ssh:
+def ssh(server: Server, tmp_path: Path) -> Ssh:
     return Ssh(tmp_path, server.target)
 
 

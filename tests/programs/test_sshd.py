@@ -654,6 +654,10 @@ def faults(place: Place) -> dict[str, tuple[Sequence[str | Path], int, str]]:
             ["-t", *none, "-h", place.host_key.path, "-o", "Ciphers=aes128-ctr,aes129-ctr"], 255,
             "command-line: Ciphers: unknown cipher 'aes129-ctr' .*",
         ),
+        "a bad cipher and no host key": (
+            ["-t", *none, "-h", "/nonexistent/k", "-o", "Ciphers=aes129-ctr"], 255,
+            r"Unable to load host key.*\ncommand-line: Ciphers: unknown cipher 'aes129-ctr' .*",
+        ),
         "a bad Match": (
             ["-t", "-f", written("c3", "Match Bogus x\n")], 255, ".*/c3 line 1: .*Bogus.*",
         ),
@@ -694,7 +698,8 @@ def faults(place: Place) -> dict[str, tuple[Sequence[str | Path], int, str]]:
 FAULTS = (
     "no such flag", "a flag without its value", "an argument", "a bad port", "no file",
     "a directory", "an unknown keyword", "an unknown option", "a bad value of an option",
-    "a bad value", "a bad cipher", "a bad Match", "a keyword to come", "no host key",
+    "a bad value", "a bad cipher", "a bad cipher and no host key", "a bad Match",
+    "a keyword to come", "no host key",
     "a host key that others may read", "a host key that is none", "no log file",
     "a bad connection", "a bad port of a connection", "a connection without a test", "no address",
 )  # fmt: skip

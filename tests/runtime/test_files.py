@@ -53,10 +53,10 @@ def test_a_huge_file_is_refused_without_reading_it_all(tmp_path: Path) -> None:
     file = tmp_path / "f"
     with file.open("wb") as opened:
         opened.truncate(1 << 40)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError, match="longer than"):
         read_file(str(file))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_text_that_is_not_utf_8_goes_back_as_it_came(tmp_path: Path) -> None:

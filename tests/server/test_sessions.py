@@ -546,7 +546,7 @@ def test_case_213_a_flood_of_sizes_ends_in_the_last_one(session: CallerSession) 
         if not number % 500:
             session.caller.flush()
     assert session.ask(WindowChange(77, 33, 0, 0))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50
     session.send(b"\n")
     assert session.finish() == [ExitStatus(0)]
     assert b"33 77" in session.out.data

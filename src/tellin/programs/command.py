@@ -159,13 +159,16 @@ def start(argv: Sequence[str]) -> int:
     name = "tellin"
     try:
         found = _find(argv)
-        if found is None:
-            return _itself(list(argv[1:]))
-        name, arguments = found
-        program = load(name)
-        failure = program.failure
-        status = program.run(arguments)
-        sys.stdout.flush()
+        try:
+            if found is None:
+                return _itself(list(argv[1:]))
+            name, arguments = found
+            program = load(name)
+            failure = program.failure
+            return program.run(arguments)
+        finally:
+            # However it ends: what was printed before is not lost, and comes before the complaint.
+            sys.stdout.flush()
     except TellinError as error:
         complain(error)
         own = error.status if isinstance(error, Failure) else None
@@ -189,7 +192,6 @@ def start(argv: Sequence[str]) -> int:
             " (TELLIN_TRACEBACK=1 shows where)"
         )
         return failure
-    return status
 
 
 def _open_standard_descriptors() -> None:

@@ -292,13 +292,15 @@ def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
         # Nobody asked for these; not every machine has all of them.
         complain = journal.debug
     keys = [key for path in config.host_key if (key := _host_key(path, complain)) is not None]
-    if not keys:
-        raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
     for number, key in enumerate(keys):
         journal.debug(
             f"private host key #{number}: {key.public.key_type} {key.public.fingerprint()}"
         )
     try:
+        if not keys:
+            # What is wrong in the file itself is said first.
+            algorithms(config)
+            raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
         return Offer.of(configuration, keys, _moduli(config))
     except ConfigError as error:
         raise _config_failure(error) from None
