@@ -14,9 +14,7 @@ TESTS = Path(__file__).parent
 
 # What they are about is not built yet. A row goes when the first test that names it comes.
 NOT_YET = {
-    "R073": "keys on security keys (sk-*)",
     "case 90": "curve448: no method of ours runs on it",
-    "case 143": "keys on security keys (sk-*)",
     "case 153": "GSSAPI",
     "case 159": "PAM",
     "case 161": "PAM",

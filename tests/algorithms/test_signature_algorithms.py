@@ -18,6 +18,9 @@ def test_a_server_shows_no_ecdsa_and_a_client_takes_it_last() -> None:
         "ecdsa-sha2-nistp256",
         "ecdsa-sha2-nistp384",
         "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
     ) == HOST_KEY_ALGORITHMS
 
 

@@ -77,8 +77,13 @@ def sealing(cipher: str) -> bool:
 
 
 def common(ours: Lists, theirs: Lists) -> Lists:
-    """What both have, in our order."""
-    return {kind: tuple(n for n in ours[kind] if n in theirs[kind]) for kind in KINDS}
+    """What both have, in our order; of host keys, those that the servers are given."""
+    both = {kind: tuple(n for n in ours[kind] if n in theirs[kind]) for kind in KINDS}
+    elsewhere = ("sk-", "-cert-", "mldsa")
+    both["host_key"] = tuple(
+        name for name in both["host_key"] if not any(word in name for word in elsewhere)
+    )
+    return both
 
 
 def every(lists: Lists) -> Iterator[Algorithms]:

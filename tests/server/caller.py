@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from tellin.connection.channel import Channel
 from tellin.connection.requests import Request
-from tellin.keys.private import PrivateKey
+from tellin.keys.private import PrivateKey, Signer
 from tellin.protocol import ClientProtocol
 from tellin.protocol.events import (
     Authenticated,
@@ -151,7 +151,7 @@ class Caller:
         self.core.answer_questions(answers)
         return self.wait(Authenticated, AuthenticationRefused)
 
-    def key(self, user: str, key: PrivateKey, algorithm: str = "") -> Event:
+    def key(self, user: str, key: Signer, algorithm: str = "") -> Event:
         """Sign at once."""
         chosen = algorithm or key.public.signature_algorithms[0]
         self.core.try_publickey(user, key.public.blob, chosen, signed=True)

@@ -56,6 +56,37 @@ for _bits, _hash_name in ((256, "sha256"), (384, "sha384"), (521, "sha512")):
             doc=f"ECDSA on the curve P-{_bits}",
         )
     )
+for _name, _key_type, _hash_name, _doc in (
+    (
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ssh-ed25519@openssh.com",
+        "sha512",
+        "Ed25519 in a security key",
+    ),
+    (
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "sha256",
+        "ECDSA on the curve P-256 in a security key",
+    ),
+    (
+        "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "sha256",
+        "the same, by way of a web browser",
+    ),
+):
+    SIGNATURES.add(
+        SignatureAlgorithm(
+            _name,
+            key_type=_key_type,
+            hash_name=_hash_name,
+            standing=Standing.CLIENT,
+            user_standing=Standing.DEFAULT,
+            source="OpenSSH PROTOCOL.u2f",
+            doc=_doc,
+        )
+    )
 for _bits in (512, 256):
     SIGNATURES.add(
         SignatureAlgorithm(
@@ -77,6 +108,17 @@ SIGNATURES.add(
         user_standing=Standing.OFF,
         source="RFC 4253",
         doc="RSA over SHA-1, which can be forged for some tens of thousands of dollars",
+    )
+)
+SIGNATURES.add(
+    SignatureAlgorithm(
+        "ssh-mldsa44-ed25519@openssh.com",
+        key_type="ssh-mldsa44-ed25519@openssh.com",
+        hash_name="sha512",
+        standing=Standing.OFF,
+        user_standing=Standing.OFF,
+        source="draft-miller-sshm-mldsa44-ed25519-composite-sigs",
+        doc="ML-DSA-44 beside Ed25519, which nobody forges who has not broken both; still a draft",
     )
 )
 

@@ -23,10 +23,6 @@ from tellin.wire import Record
 # nobody needs. A server refuses them.
 _ELSEWHERE: Final = (
     "ssh-dss",
-    "ssh-mldsa44-ed25519@openssh.com",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
     "*-cert-v0?@openssh.com",
     "gss-*",
 )

@@ -6,7 +6,7 @@ A login with one kind of key never loads the code of another.
 
 from typing import Any, Protocol
 
-from tellin.keys.kinds import Ecdsa, Ed25519, Kind
+from tellin.keys.kinds import Composite, Ecdsa, Ed25519, Kind, SecurityKey
 from tellin.wire import Cursor
 
 
@@ -70,6 +70,14 @@ def engine_of(kind: Kind) -> Engine:
         from tellin.keys import ecdsa  # noqa: PLC0415  (the same)
 
         return ecdsa
+    if isinstance(kind, SecurityKey):
+        from tellin.keys import security_keys  # noqa: PLC0415  (the same)
+
+        return security_keys
+    if isinstance(kind, Composite):
+        from tellin.keys import composite  # noqa: PLC0415  (the same)
+
+        return composite
     from tellin.keys import rsa  # noqa: PLC0415  (the same)
 
     return rsa

@@ -20,7 +20,12 @@ RSA_EXPONENT_BITS: Final = 24
 
 
 class Kind(ABC):
-    """One kind of key; ``signatures`` maps algorithm names, best first, to their hashes."""
+    """One kind of key; ``signatures`` maps algorithm names, best first, to their hashes.
+
+    ``on_token``: the private half is inside a security key, and signatures say what that saw.
+    """
+
+    on_token = False
 
     def __init__(self, key_type: str, name: str, *, source: str) -> None:
         self.key_type = key_type
@@ -139,14 +144,59 @@ class Rsa(Kind):
         return bits
 
 
+class Composite(Kind):
+    """An ML-DSA-44 key and an Ed25519 key in one string; both must sign (OpenSSH 10.4)."""
+
+    def examine(self, cursor: Cursor) -> int:
+        """One string; OpenSSH too says 256 bits, which is what the curve's half has."""
+        size = len(cursor.string())
+        if size != MLDSA44_PUBLIC_BYTES + 32:
+            raise KeyFileError(f"an ML-DSA-44 and Ed25519 public key of {size} bytes")
+        return 256
+
+
+MLDSA44_PUBLIC_BYTES: Final = 1312
+
+
+class SecurityKey(Kind):
+    """A key inside a security key: one of another kind, and what it is bound to (PROTOCOL.u2f)."""
+
+    on_token = True
+
+    def __init__(self, inner: Kind, key_type: str) -> None:
+        super().__init__(key_type, f"{inner.name}-SK", source="OpenSSH PROTOCOL.u2f")
+        self.inner = inner
+
+    def examine(self, cursor: Cursor) -> int:
+        """The inner key's fields, and the application's name."""
+        bits = self.inner.examine(cursor)
+        application = cursor.string()
+        if b"\0" in application or len(application) > APPLICATION_BYTES:
+            raise KeyFileError("a key of a security key for no sound application")
+        return bits
+
+
+# As long as a name of the Domain Name System can be, which it stands for; ``ssh:`` is the usual one.
+APPLICATION_BYTES: Final = 255
+
+_ED25519: Final = Ed25519("ssh-ed25519", "ED25519", source="RFC 8709 section 4")
+_NISTP256: Final = Ecdsa(NISTP256)
+
 KINDS: Final[Mapping[str, Kind]] = {
     kind.key_type: kind
     for kind in (
-        Ed25519("ssh-ed25519", "ED25519", source="RFC 8709 section 4"),
-        Ecdsa(NISTP256),
+        _ED25519,
+        _NISTP256,
         Ecdsa(NISTP384),
         Ecdsa(NISTP521),
+        SecurityKey(_ED25519, "sk-ssh-ed25519@openssh.com"),
+        SecurityKey(_NISTP256, "sk-ecdsa-sha2-nistp256@openssh.com"),
         Rsa("ssh-rsa", "RSA", source="RFC 8332 section 3"),
+        Composite(
+            "ssh-mldsa44-ed25519@openssh.com",
+            "MLDSA44-ED25519",
+            source="draft-miller-sshm-mldsa44-ed25519-composite-sigs",
+        ),
     )
 }
 

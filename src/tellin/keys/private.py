@@ -29,6 +29,7 @@ class Signer(Protocol):
 _SIZES = {
     "ed25519": {256: "ssh-ed25519"},
     "ecdsa": {bits: f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)},
+    "mldsa44-ed25519": {256: "ssh-mldsa44-ed25519@openssh.com"},
 }
 _RSA_DEFAULT_BITS = 3072
 RSA_NEW_LEAST_BITS = 2048
@@ -44,7 +45,7 @@ def _chosen(kind: str, bits: int | None) -> tuple[str, int]:
         return "ssh-rsa", bits
     sizes = _SIZES.get(kind)
     if sizes is None:
-        raise UsageError(f"unknown kind of key {kind!r}: ed25519, ecdsa or rsa")
+        raise UsageError(f"unknown kind of key {kind!r}: {', '.join(_SIZES)} or rsa")
     bits = next(iter(sizes)) if bits is None else bits
     if bits not in sizes:
         raise UsageError(f"an {kind} key has {' or '.join(map(str, sizes))} bits, not {bits}")
@@ -62,7 +63,7 @@ class PrivateKey:
 
     @classmethod
     def generate(cls, kind: str, *, bits: int | None = None, comment: str = "") -> Self:
-        """A new key of kind ``ed25519``, ``ecdsa`` or ``rsa``."""
+        """A new key of kind ``ed25519``, ``ecdsa``, ``rsa`` or ``mldsa44-ed25519``."""
         key_type, size = _chosen(kind, bits)
         row = KINDS[key_type]
         return cls(engine_of(row).generate(row, size), comment)
@@ -139,6 +140,8 @@ class PrivateKey:
         return self._to_pem(passphrase, traditional=True)
 
     def _to_pem(self, passphrase: bytes | None, *, traditional: bool) -> bytes:
+        if self._secret.native is None:
+            raise UsageError(f"there is no PEM form of {self.public.kind} keys")
         from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
 
         return pem.write_private(self._secret.native, passphrase, traditional=traditional)

@@ -4,7 +4,7 @@
 import binascii
 from typing import Self
 
-from tellin.errors import KeyFileError, MalformedPacket
+from tellin.errors import KeyFileError, MalformedPacket, UsageError
 from tellin.keys import fingerprints, rfc4716
 from tellin.keys.engines import Verifier, engine_of
 from tellin.keys.kinds import kind_of
@@ -87,9 +87,13 @@ class PublicKey:
         return self._to_pem(traditional=True)
 
     def _to_pem(self, *, traditional: bool) -> bytes:
+        # Of a key in a security key, what it is bound to would be lost.
+        native = None if self._kind.on_token else self._arithmetic().native
+        if native is None:
+            raise UsageError(f"there is no PEM form of {self.kind} keys")
         from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
 
-        return pem.write_public(self._arithmetic().native, traditional=traditional)
+        return pem.write_public(native, traditional=traditional)
 
     def fingerprint(self, hash_name: str = "sha256") -> str:
         """``SHA256:`` and base64 without padding, or ``MD5:`` and pairs of hex digits."""
@@ -100,13 +104,22 @@ class PublicKey:
         return fingerprints.bubble_babble(fingerprints.digest(self.blob, "sha1"))
 
     def verify(
-        self, data: bytes, signature_blob: bytes, *, algorithm: str, sha1: bool = False
+        self,
+        data: bytes,
+        signature_blob: bytes,
+        *,
+        algorithm: str,
+        sha1: bool = False,
+        touch_required: bool = True,
+        verify_required: bool = False,
     ) -> bool:
         """Whether ``signature_blob`` is this key's signature over ``data`` by ``algorithm``.
 
         Whatever is wrong with it, the answer is False. ``algorithm`` is what the request or the
         negotiation named; the blob must carry the same name (R070). RSA with SHA-1 is False
-        unless ``sha1`` says that somebody has asked for it (R047).
+        unless ``sha1`` says that somebody has asked for it (R047). A security key must say that
+        somebody touched it, unless ``touch_required`` is taken back, and with ``verify_required``
+        that it knew who (R073).
         """
         hash_name = self._hash_name(algorithm, sha1=sha1)
         if hash_name is None:
@@ -115,6 +128,18 @@ class PublicKey:
             cursor = Cursor(signature_blob)
             name = cursor.string()
             signature = cursor.string()
+            if self._kind.on_token:
+                from tellin.keys.security_keys import Assertion  # noqa: PLC0415  (start-up time)
+
+                assertion = Assertion.read(cursor, algorithm)
+                message = assertion.message(self.blob, data)
+                if (
+                    message is None
+                    or (touch_required and not assertion.touched)
+                    or (verify_required and not assertion.verified)
+                ):
+                    return False
+                data = message
             # Bytes behind the signature would let two blobs stand for one.
             cursor.end("a signature")
         except MalformedPacket:

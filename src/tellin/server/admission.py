@@ -179,8 +179,8 @@ class Admission:
                 return
             grant = found
         if question.probe or self.authorize is None:
-            done(Accepted(grant))
-        elif not _has_signed(asker, question):
+            done(_accepted(grant))
+        elif not _has_signed(asker, question, _accepted(grant)):
             done(Refused("bad signature"))
         else:
             self._confirm(asker, (question.user, PUBLIC_KEY, question.key), done, grant=grant)
@@ -243,17 +243,17 @@ class Admission:
         shown: tuple[str, str, PublicKey | None],
         done: Callable[[Answer], None],
         *,
-        grant: object = None,
+        grant: AuthorizedKey | None = None,
     ) -> None:
         """What it takes has been shown: ask the program's own function, if there is one."""
         authorize = self.authorize
         if authorize is None:
-            done(Accepted(grant))
+            done(_accepted(grant))
             return
         candidate = Candidate(*shown, asker.peer, asker.client_version)
 
         def decided(verdict: object) -> None:
-            done(Accepted(grant) if verdict is True else Refused("not authorized"))
+            done(_accepted(grant) if verdict is True else Refused("not authorized"))
 
         self._call(lambda: authorize(candidate), decided)
 
@@ -309,7 +309,16 @@ def _checker(passwords: Mapping[str, str]) -> CheckPassword:
     return check
 
 
-def _has_signed(asker: Asker, question: KeyQuestion) -> bool:
+def _accepted(grant: AuthorizedKey | None) -> Accepted:
+    options = KeyOptions() if grant is None else grant.options
+    return Accepted(
+        grant,
+        touch_required=options.touch_required,
+        verify_required=options.verify_required,
+    )
+
+
+def _has_signed(asker: Asker, question: KeyQuestion, accepted: Accepted) -> bool:
     """Whether the request that is being answered bears a good signature by its key.
 
     The Authenticator looks at it again when it has the answer; here it is what ``authorize`` may
@@ -332,7 +341,12 @@ def _has_signed(asker: Asker, question: KeyQuestion) -> bool:
         host_key_blob=fields.host_key_blob if isinstance(fields, HostBoundFields) else None,
     )
     verified = question.key.verify(
-        data, fields.signature, algorithm=fields.algorithm, sha1=fields.algorithm == "ssh-rsa"
+        data,
+        fields.signature,
+        algorithm=fields.algorithm,
+        sha1=fields.algorithm == "ssh-rsa",
+        touch_required=accepted.touch_required,
+        verify_required=accepted.verify_required,
     )
     return verified is True
 

@@ -224,7 +224,11 @@ class SystemServices:
         if not self._access.root_may(account, PUBLIC_KEY, forced_command=forced):
             self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")
             return Refused("root may not log in by key")
-        return Accepted(grant)
+        return Accepted(
+            grant,
+            touch_required=grant.options.touch_required,
+            verify_required=grant.options.verify_required,
+        )
 
     def _begin(self) -> None:
         """Time runs from the first question that a request raises."""

@@ -107,7 +107,12 @@ def _signed(
         algorithm = fields.algorithm
         # SHA-1 only under its own name, which is here only if the policy lists it.
         verified = key.verify(
-            data, fields.signature, algorithm=algorithm, sha1=algorithm == "ssh-rsa"
+            data,
+            fields.signature,
+            algorithm=algorithm,
+            sha1=algorithm == "ssh-rsa",
+            touch_required=answer.touch_required,
+            verify_required=answer.verify_required,
         )
     if verified is not True:
         return login.fail(method, reason_of(answer, "bad signature"), key=key)

@@ -22,9 +22,15 @@ class Account(Record):
 
 
 class Accepted(Record):
-    """Yes; ``grant`` is what this factor allows, kept for ``Granted.factors`` as it is."""
+    """Yes; ``grant`` is what this factor allows, kept for ``Granted.factors`` as it is.
+
+    The others are what the signature of a security key must say: that it was touched, that it
+    knew by whom.
+    """
 
     grant: object = None
+    touch_required: bool = True
+    verify_required: bool = False
 
 
 class Refused(Record):

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""Logging in with security keys: here, and with the same bytes at OpenSSH's server."""
+
+from pathlib import Path
+
+import pytest
+from tests.interop.servers import OpenSSHServer
+from tests.keys.software_authenticator import (
+    PRESENT,
+    VERIFIED,
+    WEBAUTHN,
+    SoftwareAuthenticator,
+)
+from tests.library import awaited, connecting, serving
+from tests.server.caller import Caller
+
+import tellin
+from tellin.keys import PublicKey
+from tellin.protocol.events import Authenticated
+
+# What a line says, what the security key says, and whether that opens the door.
+RULES = [
+    ("", PRESENT, True),
+    ("", 0, False),
+    ("", VERIFIED, False),
+    ("no-touch-required", 0, True),
+    ("verify-required", PRESENT, False),
+    ("verify-required", PRESENT | VERIFIED, True),
+    ("no-touch-required,verify-required", VERIFIED, True),
+]
+
+
+class Token:
+    """A Signer with a security key in software."""
+
+    def __init__(self, authenticator: SoftwareAuthenticator, *, flags: int = PRESENT) -> None:
+        self.public = PublicKey.from_blob(authenticator.blob)
+        self._authenticator = authenticator
+        self._flags = flags
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        if algorithm == WEBAUTHN:
+            return self._authenticator.sign_in_browser(data, flags=self._flags)
+        return self._authenticator.sign(data, flags=self._flags)
+
+
+@pytest.mark.parametrize("way", ["authorized_keys", "authorize"])
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+@awaited
+async def test_r073_what_a_line_asks_of_a_security_key_holds(
+    tmp_path: Path, way: str, kind: str
+) -> None:
+    authenticator = SoftwareAuthenticator("ed25519" if kind == "ed25519" else "ecdsa")
+    file = tmp_path / "authorized_keys"
+    authorize = (lambda candidate: True) if way == "authorize" else None
+    for line, flags, right in RULES:
+        file.write_text(f"{line} {authenticator.line}\n")
+        token = Token(authenticator, flags=flags)
+        async with serving(authorized_keys=file, authorize=authorize) as server:
+            assert await _gets_in(server, token) is right, (line, flags)
+
+
+async def _gets_in(server: object, token: Token) -> bool:
+    try:
+        async with connecting(server, keys=[token]) as connection:
+            return (await connection.run("status 0")).ok
+    except tellin.AuthenticationFailed:
+        return False
+
+
+@awaited
+async def test_r073_without_a_line_a_touch_is_asked_for() -> None:
+    for flags, right in ((PRESENT, True), (0, False)):
+        token = Token(SoftwareAuthenticator(), flags=flags)
+        async with serving(authorize=lambda candidate: True) as server:
+            assert await _gets_in(server, token) is right
+
+
+@pytest.mark.peer("sshd", "ssh-keygen")
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "browser"])
+def test_openssh_s_server_decides_as_ours_does(kind: str, tmp_path: Path) -> None:
+    """The same bytes at another server: what is taken and refused above is so there too."""
+    authenticator = SoftwareAuthenticator("ed25519" if kind == "ed25519" else "ecdsa")
+    keys = tmp_path / "authorized_keys"
+    # Not all releases take what comes from a browser unless told to.
+    options = {"AuthorizedKeysFile": keys, "PubkeyAcceptedAlgorithms": f"+{WEBAUTHN}"}
+    algorithm = WEBAUTHN if kind == "browser" else authenticator.key_type
+    with OpenSSHServer(tmp_path, options=options) as server:
+        for line, flags, right in RULES:
+            keys.write_text(f"{line} {authenticator.line}\n")
+            with Caller(server.port) as caller:
+                token = Token(authenticator, flags=flags)
+                done = caller.ready().key(server.user, token, algorithm)
+                assert isinstance(done, Authenticated) is right, (line, flags)
