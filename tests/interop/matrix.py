@@ -29,7 +29,7 @@ from tests.interop.peers import (
     offer_of_server,
 )
 from tests.interop.raw import IDENTIFICATION
-from tests.interop.scripts import asyncssh_task, paramiko_rounds, ssh2_rounds
+from tests.interop.scripts import asyncssh_task, paramiko_rounds, ssh2_rounds, tellin_rounds
 from tests.interop.tellin_peer import TellinClient, TellinServer
 
 from tellin.algorithms.finite_field import fixed_prime
@@ -235,7 +235,8 @@ def _asyncssh_rounds(target: object, rounds: list[dict[str, str]], *, seconds: f
     return asyncssh_task("rounds", target, rounds=rounds, seconds=seconds)  # type: ignore[arg-type]
 
 
-TRIES = {
+Tries = dict[str, Callable[..., Iterator[tuple[Algorithms, str]]]]
+TRIES: Tries = {
     "ssh": _by_client,
     "tellin": _by_client,
     "dbclient": _by_server,
@@ -244,6 +245,8 @@ TRIES = {
     "paramiko": _by_library(paramiko_rounds),
     "ssh2": _by_library(ssh2_rounds),
 }
+# Where there are thousands to try.
+QUICK_TRIES: Tries = {**TRIES, "tellin": _by_library(tellin_rounds)}
 
 
 @dataclass
@@ -266,6 +269,7 @@ def try_out(
     directory: Path,
     choose: Callable[[Lists], Iterator[Algorithms]],
     *,
+    tries: Tries = TRIES,
     part: int = 0,
     parts: int = 1,
 ) -> Result:
@@ -288,7 +292,7 @@ def try_out(
             for kind in KINDS:
                 made.lists[kind] = tuple(dict.fromkeys((*made.lists[kind], *lists[kind])))
             started = time.monotonic()
-            trying = TRIES[client](ALL_CLIENTS[client](directory), running, rounds)
+            trying = tries[client](ALL_CLIENTS[client](directory), running, rounds)
             for algorithms, problem in trying:
                 made.tried += 1
                 if problem:
