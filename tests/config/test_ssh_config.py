@@ -476,6 +476,22 @@ def test_where_the_agent_is(line: str, wanted: str | None) -> None:
     assert read_ssh_config(one, "host").expanded(one).agent_path(one.environment) == wanted
 
 
+def test_which_files_and_blocks_have_a_say_is_told() -> None:
+    machine = paper(
+        "Host other\n Port 1\nHost !bad h*\n Port 2\n Include more\nHost h* host\n Port 3"
+    )
+    machine.files["/home/me/.ssh/more"] = "Host nobody\n User x\nHost host\n User y\n"
+    found = read_ssh_config(machine, "host")
+    assert (found.port, found.user) == (2, "y")
+    assert found.story == (
+        f"Reading configuration data {USER}",
+        f"{USER} line 3: Applying options for h*",
+        "Reading configuration data /home/me/.ssh/more",
+        "/home/me/.ssh/more line 3: Applying options for host",
+        f"{USER} line 6: Applying options for h*",
+    )
+
+
 def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:
     assert read_ssh_config(paper("UserKnownHostsFile x\nPort 1"), "h").not_yet == ()
     assert read_ssh_config(paper("UpdateHostKeys no\nCertificateFile none"), "h").not_yet == ()

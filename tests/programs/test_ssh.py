@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -325,6 +326,15 @@ def test_a_configuration_file(ssh: Ssh, tmp_path: Path) -> None:
         [*SSH, "-F", config, "there", "echo", "in"], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
+    done = subprocess.run(
+        [*SSH, "-v", "-F", config, "there", "true"], capture_output=True, check=False
+    )
+    told = done.stderr.decode().splitlines()
+    assert told[1:4] == [
+        f"debug1: Reading configuration data {config}",
+        f"debug1: {config} line 1: Applying options for there",
+        f"debug1: {config} line 7: Applying options for *",
+    ]
     done = subprocess.run([*SSH, "-F", config, "-G", "there"], capture_output=True, check=False)
     lines = done.stdout.decode().splitlines()
     assert {"hostname 127.0.0.1", f"port {target.port}", f"user {target.user}"} <= set(lines)
@@ -444,9 +454,15 @@ def test_the_story_is_told_in_the_words_scripts_look_for(ssh: Ssh, tmp_path: Pat
         "debug1: SSH2_MSG_NEWKEYS received",
         "debug1: Server host key: ssh-ed25519 SHA256:",
         "debug1: Next authentication method: publickey",
+        f"debug1: Will attempt key: {target.identity.path} explicit",
         f"debug1: Offering public key: {target.identity.path} ED25519 SHA256:",
+        f"debug1: Server accepts key: {target.identity.path} ED25519 SHA256:",
         f'Authenticated to 127.0.0.1 ([127.0.0.1]:{target.port}) using "publickey".',
         "debug1: Sending command: echo in",
+        "debug1: Requesting no-more-sessions@openssh.com",
+        "debug1: channel 0: free: client-session, nchannels 1",
+        "Transferred: sent ",
+        "Bytes per second: sent ",
         "debug1: Exit status 0",
     ):
         assert any(part in line for line in told), part
@@ -457,9 +473,26 @@ def test_the_story_is_told_in_the_words_scripts_look_for(ssh: Ssh, tmp_path: Pat
     assert log.stat().st_mode & 0o077 == 0
 
 
-def test_group_exchange_is_told_with_its_sizes(ssh: Ssh) -> None:
-    flags = ["-v", "-o", "KexAlgorithms=diffie-hellman-group-exchange-sha256"]
-    assert b"debug1: SSH2_MSG_KEX_DH_GEX_REQUEST(2048<" in ssh.run("true", flags=flags).stderr
+def test_groups_of_numbers_are_told_with_their_sizes(ssh: Ssh) -> None:
+    flags = ["-vv", "-o", "KexAlgorithms=diffie-hellman-group-exchange-sha256"]
+    said = ssh.run("true", flags=flags).stderr.decode()
+    assert "debug2: peer server KEXINIT proposal" in said
+    assert "debug2: KEX algorithms: diffie-hellman-group-exchange-sha256," in said
+    assert re.search(
+        r"debug1: SSH2_MSG_KEX_DH_GEX_REQUEST\(2048<3072<8192\) sent\r\n"
+        r"debug1: expecting SSH2_MSG_KEX_DH_GEX_GROUP\r\n"
+        r"debug1: SSH2_MSG_KEX_DH_GEX_GROUP received\r\n"
+        r"debug2: bits set: 1\d{3}/3\d{3}\r\n"
+        r"debug1: SSH2_MSG_KEX_DH_GEX_INIT sent\r\n"
+        r"debug1: expecting SSH2_MSG_KEX_DH_GEX_REPLY\r\n"
+        r"debug2: bits set: 1\d{3}/3\d{3}\r\n"
+        r"debug1: SSH2_MSG_KEX_DH_GEX_REPLY received",
+        said,
+    )
+    flags[-1] = "KexAlgorithms=diffie-hellman-group14-sha256"
+    said = ssh.run("true", flags=flags).stderr.decode()
+    assert len(re.findall(r"debug2: bits set: \d{3,4}/2048\r\n", said)) == 2
+    assert "GEX" not in said.partition("debug1: kex: algorithm")[2]
 
 
 def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:

@@ -75,6 +75,7 @@ class FiniteFieldInitiator:
     """One side's private exponent and what follows from it; both sides are alike."""
 
     def __init__(self, prime: int, generator: int, exponent: int) -> None:
+        self.bits = prime.bit_length()
         self._prime = prime
         self._exponent = exponent
         # Python's own power: PyCA's dh tests the prime of each group that it does not know (0.3 s

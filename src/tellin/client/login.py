@@ -103,6 +103,8 @@ class Login:
     def _refused(self, event: AuthenticationRefused) -> None:
         self._allowed = event.allowed
         if event.partial:
+            if self.method == PUBLIC_KEY:
+                self._keys.tell_accepted()
             self.journal.verbose(f'Authenticated using "{self.method}" with partial success.')
         if self.journal.debugs:
             names = ",".join(event.allowed)
@@ -123,6 +125,8 @@ class Login:
 
     def _authenticated(self, event: Authenticated) -> None:
         self.granted = event
+        if event.method == PUBLIC_KEY:
+            self._keys.tell_accepted()
 
     # What to do next
 
@@ -176,6 +180,9 @@ class Login:
             verb()
         except AuthenticationFailed:
             self.give_up()
+        else:
+            if self.method != NONE:
+                self.journal.debug2(f"we sent a {self.method} packet, wait for reply")
 
 
 def _hint(tried: Sequence[str], allowed: Sequence[str]) -> str:
@@ -222,6 +229,7 @@ class _Keys(_Method):
         self._expected = False  # and the login waits for it
         self._tried: set[bytes] = set()
         self._current: Identity | None = None
+        self._accepted = False  # and this has been told of it
         self._second_choices: deque[str] = deque()
 
     def prepare(self) -> None:
@@ -251,6 +259,10 @@ class _Keys(_Method):
     def _collected(self, identities: Sequence[Identity]) -> None:
         self._asking = False
         self._waiting.extend(identities)
+        if self.login.journal.debugs:
+            for identity in identities:
+                how = " explicit" if identity.explicit else ""
+                self.login.journal.debug(f"Will attempt key: {identity.name}{how}")
         if self._expected:
             # The login has been waiting for this.
             self._expected = False
@@ -331,6 +343,7 @@ class _Keys(_Method):
         login.begin(PUBLIC_KEY)
         if login.journal.debugs:
             login.journal.debug(f"Offering public key: {_described(identity, public)}")
+        self._accepted = False
         signed = identity.ready
         login.attempt(
             lambda: login.core.try_publickey(
@@ -343,9 +356,7 @@ class _Keys(_Method):
         if identity is None:
             return
         if isinstance(event, KeyAccepted):
-            public = identity.public
-            if login.journal.debugs and public is not None:
-                login.journal.debug(f"Server accepts key: {_described(identity, public)}")
+            self.tell_accepted()
             # A key that has been taken is not refused for its algorithm.
             self._second_choices.clear()
             login.attempt(
@@ -359,6 +370,15 @@ class _Keys(_Method):
             )
         elif isinstance(event, SignatureWanted):
             identity.sign(event.data, event.algorithm, self._signed)
+
+    def tell_accepted(self) -> None:
+        """The server takes the key: it said so, or let us in by its signature at once."""
+        journal, identity = self.login.journal, self._current
+        if journal.debugs and identity is not None and not self._accepted:
+            public = identity.public
+            if public is not None:
+                journal.debug(f"Server accepts key: {_described(identity, public)}")
+        self._accepted = True
 
     def _signed(self, signature: bytes | None) -> None:
         core = self.login.core

@@ -12,17 +12,30 @@ from tellin.protocol.events import (
     ChannelOpened,
     DebugReceived,
     ExtensionsReceived,
+    GlobalRequested,
     HostKeyOffered,
     Identified,
     KexInitReceived,
     KexInitSent,
     NewKeysReceived,
     NewKeysSent,
+    PublicValueKnown,
 )
-from tellin.runtime.journal import Journal
+from tellin.runtime.journal import DEBUG2, Journal
 from tellin.transport.exchange import GEX_MAXIMUM, GEX_MINIMUM, GEX_PREFERRED
+from tellin.transport.messages import KexInit
 from tellin.transport.negotiation import Direction
 
+_PROPOSED: Final = (
+    ("KEX algorithms", "kex_algorithms"),
+    ("host key algorithms", "server_host_key_algorithms"),
+    ("ciphers ctos", "encryption_client_to_server"),
+    ("ciphers stoc", "encryption_server_to_client"),
+    ("MACs ctos", "mac_client_to_server"),
+    ("MACs stoc", "mac_server_to_client"),
+    ("compression ctos", "compression_client_to_server"),
+    ("compression stoc", "compression_server_to_client"),
+)
 _REPLIES: Final = {
     Family.ECDH: "SSH2_MSG_KEX_ECDH_REPLY",
     Family.DH: "SSH2_MSG_KEXDH_REPLY",
@@ -37,6 +50,7 @@ class Narrator:
         self._journal = journal
         self._core = core
         self._reply = ""
+        self._group_due = False
 
     def begin(self, identification: str) -> None:
         """The first line goes out."""
@@ -62,16 +76,41 @@ class Narrator:
     def _negotiated(self, event: KexInitReceived) -> None:
         journal, chosen = self._journal, event.negotiated
         journal.debug("SSH2_MSG_KEXINIT received")
+        if journal.level >= DEBUG2:
+            self._proposal("local client", event.ours)
+            self._proposal("peer server", event.theirs)
         journal.debug(f"kex: algorithm: {chosen.key_exchange}")
         journal.debug(f"kex: host key algorithm: {chosen.host_key}")
         journal.debug(f"kex: server->client {_shown(chosen.server_to_client)}")
         journal.debug(f"kex: client->server {_shown(chosen.client_to_server)}")
         family = KEY_EXCHANGES[chosen.key_exchange].family
-        if family is Family.GEX:
+        self._reply = _REPLIES[family]
+        self._group_due = family is Family.GEX
+        if self._group_due:
             sizes = f"{GEX_MINIMUM}<{GEX_PREFERRED}<{GEX_MAXIMUM}"
             journal.debug(f"SSH2_MSG_KEX_DH_GEX_REQUEST({sizes}) sent")
-        self._reply = _REPLIES[family]
-        journal.debug(f"expecting {self._reply}")
+            journal.debug("expecting SSH2_MSG_KEX_DH_GEX_GROUP")
+        else:
+            journal.debug(f"expecting {self._reply}")
+
+    def _value(self, event: PublicValueKnown) -> None:
+        journal = self._journal
+        bits = f"bits set: {event.bits_set}/{event.bits}"
+        if self._group_due:
+            # Our value in the server's group: the reply is what comes now.
+            self._group_due = False
+            journal.debug("SSH2_MSG_KEX_DH_GEX_GROUP received")
+            journal.debug2(bits)
+            journal.debug("SSH2_MSG_KEX_DH_GEX_INIT sent")
+            journal.debug(f"expecting {self._reply}")
+        else:
+            journal.debug2(bits)
+
+    def _proposal(self, whose: str, offer: KexInit) -> None:
+        self._journal.debug2(f"{whose} KEXINIT proposal")
+        for title, field in _PROPOSED:
+            self._journal.debug2(f"{title}: {','.join(getattr(offer, field))}")
+        self._journal.debug2(f"first_kex_follows {int(offer.first_kex_packet_follows)}")
 
     def _host_key(self, event: HostKeyOffered) -> None:
         self._journal.debug(f"{self._reply} received")
@@ -89,6 +128,11 @@ class Narrator:
             shown = value.decode("ascii", "replace")
             self._journal.debug(f"kex_input_ext_info: {name}=<{shown}>")
 
+    def _asked(self, event: GlobalRequested) -> None:
+        self._journal.debug(
+            f"client_input_global_request: rtype {event.name} want_reply {int(event.want_reply)}"
+        )
+
     def _ready(self, event: AuthenticationReady) -> None:
         self._journal.debug("SSH2_MSG_SERVICE_ACCEPT received")
 
@@ -104,7 +148,10 @@ class Narrator:
         )
 
     def _closed(self, event: ChannelClosed) -> None:
-        self._journal.debug(f"channel {event.channel.number}: free: {event.channel.channel_type}")
+        channel = event.channel
+        kind = f"client-{channel.channel_type}"
+        left = len(self._core.channels) + 1
+        self._journal.debug(f"channel {channel.number}: free: {kind}, nchannels {left}")
 
 
 def _shown(direction: Direction) -> str:
@@ -118,6 +165,8 @@ _WORDS: Final[dict[type, Callable[[Narrator, Any], None]]] = {
     Identified: Narrator._identified,
     KexInitSent: Narrator._offered,
     KexInitReceived: Narrator._negotiated,
+    PublicValueKnown: Narrator._value,
+    GlobalRequested: Narrator._asked,
     HostKeyOffered: Narrator._host_key,
     NewKeysSent: Narrator._sent_keys,
     NewKeysReceived: Narrator._received_keys,

@@ -42,6 +42,13 @@ from tellin.wire import Record
 
 FAILED: Final = 255
 _BREAK_MILLISECONDS: Final = 1000
+# What log lines call requests.
+_CALLED: Final[dict[type[Request], str]] = {
+    ExecRequest: "exec",
+    ShellRequest: "shell",
+    SubsystemRequest: "subsystem",
+    PtyRequest: "PTY allocation",
+}
 
 
 class SessionPlan(Record):
@@ -194,16 +201,17 @@ class Session:
         self._end()
 
     def _replied(self, event: ChannelReplied) -> None:
-        if event.success:
-            return
         number = self.channel.number
+        if event.success:
+            if self._journal.debugs:
+                name = _CALLED.get(type(event.request), event.request.name)
+                self._journal.debug2(f"{name} request accepted on channel {number}")
+            return
         if isinstance(event.request, PtyRequest):
             # As OpenSSH: the command runs all the same, without a terminal.
             self._journal.error(f"PTY allocation request failed on channel {number}")
             return
-        name = {ExecRequest: "exec", ShellRequest: "shell", SubsystemRequest: "subsystem"}.get(
-            type(event.request), event.request.name
-        )
+        name = _CALLED.get(type(event.request), event.request.name)
         self.refusal = f"{name} request failed on channel {number}"
         self._journal.error(self.refusal)
         self.close()
@@ -299,7 +307,6 @@ class Session:
 
     def _finish(self) -> None:
         self.stage = Stage.OVER
-        self._journal.debug(f"Exit status {self.status if self.status != FAILED else -1}")
         self._on_over()
 
     # Verbs

@@ -30,6 +30,8 @@ class Reader(Generic[S]):
         self.surroundings = surroundings
         self.scope = scope
         self.warnings: list[str] = []
+        self.story: list[str] = []
+        """What was read, for logs."""
         self._outer = scope
         self._files = 0
 
@@ -60,6 +62,7 @@ class Reader(Generic[S]):
         self._files += 1
         if self._files > _MOST_FILES:
             raise ConfigError(f"more than {_MOST_FILES} files are included", file=file)
+        self.story.append(f"Reading configuration data {file}")
         scope, outer = self.scope, self._outer
         self._outer = scope
         try:

@@ -377,6 +377,8 @@ class SshConfig(
     host_argument = ""
     user_is_literal = False
     warnings: tuple[str, ...] = ()
+    story: tuple[str, ...] = ()
+    """Which files were read, and which of their blocks hold: for whoever looks for a value's origin."""
     not_yet: tuple[NotYet, ...] = ()
 
     def dump(self) -> Iterator[str]:

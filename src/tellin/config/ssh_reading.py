@@ -190,8 +190,14 @@ class _ClientReader(Reader[bool]):
             if match_pattern(self.host, pattern):
                 if word != pattern:
                     return False
+                if outer and not fits:
+                    self._tell(line, word)
                 fits = True
         return outer and fits
+
+    def _tell(self, line: Line, what: str) -> None:
+        """A block holds."""
+        self.story.append(f"{line.file} line {line.number}: Applying options for {what}")
 
     def _match(self, line: Line, outer: bool) -> bool:
         criteria = read_criteria(line, _CRITERIA, before_all=frozenset({"canonical", "final"}))
@@ -301,6 +307,7 @@ def read_ssh_config(
     made.user_is_literal = made.user is None or user is not None
     made.user = made.user or surroundings.user or None
     made.warnings = tuple(reader.warnings)
+    made.story = tuple(reader.story)
     made.not_yet = tuple(reader.postponed.values())
     return made
 

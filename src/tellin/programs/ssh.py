@@ -290,6 +290,8 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
         connecting = Connecting(loop, config, journal)
         if journal.debugs:
             journal.debug(_version())
+            for line in config.story:
+                journal.debug(line)
         connecting.start()
         # Only now what takes long to load: the greeting is on its way meanwhile.
         from tellin.programs.ssh_run import Run

@@ -117,7 +117,20 @@ class Run:
             if self._visit is not None:
                 self._visit.leave()
             self._connecting.end()
-        return self._result()
+        status = self._result()
+        if journal.level >= VERBOSE and self.connection.core.authenticated:
+            self._sum_up(status)
+        return status
+
+    def _sum_up(self, status: int) -> None:
+        seconds = self._loop.time() - self._connecting.began
+        sent, received = self.connection.core.traffic
+        self._journal.verbose(
+            f"Transferred: sent {sent}, received {received} bytes, in {seconds:.1f} seconds"
+        )
+        each = (f"{count / max(seconds, 0.001):.1f}" for count in (sent, received))
+        self._journal.verbose("Bytes per second: sent {}, received {}".format(*each))
+        self._journal.debug(f"Exit status {status if status != FAILED else -1}")
 
     def _connect(self, made: Settings) -> None:
         """Wait for the socket and begin to talk."""

@@ -189,6 +189,7 @@ class SshSession:
     def _started(self) -> None:
         # Nothing else will be opened: a command on the other side that takes over this
         # connection's socket cannot do so either.
+        self._journal.debug(f"Requesting {NO_MORE_SESSIONS}")
         self.connection.core.request(NO_MORE_SESSIONS)
         if self._screen is not None:
             self._screen.enter()

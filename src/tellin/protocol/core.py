@@ -238,6 +238,11 @@ class Core:
         return stumbled and self._transport.keying.guess_wrong
 
     @property
+    def traffic(self) -> tuple[int, int]:
+        """How many bytes of packets have been sent and received, thawing apart."""
+        return self._transport.writer.total, self._transport.reader.total
+
+    @property
     def strict(self) -> bool:
         """Whether both sides do strict key exchange."""
         return self._transport.keying.strict

@@ -26,6 +26,7 @@ from tellin.transport.events import (
     KexInitSent,
     NewKeysReceived,
     NewKeysSent,
+    PublicValueKnown,
 )
 from tellin.userauth.events import (
     Authenticated,
@@ -85,6 +86,7 @@ __all__ = [
     "NewKeysSent",
     "PasswordChangeAsked",
     "PongReceived",
+    "PublicValueKnown",
     "QuestionsAsked",
     "SignatureWanted",
 ]

@@ -2,6 +2,7 @@
 """What the transport tells its driver: facts, and the two questions that somebody else answers."""
 
 from tellin.errors import TellinError
+from tellin.transport.messages import KexInit
 from tellin.transport.negotiation import Negotiated
 from tellin.wire import Record
 
@@ -25,6 +26,15 @@ class KexInitReceived(Event):
     """The peer's KEXINIT came in; both lists are known and something was chosen."""
 
     negotiated: Negotiated
+    ours: KexInit
+    theirs: KexInit
+
+
+class PublicValueKnown(Event):
+    """A public value of a finite field is in the exchange, ours or the peer's; how large, for who reads logs."""
+
+    bits_set: int
+    bits: int
 
 
 class HostKeyOffered(Event):

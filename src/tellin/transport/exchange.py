@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from tellin.algorithms.finite_field import FiniteFieldInitiator
 from tellin.algorithms.key_exchange import (
     KEY_EXCHANGES,
     Family,
@@ -65,9 +66,14 @@ class Context(Record):
 
 
 class Exchange:
-    """One run of one method. ``expected`` are the messages that may come now, by number."""
+    """One run of one method. ``expected`` are the messages that may come now, by number.
+
+    ``values`` are the public values of a finite field that have come up and nobody has been told
+    of, each with the bits of its group.
+    """
 
     expected: dict[int, type[Message]]
+    values: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, method: KeyExchange, role: Role, host_key: bytes = b"") -> None:
         self.method = method
@@ -136,12 +142,18 @@ class DhExchange(Exchange):
             return None
         self.expected = {31: KexDhReply}
         self._initiator = self.method.start()
+        self._note(self._initiator.public)
         return KexDhInit(self._initiator.public)
+
+    def _note(self, value: int) -> None:
+        if isinstance(self._initiator, FiniteFieldInitiator):
+            self.values += ((value, self._initiator.bits),)
 
     def receive(self, message: Message, context: Context) -> Message | Agreed:
         self.expected = {}
         if isinstance(message, KexDhReply) and self._initiator is not None:
             secret = self._initiator.finish(message.server_public)
+            self._note(message.server_public)
             self.host_key = message.host_key
             middle = mpint(self._initiator.public) + mpint(message.server_public)
             return self._agreed(context, middle, secret, message.signature)
@@ -197,7 +209,11 @@ class GexExchange(Exchange):
         self._prime, self._generator = message.prime, message.generator
         self._initiator = self.method.start(message.prime, message.generator)
         self.expected = {33: KexGexReply}
+        self._note(self._initiator.public)
         return KexGexInit(self._initiator.public)
+
+    def _note(self, value: int) -> None:
+        self.values += ((value, self._prime.bit_length()),)
 
     def _choose_group(self, message: Message) -> Message:
         if isinstance(message, KexGexRequestOld):
@@ -232,6 +248,7 @@ class GexExchange(Exchange):
         assert self._initiator is not None
         self.expected = {}
         secret = self._initiator.finish(message.server_public)
+        self._note(message.server_public)
         self.host_key = message.host_key
         middle = self._middle(self._initiator.public, message.server_public)
         return self._agreed(context, middle, secret, message.signature)

@@ -28,6 +28,7 @@ from tellin.transport.events import (
     KexInitSent,
     NewKeysReceived,
     NewKeysSent,
+    PublicValueKnown,
 )
 from tellin.transport.exchange import Agreed, Context, Exchange, make_exchange
 from tellin.transport.messages import KexInit, NewKeys
@@ -198,7 +199,7 @@ class Keying:
             *self.identifications, *((self._ours, payload) if client else (payload, self._ours))
         )
         self._skip = theirs.first_kex_packet_follows and not chosen.guess_right
-        self._emit(KexInitReceived(chosen))
+        self._emit(KexInitReceived(chosen, ours, theirs))
         self._start_method(chosen)
 
     def _settle_strictness(self, theirs: KexInit) -> None:
@@ -223,6 +224,7 @@ class Keying:
             by_method = any(name in self.identifications[1] for name in _JUDGE_BY_METHOD)
             if chosen.guess_right or (by_method and guess.method.name == chosen.key_exchange):
                 self._exchange = guess
+                self._tell_values(guess)
                 return
             self.guess_wrong = True
         host_key = b""
@@ -232,6 +234,12 @@ class Keying:
             chosen.key_exchange, self._role, host_key, self._settings.moduli
         )
         self._send(self._exchange.start())
+        self._tell_values(self._exchange)
+
+    def _tell_values(self, exchange: Exchange) -> None:
+        for value, bits in exchange.values:
+            self._emit(PublicValueKnown(value.bit_count(), bits))
+        exchange.values = ()
 
     # The method's messages
 
@@ -247,6 +255,7 @@ class Keying:
             raise ProtocolError(f"message {number} has no place in the key exchange")
         assert self._context is not None
         outcome = exchange.receive(kind.decode(payload), self._context)
+        self._tell_values(exchange)
         if isinstance(outcome, Message):
             self._send(outcome)
         else:

@@ -27,6 +27,7 @@ class PacketReader:
     """Opens the packets in a ReceiveBuffer, one after the other, in place."""
 
     __slots__ = (
+        "_before",
         "_length",
         "_poisoned",
         "buffer",
@@ -44,6 +45,7 @@ class PacketReader:
         self.sequence = 0
         self.packets = 0  # under the present keys
         self.bytes = 0
+        self._before = 0  # bytes under all keys before
         self._length = -1
         self._poisoned = False
 
@@ -116,10 +118,16 @@ class PacketReader:
 
     def switch(self, opener: Opener, *, reset: bool) -> None:
         """Open the following packets with new keys; ``reset`` is strict key exchange's rule."""
+        self._before = self.total
         self.opener = opener
         self.packets = self.bytes = 0
         if reset:
             self.sequence = 0
+
+    @property
+    def total(self) -> int:
+        """How many bytes of packets there were under all keys."""
+        return self._before + self.bytes + 4 * self.packets  # ``bytes`` is without their lengths
 
     def begun(self) -> int:
         """The length of a packet whose length is already decrypted, or -1 (for freezing)."""
@@ -134,6 +142,7 @@ class PacketWriter:
     """Builds and seals packets at the end of a SendBuffer."""
 
     __slots__ = (
+        "_before",
         "_extended",
         "_padding",
         "_padding_at",
@@ -158,6 +167,7 @@ class PacketWriter:
         self.sequence = 0
         self.packets = 0
         self.bytes = 0
+        self._before = 0
         self._random = random
         self._padding = b""
         self._padding_at = 0
@@ -270,10 +280,16 @@ class PacketWriter:
 
     def switch(self, sealer: Sealer, *, reset: bool) -> None:
         """Seal the following packets with new keys; ``reset`` is strict key exchange's rule."""
+        self._before = self.total
         self.sealer = sealer
         self.packets = self.bytes = 0
         if reset:
             self.sequence = 0
+
+    @property
+    def total(self) -> int:
+        """How many bytes of packets there were under all keys."""
+        return self._before + self.bytes
 
 
 _DATA: Final = Struct(">BII")
