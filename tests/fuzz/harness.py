@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a harness is: a function that takes any bytes, and fails only where tellin is at fault."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 CORPUS = Path(__file__).parent / "corpus"
+FOUND = Path(__file__).parents[2] / "build" / "fuzz"
 
 
 class Harness:
@@ -40,6 +42,13 @@ class Harness:
     def seeds(self) -> list[bytes]:
         """Good inputs, and the kept ones."""
         return [*self._seeds(), *(path.read_bytes() for path in self.kept())]
+
+
+def write(inputs: Iterable[bytes], folder: Path) -> None:
+    """Put inputs into files named after what is in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for data in inputs:
+        (folder / hashlib.sha256(data).hexdigest()[:20]).write_bytes(data)
 
 
 def on_bytes(

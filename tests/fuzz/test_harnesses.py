@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.harness import CORPUS, Harness, inputs
+from tests.fuzz.harness import CORPUS, Harness, inputs, on_text
+from tests.fuzz.keep import worth_keeping
 from tests.fuzz.registry import HARNESSES
 from tests.summary import Fuzzed
+
+from tellin.config.kinds import read_integer
+from tellin.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SECONDS = int(os.environ.get("TELLIN_FUZZ_SECONDS", "600"))
@@ -46,6 +50,17 @@ def test_names_are_one_each_and_every_corpus_has_its_harness() -> None:
     assert len(set(names)) == len(names)
     kept = {path.name for path in CORPUS.iterdir()} if CORPUS.exists() else set()
     assert kept <= set(names)
+
+
+def test_an_input_is_kept_that_goes_where_none_before_goes() -> None:
+    harness = Harness(
+        "numbers",
+        on_text(lambda text: read_integer(text, 0, 65535), ConfigError),
+        covers=[],
+        seeds=lambda: [b"22"],
+    )
+    assert worth_keeping(harness, [b"23", b"yy", b"x", b"70000"]) == [b"x"]
+    assert not worth_keeping(harness, [b"x" * 2000, b"BEGIN PRIVATE KEY"])
 
 
 @pytest.mark.slow
