@@ -49,6 +49,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "serve": "tellin.programs.serve",
     "ssh-add": "tellin.programs.ssh_add",
     "ssh-agent": "tellin.programs.ssh_agent",
+    "ssh-copy-id": "tellin.programs.ssh_copy_id",
     "ssh-keygen": "tellin.programs.ssh_keygen",
     "ssh-keyscan": "tellin.programs.ssh_keyscan",
     "sshd": "tellin.programs.sshd",
