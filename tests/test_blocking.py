@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
+import asyncio
+import contextlib
 import inspect
+import io
 import signal
 import subprocess
 import sys
@@ -15,8 +18,10 @@ from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, pattern
 
 import tellin
 from tellin import blocking
-from tellin.client.options import ConnectOptions, RunOptions, StartOptions
-from tellin.runtime.portal import shared_portal
+from tellin.client import options as client_options
+from tellin.client.options import ConnectOptions, RunOptions, StartOptions, SubsystemOptions
+from tellin.runtime.portal import Portal, shared_portal
+from tellin.server.serve import ServeOptions
 
 
 def answer(process: blocking.ServerProcess[bytes]) -> int:
@@ -97,6 +102,48 @@ def test_a_process_is_talked_to(connection: blocking.Connection) -> None:
         assert b"".join(cat.stdout.chunks()) == b"abc"
 
 
+def test_lines_that_were_fetched_together_are_read_in_any_way(
+    connection: blocking.Connection,
+) -> None:
+    text = "".join(f"line {number}\n" for number in range(2000)) + "the rest"
+    lines = text.splitlines(keepends=True)
+    with connection.start("cat") as process:
+        process.stdin.write(text)
+        process.stdin.close()
+        # All of it is here before the first line is read.
+        while not process._inner.stdout._finished:
+            time.sleep(0.01)
+        out = process.stdout
+        for number, line in enumerate(out):
+            assert line == lines[number]
+            if number == 9:
+                break
+        assert process.stdout.readline() == lines[10]
+        assert out.read(3) == "lin"
+        assert out.readexactly(3) == "e 1"
+        assert out.readline() == "1\n"
+        assert out.readuntil("2") == "line 12"
+        assert [out.readline(), out.readline()] == ["\n", "line 13\n"]
+        second = connection.start("cat")
+        assert process.wait().stdout == "".join(lines[14:])
+        second.close()
+    with connection.start("cat", encoding=None) as process:
+        process.stdin.write(b"a\nb\nc")
+        process.stdin.close()
+        while not process._inner.stdout._finished:
+            time.sleep(0.01)
+        assert process.stdout.readline() == b"a\n"
+        assert not process.stdout.at_end
+        done = connection.run("cat", stdin=process.stdout)
+        assert done.stdout == "b\nc"
+    with connection.start("cat") as process:
+        process.stdin.write("x\n\ny")
+        process.stdin.close()
+        assert [*process.stdout] == ["x\n", "\n", "y"]
+        assert (process.stdout.readline(), process.stdout.read_nowait()) == ("", "")
+        assert process.stdout.at_end
+
+
 def test_streams_are_redirected(connection: blocking.Connection, tmp_path: Path) -> None:
     data = pattern(500_000)
     source = tmp_path / "source"
@@ -105,11 +152,60 @@ def test_streams_are_redirected(connection: blocking.Connection, tmp_path: Path)
         connection.run("cat", stdin=source, stdout=file)
     assert (tmp_path / "target").read_bytes() == data
     first = connection.start("cat", stdin=source, encoding=None)
-    second = connection.start("cat", stdin=first.stdout, encoding=None)  # type: ignore[arg-type]
+    second = connection.start("cat", stdin=first.stdout, encoding=None)
     assert second.wait().stdout == data
+    third = connection.start("cat", encoding=None)
+    connection.run("cat", input=data, stdout=third.stdin)
+    assert third.wait().stdout == data
     for end in ({"stdout": print}, {"stdin": iter([b"x"])}, {"stderr": _Sink()}):
         with pytest.raises(tellin.UsageError, match="loop's own thread"):
-            connection.run("cat", **end)  # type: ignore[call-overload]
+            connection.start("cat", **end)  # type: ignore[call-overload]
+
+
+def test_functions_get_output_and_give_input_in_the_thread_that_waits(
+    connection: blocking.Connection,
+) -> None:
+    data = pattern(3_000_001)
+    seen: set[threading.Thread] = set()
+
+    def pieces() -> Iterator[bytes]:
+        for at in range(0, len(data), 100_000):
+            seen.add(threading.current_thread())
+            yield b""
+            yield data[at : at + 100_000]
+
+    kept = bytearray()
+
+    def keep(view: memoryview) -> None:
+        seen.add(threading.current_thread())
+        assert connection.ping() > 0  # nothing keeps it from using the library itself
+        kept.extend(view)
+
+    connection.run("cat", stdin=pieces(), stdout=keep)
+    assert kept == data
+    assert seen == {threading.current_thread()}
+    memory = io.BytesIO()
+    done = connection.run("ask", stdin=io.BytesIO(b"you\n"), stdout=memory, stderr=memory)
+    assert (done.exit_status, memory.getvalue()) in [
+        (4, b"who? hello you\n"),
+        (4, b"hello you\nwho? "),
+    ]
+
+    def fail(*words: object) -> Any:
+        raise LookupError("out of order")
+
+    def stop(*words: object) -> Any:
+        raise StopIteration
+
+    for end in ({"stdout": fail}, {"stdin": map(fail, [1])}):
+        with pytest.raises(LookupError, match="out of order"):
+            connection.run("cat", **{"input": None, "stdin": [data], **end})  # type: ignore[call-overload]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        connection.run("cat", input=b"x", stdout=stop)
+    for wrong in ({"stdout": _Sink()}, {"stdin": object()}):
+        with pytest.raises(tellin.UsageError, match="cannot"):
+            connection.run("cat", **wrong)  # type: ignore[call-overload]
+    assert connection.run("exit 0").ok
 
 
 class _Sink:
@@ -214,6 +310,145 @@ def test_many_threads_share_the_loop(server: blocking.Server) -> None:
     assert sum(thread.name == "tellin" for thread in threading.enumerate()) == 1
 
 
+def test_threads_share_a_connection_and_a_process(connection: blocking.Connection) -> None:
+    data = pattern(2_000_000)
+    results: dict[int, bool] = {}
+
+    def work(number: int) -> None:
+        results[number] = all(
+            connection.run("cat", input=data[: 100_000 + number], encoding=None).stdout
+            == data[: 100_000 + number]
+            for _ in range(3)
+        )
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    with connection.start("cat", encoding=None) as process:
+
+        def write() -> None:
+            process.stdin.write(data)
+            process.stdin.close()
+
+        writer = threading.Thread(target=write)
+        for thread in (*threads, writer):
+            thread.start()
+        assert process.stdout.read() == data
+        for thread in (*threads, writer):
+            thread.join()
+    assert results == dict.fromkeys(range(8), True)
+
+
+def test_two_threads_cannot_read_one_stream(connection: blocking.Connection) -> None:
+    with connection.start("cat") as process:
+        process.stdin.write("first\n")
+        assert process.stdout.readline() == "first\n"
+        got: list[str] = []
+        reading = threading.Thread(target=lambda: got.append(process.stdout.readline()))
+        reading.start()
+        while process._inner.stdout._waiter is None:
+            time.sleep(0.01)
+        with pytest.raises(tellin.UsageError, match="somebody else"):
+            process.stdout.readline()
+        process.stdin.write("second\n")
+        reading.join()
+        assert got == ["second\n"]
+
+
+def test_what_a_thread_waits_for_ends_when_another_closes_the_connection(
+    server: blocking.Server,
+) -> None:
+    connection = blocking.connect("127.0.0.1", **options(server))
+    process = connection.start("sleep 0.2")
+    raised: list[BaseException] = []
+
+    def wait(call: Any) -> None:
+        try:
+            call()
+        except tellin.ConnectionLost as error:
+            raised.append(error)
+
+    waiting = [
+        threading.Thread(target=wait, args=(call,))
+        for call in (process.stdout.read, process.wait, lambda: connection.run("sleep 60"))
+    ]
+    for thread in waiting:
+        thread.start()
+    while len(connection._inner.core.channels) < 2:
+        time.sleep(0.01)
+    connection.close()
+    for thread in waiting:
+        thread.join()
+    assert len(raised) == 3
+    for call in (
+        lambda: connection.run("exit 0"),
+        lambda: connection.start("exit 0"),
+        connection.ping,
+        process.stdout.read,
+        lambda: process.stdin.write("x"),
+        process.wait,
+    ):
+        with pytest.raises(tellin.ConnectionLost):
+            call()
+    # What ends is ended as often as one likes.
+    connection.rekey()
+    connection.wait_closed()
+    process.terminate()
+    process.close()
+    connection.close()
+
+
+def test_a_server_stops_taking_connections_and_closes_within_its_grace() -> None:
+    running = threading.Event()
+    release = threading.Event()
+
+    def stubborn(process: blocking.ServerProcess[str]) -> int:
+        running.set()
+        release.wait()
+        return 0
+
+    made = blocking.serve(host_keys=[HOST_KEY], authorized_keys=USER_KEY.public, session=stubborn)
+    connection = blocking.connect("127.0.0.1", **options(made))
+    process = connection.start("x")
+    running.wait()
+    port = made.port
+    made.stop()
+    with pytest.raises(tellin.ConnectFailed):
+        blocking.connect("127.0.0.1", **options(made, port=port))
+    assert connection.ping() > 0
+    made.close(grace=1)
+    with pytest.raises(tellin.ConnectionLost):
+        process.wait()
+    release.set()
+    made.wait_closed()
+
+
+def test_a_session_may_end_like_a_program(caplog: pytest.LogCaptureFixture) -> None:
+    def leave(process: blocking.ServerProcess[str]) -> int:
+        word = process.command or ""
+        sys.exit({"none": None, "text": "a text"}.get(word, 7))
+
+    def stop(user: str, password: str) -> bool:
+        raise StopIteration
+
+    def leave_too(user: str, password: str) -> bool:
+        sys.exit(3)
+
+    given: dict[str, Any] = {"host_keys": [HOST_KEY], "session": leave}
+    with (
+        blocking.serve(authorized_keys=USER_KEY.public, **given) as made,
+        blocking.connect("127.0.0.1", **options(made)) as connection,
+    ):
+        said = [connection.run(word).exit_status for word in ("none", "text", "seven")]
+    assert said == [0, 1, 7]
+    for check in (stop, leave_too):
+        with (
+            blocking.serve(password=check, **given) as made,
+            pytest.raises(tellin.AuthenticationFailed),
+        ):
+            blocking.connect("127.0.0.1", **options(made, keys=(), password="x"))
+    assert "StopIteration" in caplog.text
+    assert "sys.exit()" in caplog.text
+
+
 def test_the_loop_s_own_thread_may_not_wait(connection: blocking.Connection) -> None:
     caught: list[BaseException] = []
 
@@ -225,6 +460,61 @@ def test_the_loop_s_own_thread_may_not_wait(connection: blocking.Connection) -> 
 
     shared_portal().call(misuse)
     assert "own loop" in str(caught[0])
+    for call in (lambda: connection.run("exit 0"), connection.close):
+
+        async def misuse_too(call: Any = call) -> None:
+            with pytest.raises(tellin.UsageError, match="own loop"):
+                call()
+
+        shared_portal().call(misuse_too)
+    assert connection.run("exit 0").ok
+
+
+def test_whoever_waits_hears_of_a_loop_that_has_ended() -> None:
+    portal = Portal()
+    calls: list[str] = []
+
+    async def wait() -> None:
+        calls.append("began")
+        await asyncio.get_running_loop().create_future()
+
+    def work() -> None:
+        with pytest.raises(tellin.UsageError, match="has ended"):
+            portal.call(wait)
+        calls.append("heard")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not calls:
+        time.sleep(0.01)
+    portal.tell(sys.exit)  # what only a signal, or a function that is mad, would do
+    thread.join(60)
+    assert calls == ["began", "heard"]
+    with pytest.raises(tellin.UsageError, match="has ended"):
+        portal.call(wait)
+    portal._loop.close()
+
+
+def test_what_an_interrupted_call_opens_is_closed() -> None:
+    portal = shared_portal()
+    closed = threading.Event()
+
+    class Thing:
+        async def aclose(self) -> None:
+            closed.set()
+
+    async def open_it(ask: Any) -> Thing:
+        # The question is what is interrupted; the answer comes all the same.
+        with contextlib.suppress(asyncio.CancelledError):
+            await ask()
+        return Thing()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        portal.call(open_it, asked={"ask": lambda turn: turn(interrupt)})
+    assert closed.wait(60)
 
 
 def test_a_server_in_threads_serves_and_survives(server: blocking.Server) -> None:
@@ -268,6 +558,12 @@ def test_the_same_arguments_are_taken_on_both_sides() -> None:
     assert keywords(tellin.Connection.run) == {"encoding", *RunOptions.__annotations__}
     assert keywords(tellin.Connection.start) == {"encoding", *StartOptions.__annotations__}
     assert keywords(tellin.Connection.shell) == {"encoding", *StartOptions.__annotations__}
+    assert keywords(tellin.Connection.subsystem) == set(SubsystemOptions.__annotations__)
+    for name in ("StartOptions", "RunOptions", "SubsystemOptions"):
+        theirs = getattr(client_options, name).__annotations__
+        assert set(getattr(blocking.client, name).__annotations__) == set(theirs)
+    handlers = {"session", "subsystems"}
+    assert keywords(tellin.serve) == {*ServeOptions.__annotations__, *handlers}
 
 
 def test_every_method_of_the_coroutines_is_here() -> None:
@@ -276,7 +572,25 @@ def test_every_method_of_the_coroutines_is_here() -> None:
 
     inside = {"core", "link", "loop", "dispatch", "handle", "ended", "say"}
     assert names(tellin.Connection) - inside - {"aclose"} <= names(blocking.Connection)
-    assert names(tellin.Process) - {"aclose", "command"} <= names(blocking.Process)
+    assert names(tellin.Process) - {"aclose"} <= names(blocking.Process)
+    assert names(tellin.Reader) - _FOR_CHANNELS <= names(blocking.Reader)
+
+
+# What the channel and other streams call.
+_FOR_CHANNELS = {
+    "empty",
+    "lines",
+    "unread",
+    "check_bytes",
+    "check_free",
+    "close",
+    "divert",
+    "drain",
+    "finish",
+    "pair_with",
+    "rest",
+    "take",
+}
 
 
 # --- in processes of their own
@@ -295,9 +609,10 @@ connection = blocking.connect("127.0.0.1", port=server.port, user="me", keys=[US
 """
 
 
-def _python(text: str) -> subprocess.Popen[str]:
+def _python(text: str, *, before: str = "") -> subprocess.Popen[str]:
+    code = textwrap.dedent(before) + _START + textwrap.dedent(text)
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _START + textwrap.dedent(text)],
+        [sys.executable, "-W", "error", "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -352,6 +667,61 @@ def test_a_forked_child_is_told_that_it_has_no_connection() -> None:
         "child: own",
         "parent: mine",
     ]
+
+
+def test_a_forked_child_leaves_what_its_parent_opened_alone() -> None:
+    child = _python(
+        """
+        with connection, server:
+            process = connection.start("cat")
+            pid = os.fork()
+            if pid == 0:
+                with process:
+                    print("child leaves", flush=True)
+                    sys.exit(5)
+            print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            process.stdin.write("still mine\\n")
+            print(process.stdout.readline().strip(), flush=True)
+        """
+    )
+    out, errors = child.communicate(timeout=60)
+    assert (out, errors) == ("child leaves\nstatus 5\nstill mine\n", "")
+    assert child.returncode == 0
+
+
+def test_a_program_ends_while_threads_of_its_own_still_wait() -> None:
+    child = _python(
+        """
+        def work():
+            try:
+                connection.run("sleep 1000")
+            except tellin.TellinError:
+                pass  # it may still hear that the program ends
+
+        process = connection.start("cat; sleep 1000")
+        threading.Thread(target=work, daemon=True).start()
+        while len(connection._inner.core.channels) < 2:
+            time.sleep(0.01)
+        print("the end", flush=True)
+        """,
+        # What was registered earlier is called later than the library's own.
+        before="""
+        import atexit
+
+        @atexit.register
+        def late():
+            try:
+                connection.run("true")
+            except tellin.UsageError as error:
+                print("late:", error, flush=True)
+            connection.close()
+            server.close()
+        """,
+    )
+    out, errors = child.communicate(timeout=60)
+    assert out == "the end\nlate: the program is ending\n"
+    assert errors == ""
+    assert child.returncode == 0
 
 
 def test_a_program_that_ends_without_closing_ends_cleanly() -> None:

@@ -15,25 +15,44 @@ Algorithms: TypeAlias = str | Sequence[str] | None
 """A list in OpenSSH's syntax ("+name", "-name", "^name", patterns), or the names themselves."""
 
 
-class StartOptions(TypedDict, total=False):
-    """How a process is started; what each of them does stands with ``Connection.start``."""
+class SessionOptions(TypedDict, total=False):
+    """What a session is asked for; what each of them does stands with ``Connection.start``."""
 
     errors: str
-    stdin: Source
-    stdout: Target
-    stderr: Target
     env: Mapping[str, str] | None
     term: str | None
     term_size: tuple[int, int]
     term_modes: Mapping[int, int] | None
 
 
-class RunOptions(StartOptions, total=False):
-    """The same for ``Connection.run``, and what only that takes."""
+class OutcomeOptions(TypedDict, total=False):
+    """What only ``Connection.run`` takes."""
 
     check: bool
     timeout: float | None
     input: Input | None
+
+
+class StreamOptions(TypedDict, total=False):
+    """Where a session's streams come from and go to."""
+
+    stdin: Source
+    stdout: Target
+    stderr: Target
+
+
+class StartOptions(SessionOptions, StreamOptions, total=False):
+    """How a process is started."""
+
+
+class RunOptions(StartOptions, OutcomeOptions, total=False):
+    """The same for ``Connection.run``."""
+
+
+class SubsystemOptions(StreamOptions, total=False):
+    """How a subsystem is started."""
+
+    env: Mapping[str, str] | None
 
 
 class ConnectOptions(TypedDict, total=False):

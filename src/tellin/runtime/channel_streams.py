@@ -63,7 +63,6 @@ class Reader(Generic[AnyStr]):
     __slots__ = (
         "_channel",
         "_decoder",
-        "_empty",
         "_failure",
         "_finished",
         "_greedy",
@@ -73,6 +72,7 @@ class Reader(Generic[AnyStr]):
         "_relay",
         "_stall",
         "_waiter",
+        "empty",
     )
 
     def __init__(
@@ -81,8 +81,9 @@ class Reader(Generic[AnyStr]):
         self._channel = channel
         self._link = link
         self._decoder = decoder
-        self._empty: AnyStr = cast("Any", b"" if decoder is None else "")
-        self._pieces: Pieces[AnyStr] = Pieces(self._empty)
+        self.empty: AnyStr = cast("Any", b"" if decoder is None else "")
+        """What is read at the end: of bytes, or of text."""
+        self._pieces: Pieces[AnyStr] = Pieces(self.empty)
         self._finished = False
         self._failure: Failure | None = None
         self._greedy = False
@@ -233,6 +234,25 @@ class Reader(Generic[AnyStr]):
         newline: Any = b"\n" if self._decoder is None else "\n"
         return await self.readuntil(newline, limit=limit)
 
+    async def lines(self, *, limit: int = LONGEST_LINE) -> list[AnyStr]:
+        """The next line and all whole ones that are here behind it; empty at the end."""
+        newline: Any = b"\n" if self._decoder is None else "\n"
+        first = await self.readuntil(newline, limit=limit)
+        if not first:
+            return []
+        here = self._all()
+        end = here.rfind(newline) + 1
+        self._pieces.unread(here[end:])
+        if not end:
+            return [first]
+        # Behind the last one stands nothing.
+        others: list[AnyStr] = here[:end].split(newline)[:-1]
+        return [first, *(line + newline for line in others)]
+
+    def unread(self, data: AnyStr) -> None:
+        """Put back what was read last."""
+        self._pieces.unread(data)
+
     async def readuntil(self, separator: AnyStr, *, limit: int = LONGEST_LINE) -> AnyStr:
         """All up to and with ``separator``; what is left where the stream ends without it."""
         if not separator:
@@ -299,7 +319,7 @@ class Reader(Generic[AnyStr]):
 
     async def _sleep(self) -> None:
         if self._waiter is not None:
-            raise UsageError("two coroutines read the same stream")
+            raise UsageError("somebody else is reading this stream")
         if self._relay is not None:
             raise UsageError("the stream goes elsewhere")
         # Whoever waits wants more than is here, and must not wait for a window that it keeps shut.

@@ -43,6 +43,18 @@ class Pieces(Generic[AnyStr]):
             pieces.append(piece)
             self._owed.append(owed)
 
+    def unread(self, piece: AnyStr) -> None:
+        """Put back what was taken last; nothing is owed for it."""
+        if not piece:
+            return
+        pieces = self._pieces
+        if self._at:
+            pieces[0] = pieces[0][self._at :]
+            self._at = 0
+        pieces.appendleft(piece)
+        self._owed.appendleft(0)
+        self.length += len(piece)
+
     def release(self) -> None:
         """Owe nothing more for what is here."""
         held, self.held = self.held, 0

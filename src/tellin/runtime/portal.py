@@ -7,9 +7,10 @@ import contextlib
 import inspect
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from tellin.errors import UsageError
@@ -17,8 +18,17 @@ from tellin.runtime.opening import Closable
 
 T = TypeVar("T")
 
-# How long an interrupted call may take to clean up.
+# How long an interrupted call, and all that is open when the program ends, may take to clean up.
 _PATIENCE: Final = 5.0
+
+
+class Life(Enum):
+    """Whether a portal leads anywhere; if not, why not and what to do."""
+
+    RUNNING = "", ""
+    FORKED = "this belongs to the process that was forked", "connect again in the child"
+    ENDING = "the program is ending", "use connections before that, and close them"
+    BROKEN = "the thread of the connections has ended", "do not raise SystemExit on the loop"
 
 
 class _Asked:
@@ -38,6 +48,11 @@ class _Asked:
         """Call it here."""
         try:
             said = self._function(*self._words)
+        except StopIteration as error:
+            # A future takes all errors but this one: whoever waits for it would wait for ever.
+            wrapped = RuntimeError("a function raised StopIteration")
+            wrapped.__cause__ = error
+            portal.tell(_settle, self._answer, None, wrapped)
         except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
             portal.tell(_settle, self._answer, None, error)
         else:
@@ -53,48 +68,74 @@ def _settle(answer: "asyncio.Future[Any]", said: Any, error: Exception | None) -
         answer.set_exception(error)
 
 
+Mail: TypeAlias = "SimpleQueue[_Asked | None]"
+"""What a thread that waits for a call has to do; None when the call is over."""
+
+Asking: TypeAlias = Callable[..., Awaitable[Any]]
+"""A function as the loop has it: to be awaited, and called in the thread that waits."""
+
+
 class Portal:
     """A loop and its thread."""
 
     def __init__(self) -> None:
-        self.dead = False
+        self.life = Life.RUNNING
         self._opened: WeakSet[Closable] = WeakSet()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._mails: set[Mail] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tellin", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        try:
+            # Nothing else comes through a loop; whoever waits hears of it below.
+            with contextlib.suppress(SystemExit):
+                self._loop.run_forever()
+        finally:
+            if self.life is Life.RUNNING:
+                self.life = Life.BROKEN
+            for mail in list(self._mails):
+                mail.put(None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything can be called, from another thread than the loop's own."""
+        return self.life is Life.RUNNING
 
     def keep(self, thing: Closable) -> None:
         """Close this when the program ends, if it is still open then."""
         self._opened.add(thing)
 
     async def _close_all(self) -> None:
-        await asyncio.gather(*(thing.aclose() for thing in list(self._opened)))
+        closing = (thing.aclose() for thing in list(self._opened))
+        await asyncio.gather(*closing, return_exceptions=True)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def stop(self) -> None:
         """The program ends: so does all that is open, and the loop."""
-        if not self.dead:
-            self.dead = True
-            closing = asyncio.run_coroutine_threadsafe(self._close_all(), self._loop)
-            # A peer that does not answer must not keep a program from ending.
-            with contextlib.suppress(TimeoutError):
-                closing.result(_PATIENCE)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_PATIENCE)
-            if not self._thread.is_alive():
-                self._loop.close()
+        if not self.is_running:
+            return
+        self.life = Life.ENDING
+        closing = asyncio.run_coroutine_threadsafe(self._close_all(), self._loop)
+        # A peer that does not answer must not keep a program from ending.
+        with contextlib.suppress(TimeoutError):
+            closing.result(_PATIENCE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_PATIENCE)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def check(self) -> None:
         """Raise UsageError where nothing can be called."""
-        if self.dead:
-            raise UsageError(
-                "this belongs to the process that was forked",
-                hint="connect again in the child",
-            )
-        if threading.current_thread() is self._thread:
+        if not self.is_running:
+            why, hint = self.life.value
+            raise UsageError(why, hint=hint)
+        if threading.get_ident() == self._thread.ident:
             raise UsageError(
                 "the blocking interface cannot be used on its own loop",
                 hint="await the coroutines of tellin there",
@@ -102,55 +143,88 @@ class Portal:
 
     def tell(self, function: Callable[..., object], *words: Any) -> None:
         """Call something on the loop, and do not wait for it."""
-        self._loop.call_soon_threadsafe(function, *words)
+        if self.life is Life.FORKED:
+            # The memory of a loop without its thread, but with the parent's descriptors.
+            self.check()
+        with contextlib.suppress(RuntimeError):  # closed, as the program ends
+            self._loop.call_soon_threadsafe(function, *words)
 
     def call(
         self,
         function: Callable[..., Any],
         *words: Any,
-        asked: Mapping[str, Callable[..., Any]] | None = None,
+        asked: Mapping[str, Callable[[Callable[..., Asking]], Any]] | None = None,
         **named: Any,
     ) -> Any:
         """Call ``function`` on the loop, await what it returns, and bring its result here.
 
-        The functions of ``asked`` are called in this thread when the coroutine asks them.
+        What a value of ``asked`` makes is passed by its name: it gets a function that turns one of
+        the user's into one for the loop to await, and that is then called in this thread.
         """
-        self.check()
-        mail: SimpleQueue[_Asked | None] = SimpleQueue()
-        for name, theirs in (asked or {}).items():
-            named[name] = self._asking(theirs, mail)
-        task: asyncio.Task[Any] | None = None
+        mail: Mail = SimpleQueue()
+        for name, make in (asked or {}).items():
+            named[name] = make(lambda theirs: self._asking(theirs, mail))
 
         async def work() -> Any:
             result = function(*words, **named)
             return await result if inspect.isawaitable(result) else result
+
+        # First this, so that a thread which ends finds who waits for it, then the look at it.
+        self._mails.add(mail)
+        try:
+            self.check()
+            return self._wait_for(work, mail)
+        finally:
+            self._mails.discard(mail)
+
+    def _wait_for(self, work: Callable[[], Coroutine[Any, Any, Any]], mail: Mail) -> Any:
+        """Have it done, and call what it asks for meanwhile."""
+        task: asyncio.Task[Any] | None = None
 
         def begin() -> None:
             nonlocal task
             task = self._loop.create_task(work())
             task.add_done_callback(lambda _: mail.put(None))
 
-        self.tell(begin)
+        def drop() -> None:
+            if task is None:
+                mail.put(None)
+            else:
+                task.cancel()
+                task.add_done_callback(self._discard)
+
         try:
+            self.tell(begin)
             while (letter := mail.get()) is not None:
                 letter.run(self)
         except BaseException:
-            self.tell(lambda: task.cancel() if task is not None else None)
-            self._drain(mail)
+            if self.is_running:
+                self.tell(drop)
+                self._drain(mail)
             raise
-        assert task is not None
+        if task is None or not task.done() or task.cancelled():
+            self.check()
+            raise UsageError("what was waited for has been cancelled")
         return task.result()
 
-    def _drain(self, mail: "SimpleQueue[_Asked | None]") -> None:
+    def _drain(self, mail: Mail) -> None:
         """Wait until a cancelled call has cleaned up after itself."""
         # A second Ctrl-C comes through here.
         with contextlib.suppress(Empty):
             while mail.get(timeout=_PATIENCE) is not None:
                 continue
 
-    def _asking(
-        self, function: Callable[..., Any], mail: "SimpleQueue[_Asked | None]"
-    ) -> Callable[..., Awaitable[Any]]:
+    def _discard(self, task: "asyncio.Task[Any]") -> None:
+        """What came of a call that nobody waits for any more: what it opened is closed."""
+        if task.cancelled() or task.exception() is not None:
+            return
+        thing = task.result()
+        if hasattr(thing, "aclose"):
+            closing = self._loop.create_task(thing.aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def _asking(self, function: Callable[..., Any], mail: Mail) -> Asking:
         async def ask(*words: Any) -> Any:
             answer: asyncio.Future[Any] = self._loop.create_future()
             mail.put(_Asked(function, words, answer))
@@ -163,7 +237,13 @@ class Portal:
         answer: asyncio.Future[T] = self._loop.create_future()
 
         def run() -> None:
-            _Asked(function, words, answer).run(self)
+            try:
+                _Asked(function, words, answer).run(self)
+            except SystemExit as error:
+                # It ends its thread, as it does anywhere; whoever waits for an answer hears of it.
+                wrapped = RuntimeError("a function called sys.exit()")
+                wrapped.__cause__ = error
+                self.tell(_settle, answer, None, wrapped)
 
         threading.Thread(target=run, name="tellin session", daemon=True).start()
         return answer
@@ -176,11 +256,11 @@ _portals: list[Portal] = []
 def shared_portal() -> Portal:
     """The one of this process; it is made when it is first needed."""
     with _lock:
-        if not _portals:
+        if not _portals or _portals[-1].life is Life.BROKEN:
             made = Portal()
             _portals.append(made)
             atexit.register(made.stop)
-        return _portals[0]
+        return _portals[-1]
 
 
 def _forked() -> None:
@@ -188,7 +268,7 @@ def _forked() -> None:
     global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
     _lock = threading.Lock()
     for portal in _portals:
-        portal.dead = True
+        portal.life = Life.FORKED
     _portals.clear()
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Required, TypeAlias, TypedDict
 
 from tellin.algorithms.signatures import SERVER_HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
 from tellin.config.sshd_config import SshdConfig
@@ -49,12 +49,40 @@ Algorithms: TypeAlias = str | Sequence[str] | None
 
 _NOWHERE: Final = Peer("", 0, "", 0)
 # How long a server that closes waits for its connections and sessions.
-_GRACE: Final = 5.0
+GRACE: Final = 5.0
 # What signs by one of these takes milliseconds, in which a loop would serve nobody.
 _SLOW: Final = frozenset({"rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"})
 # Variables that change what an interpreter runs are taken only where they are named in full (R150).
 _ACCEPTED: Final = ("*",)
 _REFUSAL: Final = b"Exceeded MaxStartups\r\n"
+
+
+class ServeOptions(TypedDict, total=False):
+    """The keyword arguments of ``serve`` but for who serves, for whoever passes them on."""
+
+    host_keys: Required[Sequence[HostKey]]
+    authorized_keys: AuthorizedKeysSource
+    authorize: Authorize | None
+    password: CheckPassword | Mapping[str, str] | None
+    questions: Dialogue | None
+    permit_none: bool
+    authentication_methods: Sequence[str]
+    encoding: str | None
+    errors: str
+    accept_env: Sequence[str]
+    banner: str
+    sock: Any
+    max_connections: int | None
+    max_startups: int
+    max_sessions: int
+    max_tries: int
+    login_grace: float
+    keepalive: float | KeepAlive | None
+    compression: bool
+    ciphers: Algorithms
+    macs: Algorithms
+    key_exchanges: Algorithms
+    rekey_limit: int
 
 
 def serve(
@@ -291,7 +319,7 @@ class Server:
             self._acceptors = []
             self._check_over()
 
-    async def aclose(self, *, grace: float = _GRACE) -> None:
+    async def aclose(self, *, grace: float = GRACE) -> None:
         """Take no more, end all connections and their sessions, and wait until that is done.
 
         Clients are told that the server stops, and the functions of sessions are cancelled. What is

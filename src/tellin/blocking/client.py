@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+"""Connections and their processes for threads, as ``tellin.connect`` makes them."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
+
+from tellin.blocking.faces import Face, closing, forwarded, told
+from tellin.blocking.streams import Reader, Writer, turned, unwrapped
+from tellin.client import connect as client
+from tellin.client.connected import Connection as AsyncConnection
+from tellin.client.options import Command, ConnectOptions, OutcomeOptions, SessionOptions
+from tellin.client.process import Completed
+from tellin.client.process import Process as AsyncProcess
+from tellin.errors import TellinError
+from tellin.keys.public import PublicKey
+from tellin.protocol import Negotiated
+from tellin.runtime.portal import shared_portal
+from tellin.runtime.redirection import Source, Target
+
+_ASKED: Final = ("host_keys", "password", "questions", "change_password", "passphrase")
+
+
+class Process(Face[AsyncProcess[AnyStr]], Generic[AnyStr]):
+    """A command that runs on the other side."""
+
+    __slots__ = ("_readers",)
+
+    def _prepare(self) -> None:
+        self._readers: dict[str, Reader[AnyStr]] = {}
+
+    resize = told(AsyncProcess.resize)
+    send_signal = told(AsyncProcess.send_signal)
+    send_break = told(AsyncProcess.send_break)
+    terminate = told(AsyncProcess.terminate)
+    kill = told(AsyncProcess.kill)
+    close = closing(AsyncProcess.aclose)
+
+    @property
+    def command(self) -> str:
+        """What runs; empty for a shell, the name of a subsystem."""
+        return self._inner.command
+
+    def wait(self, *, check: bool = False, timeout: float | None = None) -> Completed[AnyStr]:
+        """Wait for the end; unread output comes with the result."""
+        return self._completed(self._inner.wait, check=check, timeout=timeout)
+
+    def communicate(
+        self,
+        input: AnyStr | bytearray | memoryview | None = None,  # noqa: A002 - as subprocess
+        *,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> Completed[AnyStr]:
+        """Write ``input`` and its end, and wait: both outputs are kept meanwhile, so nothing can block."""
+        return self._completed(self._inner.communicate, input, check=check, timeout=timeout)
+
+    def _completed(
+        self, method: Callable[..., Any], *words: Any, **named: Any
+    ) -> Completed[AnyStr]:
+        for reader in self._readers.values():
+            reader._whole()
+        completed: Completed[AnyStr] = self._portal.call(method, *words, **named)
+        return completed
+
+    def _reader(self, name: str) -> Reader[AnyStr]:
+        """One for each stream: it may have lines in store."""
+        reader = self._readers.get(name)
+        if reader is None:
+            reader = Reader(getattr(self._inner, name), self._portal)
+            reader = self._readers.setdefault(name, reader)
+        return reader
+
+    @property
+    def stdin(self) -> Writer[AnyStr]:
+        """The command's input."""
+        return Writer(self._inner.stdin, self._portal)
+
+    @property
+    def stdout(self) -> Reader[AnyStr]:
+        """The command's output."""
+        return self._reader("stdout")
+
+    @property
+    def stderr(self) -> Reader[AnyStr]:
+        """What the command writes to standard error."""
+        return self._reader("stderr")
+
+    @property
+    def exit_status(self) -> int | None:
+        """The status it ended with, as soon as that is known."""
+        return self._inner.exit_status
+
+    @property
+    def exit_signal(self) -> str | None:
+        """The signal that ended it, without SIG."""
+        return self._inner.exit_signal
+
+    def __enter__(self) -> "Process[AnyStr]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class StreamOptions(TypedDict, total=False):
+    """Where a session's streams come from and go to: also streams of this interface."""
+
+    stdin: Source | Reader[Any]
+    stdout: Target | Writer[Any]
+    stderr: Target | Writer[Any]
+
+
+class StartOptions(SessionOptions, StreamOptions, total=False):
+    """How a process is started; what each of them does stands with ``tellin.Connection.start``."""
+
+
+class RunOptions(StartOptions, OutcomeOptions, total=False):
+    """The same for ``run``."""
+
+
+class SubsystemOptions(StreamOptions, total=False):
+    """The same for ``subsystem``."""
+
+    env: Mapping[str, str] | None
+
+
+class Connection(Face[AsyncConnection]):
+    """A connection to a server, with a user logged in."""
+
+    __slots__ = ()
+
+    ping = forwarded(AsyncConnection.ping)
+    rekey = told(AsyncConnection.rekey)
+    close = closing(AsyncConnection.aclose)
+    wait_closed = forwarded(AsyncConnection.wait_closed)
+
+    @overload
+    def run(
+        self, command: Command, *, encoding: str = "utf-8", **options: Unpack[RunOptions]
+    ) -> Completed[str]: ...
+
+    @overload
+    def run(
+        self, command: Command, *, encoding: None, **options: Unpack[RunOptions]
+    ) -> Completed[bytes]: ...
+
+    def run(
+        self, command: Command, *, encoding: str | None = "utf-8", **options: Unpack[RunOptions]
+    ) -> Completed[Any]:
+        """Run a command to its end, as ``tellin.Connection.run``.
+
+        Functions and objects that its streams go to or come from are called in this thread, one
+        piece after the other, and what they raise ends the command.
+        """
+        named, asked = unwrapped(options, waits=True)
+        completed: Completed[Any] = self._portal.call(
+            self._inner.run, command, encoding=encoding, asked=asked, **named
+        )
+        return completed
+
+    @overload
+    def start(
+        self, command: Command, *, encoding: str = "utf-8", **options: Unpack[StartOptions]
+    ) -> Process[str]: ...
+
+    @overload
+    def start(
+        self, command: Command, *, encoding: None, **options: Unpack[StartOptions]
+    ) -> Process[bytes]: ...
+
+    def start(
+        self, command: Command, *, encoding: str | None = "utf-8", **options: Unpack[StartOptions]
+    ) -> Process[Any]:
+        """Start a command, as ``tellin.Connection.start``."""
+        return self._process(self._inner.start, command, options, encoding=encoding)
+
+    @overload
+    def shell(
+        self, *, encoding: str = "utf-8", **options: Unpack[StartOptions]
+    ) -> Process[str]: ...
+
+    @overload
+    def shell(self, *, encoding: None, **options: Unpack[StartOptions]) -> Process[bytes]: ...
+
+    def shell(
+        self, *, encoding: str | None = "utf-8", **options: Unpack[StartOptions]
+    ) -> Process[Any]:
+        """Start the user's shell, as ``tellin.Connection.shell``."""
+        return self._process(self._inner.shell, None, options, encoding=encoding)
+
+    def subsystem(self, name: str, **options: Unpack[SubsystemOptions]) -> Process[bytes]:
+        """Start a subsystem, as ``tellin.Connection.subsystem``."""
+        return self._process(self._inner.subsystem, name, options)
+
+    def _process(
+        self,
+        start: Callable[..., Any],
+        what: Command | None,
+        options: Mapping[str, Any],
+        **named: Any,
+    ) -> Process[Any]:
+        words = () if what is None else (what,)
+        given, _ = unwrapped(options, waits=False)
+        return Process(self._portal.call(start, *words, **given, **named), self._portal)
+
+    @property
+    def host(self) -> str:
+        """The server as it was named."""
+        return self._inner.host
+
+    @property
+    def user(self) -> str:
+        """Who is logged in."""
+        return self._inner.user
+
+    @property
+    def banner(self) -> str:
+        """What the server said to whoever logs in."""
+        return self._inner.banner
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port of the server."""
+        return self._inner.address
+
+    @property
+    def host_key(self) -> PublicKey:
+        """The key that the server has shown."""
+        return self._inner.host_key
+
+    @property
+    def server_version(self) -> str:
+        """The server's identification."""
+        return self._inner.server_version
+
+    @property
+    def algorithms(self) -> Negotiated | None:
+        """What the two sides agreed on."""
+        return self._inner.algorithms
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self._inner.closed
+
+    @property
+    def error(self) -> TellinError | None:
+        """Why it ended, if not by agreement."""
+        return self._inner.error
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(host: str, **options: Unpack[ConnectOptions]) -> Connection:
+    """Connect and log in, as ``tellin.connect``; close it, or use it in a ``with``."""
+    portal = shared_portal()
+    named: dict[str, Any] = dict(options)
+    asked = {name: turned(named.pop(name)) for name in _ASKED if callable(named.get(name))}
+    made = portal.call(client.connect, host, asked=asked, **named)
+    portal.keep(made)
+    return Connection(made, portal)
