@@ -62,9 +62,12 @@ PUBLIC: dict[str, set[str]] = {
         "serve",
     },
     "tellin.keys": {
+        "Certificate",
+        "CertificateRole",
         "PrivateKey",
         "PublicKey",
         "Signer",
+        "load_certificate",
         "load_private_key",
         "load_public_key",
         "randomart",

@@ -195,6 +195,10 @@ class WrongPassphrase(KeyFileError):
     """The key is encrypted and the passphrase is missing or wrong."""
 
 
+class CertificateRejected(TellinError):
+    """A certificate that does not prove what it should: another kind, out of its time, for other names."""
+
+
 class SignatureFailed(TellinError):
     """A key could not sign: the agent refused, the token was not touched, the algorithm does not fit."""
 

@@ -130,3 +130,24 @@ USER_KEY_ALGORITHMS: Final = tuple(
     row.name for row in SIGNATURES if row.user_standing is Standing.DEFAULT
 )
 """What a client proves itself by and a server takes."""
+CA_SIGNATURE_ALGORITHMS: Final = USER_KEY_ALGORITHMS
+"""What an authority may sign certificates by (CASignatureAlgorithms)."""
+
+# Certificates have names of their own, for types of keys and for algorithms alike
+# (draft-miller-ssh-cert section 2): all end alike, also those that name no domain without it.
+_CERTIFIED: Final = {
+    name: f"{name.partition('@')[0]}-cert-v01@openssh.com"
+    for row in SIGNATURES
+    for name in (row.name, row.key_type)
+}
+_PLAIN: Final = {certificate: name for name, certificate in _CERTIFIED.items()}
+
+
+def certified(name: str) -> str:
+    """The certificate's name for a key type or an algorithm of ours."""
+    return _CERTIFIED[name]
+
+
+def plain(name: str) -> str:
+    """The name without certificate, of what may be a certificate's."""
+    return _PLAIN.get(name, name)

@@ -1,9 +1,43 @@
 # SPDX-License-Identifier: MIT
-"""Keys: public and private, on the wire and in files."""
+"""Keys: public and private, on the wire and in files, and certificates for them."""
 
 from tellin.keys.formats import load_private_key, load_public_key
 from tellin.keys.private import PrivateKey, Signer
 from tellin.keys.public import PublicKey
 from tellin.keys.randomart import randomart
 
-__all__ = ["PrivateKey", "PublicKey", "Signer", "load_private_key", "load_public_key", "randomart"]
+# Type checkers take this for true.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from tellin.keys.certificates import Certificate as Certificate
+    from tellin.keys.certificates import CertificateRole as CertificateRole
+    from tellin.keys.certificates import load_certificate as load_certificate
+
+# What a login with a plain key has no use for is loaded when it is first asked for.
+_HOMES = {
+    "tellin.keys.certificates": ("Certificate", "CertificateRole", "load_certificate"),
+}
+
+__all__ = [
+    "Certificate",
+    "CertificateRole",
+    "PrivateKey",
+    "PublicKey",
+    "Signer",
+    "load_certificate",
+    "load_private_key",
+    "load_public_key",
+    "randomart",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415  (start-up time)
+
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'tellin.keys' has no attribute {name!r}")
