@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tellin.algorithms import fresh_keys
 from tellin.algorithms.elliptic_curves import Curve25519Key, EllipticCurve
 from tellin.algorithms.finite_field import fixed_prime
+from tellin.algorithms.hashing import derive
 from tellin.algorithms.key_exchange import (
     CLIENT_KEY_EXCHANGES,
     KEY_EXCHANGES,
@@ -24,7 +25,6 @@ from tellin.algorithms.key_exchange import (
     STRICT_KEY_EXCHANGES,
     Family,
     KeyExchange,
-    derive,
 )
 from tellin.algorithms.nist_curves import NistKey
 from tellin.errors import DisconnectReason, KeyExchangeFailed, ProtocolError
@@ -247,17 +247,25 @@ def test_without_ml_kem_it_is_said_what_to_do(
 def test_keys_come_by_the_public_functions_where_the_short_way_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("_generate_x25519", "_read_x25519", "_generate_mlkem768", "_read_mlkem768"):
+    gcm = fresh_keys.aes_gcm(bytes(16))
+    signature = fresh_keys.ed25519_secret(bytes(32)).sign(b"data")
+    short_ways = [
+        name for name in vars(fresh_keys) if name.startswith(("_generate", "_read", "_aes"))
+    ]
+    assert len(short_ways) == 8
+    for name in short_ways:
         assert getattr(fresh_keys, name) is not None
         monkeypatch.setattr(fresh_keys, name, None)
-    gcm = fresh_keys.aes_gcm(bytes(16))
-    monkeypatch.setattr(fresh_keys, "_aes_gcm", None)
     nonce = bytes(12)
     assert fresh_keys.aes_gcm(bytes(16)).encrypt(nonce, b"x", b"") == gcm.encrypt(nonce, b"x", b"")
     for method in (row for row in KEY_EXCHANGES if "25519" in row.name):
         client = method.start()
         answer, secret = method.respond(client.public)
         assert client.finish(answer) == secret
+    assert fresh_keys.ed25519_secret(bytes(32)).sign(b"data") == signature
+    key = fresh_keys.ed25519()
+    point = key.public_key().public_bytes_raw()
+    fresh_keys.ed25519_public(point).verify(key.sign(b"data"), b"data")
 
 
 @settings(max_examples=200)

@@ -10,7 +10,8 @@ import pytest
 from tests.algorithms.pairs import PAIRS, Pair, keys, label, open_, opener, packet, seal, sealer
 
 from tellin.algorithms.finite_field import fixed_prime
-from tellin.algorithms.key_exchange import KEY_EXCHANGES, KeyExchange, derive
+from tellin.algorithms.hashing import derive
+from tellin.algorithms.key_exchange import KEY_EXCHANGES, KeyExchange
 from tellin.wire import mpint, string
 
 with warnings.catch_warnings():

@@ -5,7 +5,8 @@ import pytest
 
 from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
 from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
-from tellin.client.preferences import algorithms, keepalive, login_plan, settings
+from tellin.client.offer import algorithms
+from tellin.client.preferences import keepalive, login_plan, settings
 from tellin.config.algorithm_lists import with_lists
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config

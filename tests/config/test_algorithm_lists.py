@@ -5,7 +5,7 @@ import pytest
 from tests.config.paper_machine import USER, PaperMachine, paper
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
-from tellin.client.preferences import algorithms as client_algorithms
+from tellin.client.offer import algorithms as client_algorithms
 from tellin.config.algorithm_lists import with_lists
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config

@@ -5,7 +5,6 @@ from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from tellin.algorithms.fresh_keys import aes_gcm
 from tellin.algorithms.sealing import OpensOpenly, corrupted
@@ -101,6 +100,7 @@ class _ChaCha:
         "_body_update_into",
         "_length_nonce",
         "_length_update_into",
+        "_poly1305",
         "_stream",
     )
 
@@ -114,6 +114,7 @@ class _ChaCha:
             Cipher,
             algorithms,
         )
+        from cryptography.hazmat.primitives.poly1305 import Poly1305  # noqa: PLC0415  (the same)
 
         nonce = bytes(16)
         body = Cipher(algorithms.ChaCha20(key[:32], nonce), None).encryptor()
@@ -122,6 +123,7 @@ class _ChaCha:
         self._body_update_into = body.update_into
         self._length_nonce = length.reset_nonce
         self._length_update_into = length.update_into
+        self._poly1305 = Poly1305
         # Block 0 of the packet's key stream: its first half is the Poly1305 key.
         self._stream = memoryview(bytearray(64))
 
@@ -146,7 +148,7 @@ class ChaChaSealer(_ChaCha):
         # A whole block, so that the packet itself begins at block 1.
         self._body_update_into(_ZEROS, stream)
         self._body_update_into(view[body:end], view[body:end])
-        view[end : end + _TAG] = Poly1305.generate_tag(stream[:32], view[start:end])
+        view[end : end + _TAG] = self._poly1305.generate_tag(stream[:32], view[start:end])
 
 
 class ChaChaOpener(_ChaCha, OpensOpenly):
@@ -173,7 +175,7 @@ class ChaChaOpener(_ChaCha, OpensOpenly):
         self._body_nonce(_NONCE.pack(0, sequence))
         self._body_update_into(_ZEROS, stream)
         try:
-            Poly1305.verify_tag(stream[:32], view[start:end], bytes(view[end : end + _TAG]))
+            self._poly1305.verify_tag(stream[:32], view[start:end], bytes(view[end : end + _TAG]))
         except InvalidSignature:
             raise corrupted() from None
         body = start + 4

@@ -4,20 +4,12 @@
 # PyCA's ciphers are imported where one is made: a connection under AES-GCM does not wait for them.
 # ruff: noqa: PLC0415
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+from tellin.algorithms.sealing import Transform
 
 _AES_BLOCK: Final = 16
 _COUNTER_MASK: Final = (1 << 128) - 1
-
-
-class Transform(Protocol):
-    """One direction of a cipher without authentication."""
-
-    def apply(self, view: memoryview) -> None:
-        """Encrypt or decrypt whole blocks in place."""
-
-    def current_iv(self) -> bytes:
-        """With the same key, makes an equal transform for the blocks that follow."""
 
 
 class AesCounter:

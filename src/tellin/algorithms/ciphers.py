@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The ciphers, and in which order they are offered."""
 
+# This is a table of names that a client reads before it connects. What a cipher needs, PyCA above
+# all, is imported when it is first used: there is time for that while the two machines greet each other.
+# ruff: noqa: PLC0415
+
 from collections.abc import Callable
 from typing import Final
 
-from tellin.algorithms.aead import ChaChaOpener, ChaChaSealer, GcmOpener, GcmSealer
-from tellin.algorithms.block_modes import (
-    AesCounter,
-    Transform,
-    aes_chained_decryptor,
-    aes_chained_encryptor,
-    triple_des_chained_decryptor,
-    triple_des_chained_encryptor,
-)
 from tellin.algorithms.registry import Algorithm, Registry, Standing
-from tellin.algorithms.sealing import Opener, Sealer
+from tellin.algorithms.sealing import Opener, Sealer, Transform
+
+_Sealers = tuple[Callable[[bytes, bytes], Sealer], Callable[[bytes, bytes], Opener]]
+_Transforms = tuple[Callable[[bytes, bytes], Transform], Callable[[bytes, bytes], Transform]]
 
 
 class Cipher(Algorithm):
@@ -45,15 +43,14 @@ class Cipher(Algorithm):
 
 
 class AeadCipher(Cipher):
-    """A cipher that authenticates by itself."""
+    """A cipher that authenticates by itself; ``build`` gives what seals and what opens, which may take an import."""
 
     def __init__(
         self,
         name: str,
         *,
         sizes: tuple[int, int, int],
-        sealer: Callable[[bytes, bytes], Sealer],
-        opener: Callable[[bytes, bytes], Opener],
+        build: Callable[[], _Sealers],
         source: str,
         doc: str,
     ) -> None:
@@ -68,20 +65,29 @@ class AeadCipher(Cipher):
             source=source,
             doc=doc,
         )
-        self.sealer = sealer
-        self.opener = opener
+        self._build = build
+
+    def sealer(self, key: bytes, iv: bytes) -> Sealer:
+        """What protects packets on the way out."""
+        return self._build()[0](key, iv)
+
+    def opener(self, key: bytes, iv: bytes) -> Opener:
+        """What unprotects packets on the way in."""
+        return self._build()[1](key, iv)
 
 
 class HidingCipher(Cipher):
-    """A cipher that needs a MAC beside it; in a ``chained`` one a block decrypts by its neighbour."""
+    """A cipher that needs a MAC beside it; in a ``chained`` one a block decrypts by its neighbour.
+
+    ``build`` gives what encrypts and what decrypts, which may take an import.
+    """
 
     def __init__(
         self,
         name: str,
         *,
         sizes: tuple[int, int],
-        encryptor: Callable[[bytes, bytes], Transform],
-        decryptor: Callable[[bytes, bytes], Transform],
+        build: Callable[[], _Transforms],
         chained: bool,
         source: str,
         doc: str,
@@ -97,9 +103,49 @@ class HidingCipher(Cipher):
             source=source,
             doc=doc,
         )
-        self.encryptor = encryptor
-        self.decryptor = decryptor
+        self._build = build
         self.chained = chained
+
+    def encryptor(self, key: bytes, iv: bytes) -> Transform:
+        """What hides packets on the way out."""
+        return self._build()[0](key, iv)
+
+    def decryptor(self, key: bytes, iv: bytes) -> Transform:
+        """What uncovers packets on the way in."""
+        return self._build()[1](key, iv)
+
+
+def _gcm() -> _Sealers:
+    from tellin.algorithms.aead import GcmOpener, GcmSealer
+
+    return GcmSealer, GcmOpener
+
+
+def _chacha() -> _Sealers:
+    from tellin.algorithms.aead import ChaChaOpener, ChaChaSealer
+
+    return ChaChaSealer, ChaChaOpener
+
+
+def _counter() -> _Transforms:
+    from tellin.algorithms.block_modes import AesCounter
+
+    return AesCounter, AesCounter
+
+
+def _chained_aes() -> _Transforms:
+    from tellin.algorithms.block_modes import aes_chained_decryptor, aes_chained_encryptor
+
+    return aes_chained_encryptor, aes_chained_decryptor
+
+
+def _chained_triple_des() -> _Transforms:
+    from tellin.algorithms.block_modes import (
+        triple_des_chained_decryptor,
+        triple_des_chained_encryptor,
+    )
+
+    return triple_des_chained_encryptor, triple_des_chained_decryptor
 
 
 CIPHERS: Final = Registry[Cipher]("cipher")
@@ -108,8 +154,7 @@ CIPHERS.add(
     AeadCipher(
         "aes128-gcm@openssh.com",
         sizes=(16, 12, 16),
-        sealer=GcmSealer,
-        opener=GcmOpener,
+        build=_gcm,
         source="RFC 5647",
         doc="AES with 128-bit keys in Galois counter mode",
     )
@@ -118,8 +163,7 @@ CIPHERS.add(
     AeadCipher(
         "aes256-gcm@openssh.com",
         sizes=(32, 12, 16),
-        sealer=GcmSealer,
-        opener=GcmOpener,
+        build=_gcm,
         source="RFC 5647",
         doc="AES with 256-bit keys in Galois counter mode",
     )
@@ -128,8 +172,7 @@ CIPHERS.add(
     AeadCipher(
         "chacha20-poly1305@openssh.com",
         sizes=(64, 0, 8),
-        sealer=ChaChaSealer,
-        opener=ChaChaOpener,
+        build=_chacha,
         source="draft-ietf-sshm-chacha20-poly1305",
         doc="ChaCha20 with Poly1305; the packet's length is encrypted under a key of its own",
     )
@@ -139,8 +182,7 @@ for _bits in (128, 192, 256):
         HidingCipher(
             f"aes{_bits}-ctr",
             sizes=(_bits // 8, 16),
-            encryptor=AesCounter,
-            decryptor=AesCounter,
+            build=_counter,
             chained=False,
             source="RFC 4344",
             doc=f"AES with {_bits}-bit keys in counter mode",
@@ -151,8 +193,7 @@ for _bits in (128, 192, 256):
         HidingCipher(
             f"aes{_bits}-cbc",
             sizes=(_bits // 8, 16),
-            encryptor=aes_chained_encryptor,
-            decryptor=aes_chained_decryptor,
+            build=_chained_aes,
             chained=True,
             source="RFC 4253",
             doc=f"AES with {_bits}-bit keys in chaining mode, open to guesses of clear text",
@@ -162,8 +203,7 @@ CIPHERS.add(
     HidingCipher(
         "3des-cbc",
         sizes=(24, 8),
-        encryptor=triple_des_chained_encryptor,
-        decryptor=triple_des_chained_decryptor,
+        build=_chained_triple_des,
         chained=True,
         source="RFC 4253",
         doc="triple DES, slow, with 64-bit blocks that repeat after some gigabytes",

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Compression of payloads (RFC 4253 section 6.2): none, or zlib once somebody is logged in."""
 
-import zlib
+# zlib is imported where a stream begins: few connections compress, and all of them read the table.
+# ruff: noqa: PLC0415
+
 from typing import Final
 
 from tellin.algorithms.registry import Algorithm, Registry, Standing
@@ -14,25 +16,31 @@ _LEVEL: Final = 6
 class Compressor:
     """One direction's stream on the way out."""
 
-    __slots__ = ("_compress", "_flush")
+    __slots__ = ("_compress", "_flush", "_partial")
 
     def __init__(self) -> None:
+        import zlib
+
         stream = zlib.compressobj(_LEVEL)
         self._compress = stream.compress
         self._flush = stream.flush
+        self._partial = zlib.Z_PARTIAL_FLUSH
 
     def compress(self, payload: bytes | memoryview) -> bytes:
         """The payload, compressed, so far flushed that the peer can read all of it."""
-        return self._compress(payload) + self._flush(zlib.Z_PARTIAL_FLUSH)
+        return self._compress(payload) + self._flush(self._partial)
 
 
 class Decompressor:
     """One direction's stream on the way in; of no use any more after an error."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_fault", "_stream")
 
     def __init__(self) -> None:
+        import zlib
+
         self._stream = zlib.decompressobj()
+        self._fault = zlib.error
 
     def decompress(self, payload: bytes | memoryview, limit: int) -> bytes:
         """The payload inflated, ``limit`` bytes of it at most.
@@ -45,7 +53,7 @@ class Decompressor:
             # A kilobyte may stand for a megabyte (R027): no more is inflated than shows that it is
             # too much.
             inflated = stream.decompress(payload, limit + 1)
-        except zlib.error:
+        except self._fault:
             raise CompressionError("a payload that does not inflate") from None
         if len(inflated) > limit:
             raise CompressionError(f"a payload that inflates to more than {limit} bytes")

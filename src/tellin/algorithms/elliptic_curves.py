@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Elliptic-curve Diffie-Hellman (RFC 5656, RFC 8731): public values are strings of one exact length."""
 
-from typing import Protocol
-
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from typing import Any, Protocol
 
 from tellin.algorithms import fresh_keys
 from tellin.errors import KeyExchangeFailed, ProtocolError
@@ -31,17 +29,18 @@ class Curve(Protocol):
 class Curve25519Key:
     """One side's fresh key on Curve25519."""
 
-    def __init__(self, private: X25519PrivateKey) -> None:
+    def __init__(self, private: Any) -> None:
         self._private = private
-        self.public = private.public_key().public_bytes_raw()
+        self.public: bytes = private.public_key().public_bytes_raw()
 
     def secret(self, peer_public: bytes) -> bytes:
         """The shared secret; raises KeyExchangeFailed."""
         try:
-            return self._private.exchange(fresh_keys.x25519_public(peer_public))
+            shared: bytes = self._private.exchange(fresh_keys.x25519_public(peer_public))
         except ValueError:
             # RFC 8731 section 3: the points of small order make a secret of zeros (R039).
             raise KeyExchangeFailed("the peer's Curve25519 value makes no secret") from None
+        return shared
 
 
 class Curve25519:

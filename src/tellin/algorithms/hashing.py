@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The hash functions that methods are built on, by the names that Python gives them."""
+"""The hash functions that methods are built on, by the names that Python gives them, and keys made of hashes."""
 
 from typing import Final
 
@@ -20,3 +20,24 @@ def digest(hash_name: str, data: bytes) -> bytes:
     running = hashes.Hash(HASHES[hash_name])
     running.update(data)
     return running.finalize()
+
+
+def derive(  # noqa: PLR0917 - in the order of the RFC's formula
+    hash_name: str,
+    secret: bytes,
+    exchange_hash: bytes,
+    letter: bytes,
+    session_id: bytes,
+    size: int,
+) -> bytes:
+    """``size`` bytes of the key that ``letter`` names (RFC 4253 section 7.2).
+
+    ``secret`` is encoded already; ``session_id`` is the first exchange's hash and may be of
+    another length than ``exchange_hash``.
+    """
+    if not size:
+        return b""
+    made = digest(hash_name, secret + exchange_hash + letter + session_id)
+    while len(made) < size:
+        made += digest(hash_name, secret + exchange_hash + made)
+    return made[:size]

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The key exchange methods: which there are, what they need, and the keys that follow (RFC 4253 section 7.2)."""
+"""The key exchange methods: which there are, and what they need (RFC 4253 section 7)."""
+
+# This is a table of names that a client reads before it connects. What a method needs, PyCA above
+# all, is imported when it runs: there is time for that while the two machines greet each other.
+# ruff: noqa: PLC0415
 
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from tellin.algorithms.elliptic_curves import Curve, Curve25519, EllipticCurve
-from tellin.algorithms.finite_field import FiniteField, check_group
-from tellin.algorithms.hashing import digest
 from tellin.algorithms.moduli import Moduli
 from tellin.algorithms.registry import Algorithm, Registry, Standing
 
@@ -20,8 +21,6 @@ __all__ = [
     "Initiator",
     "KeyExchange",
     "Moduli",
-    "check_group",
-    "derive",
 ]
 
 
@@ -101,66 +100,59 @@ class KeyExchange(Algorithm):
 
     def digest(self, data: bytes) -> bytes:
         """The method's hash, which makes the exchange hash."""
+        from tellin.algorithms.hashing import digest
+
         return digest(self.hash_name, data)
-
-
-def derive(  # noqa: PLR0917 - in the order of the RFC's formula
-    hash_name: str,
-    secret: bytes,
-    exchange_hash: bytes,
-    letter: bytes,
-    session_id: bytes,
-    size: int,
-) -> bytes:
-    """``size`` bytes of the key that ``letter`` names (RFC 4253 section 7.2).
-
-    ``secret`` is encoded already; ``session_id`` is the first exchange's hash and may be of
-    another length than ``exchange_hash``.
-    """
-    if not size:
-        return b""
-    made = digest(hash_name, secret + exchange_hash + letter + session_id)
-    while len(made) < size:
-        made += digest(hash_name, secret + exchange_hash + made)
-    return made[:size]
 
 
 KEY_EXCHANGES: Final = Registry[KeyExchange]("key exchange")
 
 
-# What each family needs is imported when one of it runs: a client runs one, and waits for it.
+def _curve25519() -> Agreement:
+    from tellin.algorithms.elliptic_curves import Curve25519, EllipticCurve
+
+    return EllipticCurve(Curve25519())
 
 
-def _curve(name: str) -> Curve:
-    if name == "curve25519":
-        return Curve25519()
-    from tellin.algorithms.nist_curves import NistCurve  # noqa: PLC0415  (start-up time)
-
-    return NistCurve(int(name.removeprefix("nistp")))
-
-
-def _elliptic(curve: str) -> Callable[[], Agreement]:
-    return lambda: EllipticCurve(_curve(curve))
-
-
-def _hybrid(curve: str) -> Callable[[], Agreement]:
+def _nist_curve(bits: int) -> Callable[[], Agreement]:
     def build() -> Agreement:
-        from tellin.algorithms.post_quantum import Hybrid, MlKem768  # noqa: PLC0415  (start-up)
+        from tellin.algorithms.elliptic_curves import EllipticCurve
+        from tellin.algorithms.nist_curves import NistCurve
 
-        return Hybrid(MlKem768(), _curve(curve))
+        return EllipticCurve(NistCurve(bits))
 
     return build
 
 
-def _sntrup() -> Agreement:
-    from tellin.algorithms.post_quantum import Hybrid  # noqa: PLC0415  (start-up time)
-    from tellin.algorithms.sntrup761 import Sntrup761  # noqa: PLC0415  (the same)
+def _mlkem_and_curve25519() -> Agreement:
+    from tellin.algorithms.elliptic_curves import Curve25519
+    from tellin.algorithms.post_quantum import Hybrid, MlKem768
+
+    return Hybrid(MlKem768(), Curve25519())
+
+
+def _mlkem_and_nist_curve() -> Agreement:
+    from tellin.algorithms.nist_curves import NistCurve
+    from tellin.algorithms.post_quantum import Hybrid, MlKem768
+
+    return Hybrid(MlKem768(), NistCurve(256))
+
+
+def _sntrup_and_curve25519() -> Agreement:
+    from tellin.algorithms.elliptic_curves import Curve25519
+    from tellin.algorithms.post_quantum import Hybrid
+    from tellin.algorithms.sntrup761 import Sntrup761
 
     return Hybrid(Sntrup761(), Curve25519())
 
 
 def _finite(bits: int) -> Callable[[], Agreement]:
-    return lambda: FiniteField(bits)
+    def build() -> Agreement:
+        from tellin.algorithms.finite_field import FiniteField
+
+        return FiniteField(bits)
+
+    return build
 
 
 KEY_EXCHANGES.add(
@@ -168,7 +160,7 @@ KEY_EXCHANGES.add(
         "mlkem768x25519-sha256",
         hash_name="sha256",
         family=Family.ECDH,
-        build=_hybrid("curve25519"),
+        build=_mlkem_and_curve25519,
         post_quantum=True,
         standing=Standing.DEFAULT,
         source="draft-ietf-sshm-mlkem-hybrid-kex",
@@ -184,7 +176,7 @@ for _name, _source in (
             _name,
             hash_name="sha512",
             family=Family.ECDH,
-            build=_sntrup,
+            build=_sntrup_and_curve25519,
             post_quantum=True,
             standing=Standing.DEFAULT,
             source=_source,
@@ -196,7 +188,7 @@ KEY_EXCHANGES.add(
         "mlkem768nistp256-sha256",
         hash_name="sha256",
         family=Family.ECDH,
-        build=_hybrid("nistp256"),
+        build=_mlkem_and_nist_curve,
         post_quantum=True,
         standing=Standing.OFF,
         source="draft-ietf-sshm-mlkem-hybrid-kex",
@@ -212,7 +204,7 @@ for _name, _source in (
             _name,
             hash_name="sha256",
             family=Family.ECDH,
-            build=_elliptic("curve25519"),
+            build=_curve25519,
             standing=Standing.DEFAULT,
             source=_source,
             doc="Diffie-Hellman on Curve25519",
@@ -224,7 +216,7 @@ for _bits, _hash_name in ((256, "sha256"), (384, "sha384"), (521, "sha512")):
             f"ecdh-sha2-nistp{_bits}",
             hash_name=_hash_name,
             family=Family.ECDH,
-            build=_elliptic(f"nistp{_bits}"),
+            build=_nist_curve(_bits),
             standing=Standing.CLIENT,
             source="RFC 5656",
             doc=f"Diffie-Hellman on the curve P-{_bits}",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, Protocol
 
-from tellin.algorithms.hashing import HASHES
 from tellin.algorithms.registry import Algorithm, Registry, Standing
 
 _UINT32: Final = Struct(">I")
@@ -26,6 +25,8 @@ class Hmac:
     def __init__(self, key: bytes, hash_name: str, size: int) -> None:
         # A connection under an AEAD cipher needs no MAC and should not wait for it.
         from cryptography.hazmat.primitives.hmac import HMAC  # noqa: PLC0415  (start-up time)
+
+        from tellin.algorithms.hashing import HASHES  # noqa: PLC0415  (the same)
 
         # The key is absorbed once: a copy costs less than half of a keyed start.
         self._copy = HMAC(key, HASHES[hash_name]).copy

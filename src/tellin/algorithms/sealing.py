@@ -69,6 +69,16 @@ class Opener(Protocol):
         """With the same keys, makes an equal opener for the packets that follow."""
 
 
+class Transform(Protocol):
+    """One direction of a cipher without authentication."""
+
+    def apply(self, view: memoryview) -> None:
+        """Encrypt or decrypt whole blocks in place."""
+
+    def current_iv(self) -> bytes:
+        """With the same key, makes an equal transform for the blocks that follow."""
+
+
 def corrupted() -> IntegrityError:
     """The one error for a tag that does not fit, whatever the cipher and the place of the damage."""
     return IntegrityError("corrupted MAC on input")

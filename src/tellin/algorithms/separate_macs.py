@@ -5,9 +5,13 @@ from hmac import compare_digest
 from struct import Struct
 from typing import Final
 
-from tellin.algorithms.block_modes import Transform
 from tellin.algorithms.macs import MacKey
-from tellin.algorithms.sealing import MAXIMUM_PACKET_LENGTH, OpensOpenly, corrupted
+from tellin.algorithms.sealing import (
+    MAXIMUM_PACKET_LENGTH,
+    OpensOpenly,
+    Transform,
+    corrupted,
+)
 
 _UINT32: Final = Struct(">I")
 

@@ -4,17 +4,13 @@
 import os
 from typing import Final
 
-from tellin.algorithms.ciphers import preferred_ciphers
-from tellin.algorithms.compression import COMPRESSING, DEFAULT_COMPRESSIONS
-from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES
-from tellin.algorithms.macs import CLIENT_MACS
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import USER_KEY_ALGORITHMS
 from tellin.client.login_plan import LoginPlan
-from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
+from tellin.client.offer import algorithms
+from tellin.config.algorithm_lists import select_one
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConfigError
 from tellin.protocol.core import KeepAlive
-from tellin.runtime.machine import has_aes
 from tellin.transport.negotiation import Preferences
 from tellin.transport.settings import IDENTIFICATION, Settings
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_METHODS, PUBLIC_KEY
@@ -25,25 +21,6 @@ EXTENSIONS: Final = {"ping@openssh.com": b"0"}
 
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 _LONGEST_IDENTIFICATION: Final = 253
-
-
-def algorithms(config: SshConfig) -> AlgorithmLists:
-    """What to offer; raises ConfigError, with file and line, for an unknown name."""
-    return select(
-        config,
-        AlgorithmLists(
-            CLIENT_KEY_EXCHANGES,
-            # R048: the same for a host that is on record and for one that is not. Moving the known
-            # type to the front would tell whoever listens that this is a first visit, and worth an
-            # attack.
-            HOST_KEY_ALGORITHMS,
-            preferred_ciphers(has_aes=has_aes()),
-            CLIENT_MACS,
-            COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
-            USER_KEY_ALGORITHMS,
-        ),
-        lenient=True,
-    )
 
 
 def preferences(config: SshConfig) -> Preferences:

@@ -3,7 +3,7 @@
 
 This module alone of the room imports the algorithms, which take longer to load than all the rest
 of it: whoever only reads a file does without. What is offered where a file says nothing is each
-side's own: `tellin.client.preferences` and `tellin.server.settings` bring it.
+side's own: `tellin.client.offer` and `tellin.server.settings` bring it.
 """
 
 from typing import Any, Final, TypeVar

@@ -4,11 +4,8 @@
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
 
+from tellin.algorithms import fresh_keys
 from tellin.errors import KeyFileError
 from tellin.keys.kinds import Kind
 from tellin.wire import Cursor, string
@@ -18,7 +15,7 @@ class Ed25519Verifier:
     """Checks signatures; S of the group's order or more is refused by the library (RFC 8032 5.1.7)."""
 
     def __init__(self, point: bytes) -> None:
-        self.native = Ed25519PublicKey.from_public_bytes(point)
+        self.native = fresh_keys.ed25519_public(point)
 
     def verify(self, signature: bytes, data: bytes, hash_name: str) -> bool:
         """64 bytes, R and S; the hash is part of the method."""
@@ -31,7 +28,7 @@ class Ed25519Verifier:
         return True
 
 
-def _blob(native: Ed25519PublicKey) -> bytes:
+def _blob(native: Any) -> bytes:
     return string(b"ssh-ed25519") + string(native.public_bytes_raw())
 
 
@@ -40,19 +37,20 @@ class Ed25519Secret:
 
     key_type = "ssh-ed25519"
 
-    def __init__(self, native: Ed25519PrivateKey) -> None:
+    def __init__(self, native: Any) -> None:
         self.native = native
         public = native.public_key()
-        self._point = public.public_bytes_raw()
+        self._point: bytes = public.public_bytes_raw()
         self.public_blob = _blob(public)
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
         """R and S."""
-        return self.native.sign(data)
+        signature: bytes = self.native.sign(data)
+        return signature
 
     def fields(self) -> bytes:
         """Point, then seed and point as one string."""
-        seed = self.native.private_bytes_raw()
+        seed: bytes = self.native.private_bytes_raw()
         return string(self._point) + string(seed + self._point)
 
 
@@ -69,7 +67,7 @@ def read_secret(kind: Kind, cursor: Cursor) -> Ed25519Secret:
     pair = cursor.string()
     if len(point) != 32 or len(pair) != 64:
         raise KeyFileError("an Ed25519 private key of the wrong length")
-    secret = Ed25519Secret(Ed25519PrivateKey.from_private_bytes(pair[:32]))
+    secret = Ed25519Secret(fresh_keys.ed25519_secret(pair[:32]))
     # Signing with a public half that the file supplies would give the seed away to whoever can
     # change it, so the point is computed and the file's copies are only compared.
     if secret.fields() != string(point) + string(pair):
@@ -79,7 +77,7 @@ def read_secret(kind: Kind, cursor: Cursor) -> Ed25519Secret:
 
 def generate(kind: Kind, bits: int) -> Ed25519Secret:
     """A new key; there is one size."""
-    return Ed25519Secret(Ed25519PrivateKey.generate())
+    return Ed25519Secret(fresh_keys.ed25519())
 
 
 def public_blob(kind: Kind, native: Any) -> bytes:

@@ -258,7 +258,7 @@ def run(arguments: list[str]) -> int:
     surroundings = LocalSurroundings()
     config = configure(invocation, surroundings)
     if invocation.show_config:
-        from tellin.client.preferences import algorithms
+        from tellin.client.offer import algorithms
         from tellin.config.algorithm_lists import with_lists
 
         print("\n".join(with_lists(config, algorithms(config)).dump()))
@@ -282,7 +282,7 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
     if any(getattr(config, name) for name in _ALGORITHMS):
         # R114: a name that nobody knows is refused before anything is done. Who names none does
         # not wait for the tables here.
-        from tellin.client.preferences import algorithms
+        from tellin.client.offer import algorithms
 
         algorithms(config)
     loop = SmallLoop()

@@ -10,7 +10,6 @@ from tellin.algorithms.key_exchange import (
     Initiator,
     KeyExchange,
     Moduli,
-    check_group,
 )
 from tellin.errors import ProtocolError
 from tellin.transport.messages import (
@@ -205,6 +204,9 @@ class GexExchange(Exchange):
         return self._choose_group(message)
 
     def _take_group(self, message: KexGexGroup) -> Message:
+        # The arithmetic of groups, for which no other method waits.
+        from tellin.algorithms.finite_field import check_group  # noqa: PLC0415  (start-up time)
+
         check_group(message.prime, message.generator, GEX_MINIMUM, GEX_MAXIMUM)
         self._prime, self._generator = message.prime, message.generator
         self._initiator = self.method.start(message.prime, message.generator)

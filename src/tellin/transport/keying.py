@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, Cipher
-from tellin.algorithms.key_exchange import KEY_EXCHANGES, derive
+from tellin.algorithms.hashing import derive
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.algorithms.macs import MACS, Mac
 from tellin.algorithms.protection import make_opener, make_sealer
 from tellin.algorithms.sealing import Opener, Sealer

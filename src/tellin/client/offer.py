@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Which algorithms a client offers, from the values of ssh_config.
+
+Apart from `tellin.client.preferences`, since ``ssh`` asks this before it connects: it takes the
+tables, and nothing of what they are tables of.
+"""
+
+from tellin.algorithms.ciphers import preferred_ciphers
+from tellin.algorithms.compression import COMPRESSING, DEFAULT_COMPRESSIONS
+from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES
+from tellin.algorithms.macs import CLIENT_MACS
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
+from tellin.config.algorithm_lists import AlgorithmLists, select
+from tellin.config.ssh_config import SshConfig
+from tellin.runtime.machine import has_aes
+
+
+def algorithms(config: SshConfig) -> AlgorithmLists:
+    """What to offer; raises ConfigError, with file and line, for an unknown name."""
+    return select(
+        config,
+        AlgorithmLists(
+            CLIENT_KEY_EXCHANGES,
+            # R048: the same for a host that is on record and for one that is not. Moving the known
+            # type to the front would tell whoever listens that this is a first visit, and worth an
+            # attack.
+            HOST_KEY_ALGORITHMS,
+            preferred_ciphers(has_aes=has_aes()),
+            CLIENT_MACS,
+            COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
+            USER_KEY_ALGORITHMS,
+        ),
+        lenient=True,
+    )
