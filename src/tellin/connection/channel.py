@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """One channel: two half-machines, two windows, and the ends where its data comes from and goes to."""
 
-from collections import deque
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -156,8 +155,9 @@ class Channel:
         self.lingers = False
         self._arrived: list[memoryview] | None = None
         self._arrived_extended: list[memoryview] | None = None
-        self._awaiting: deque[Request] | None = None
-        self._owed: deque[Debt] | None = None
+        self._awaiting: list[Request] | None = None
+        # Lists: they hold one or two, and an empty deque is 700 bytes.
+        self._owed: list[Debt] | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} {self.channel_type} {self.standing.name}>"
@@ -320,7 +320,7 @@ class Channel:
             raise UsageError(f"channel {self.number} is not open")
         if want_reply:
             if self._awaiting is None:
-                self._awaiting = deque()
+                self._awaiting = []
             self._awaiting.append(request)
         self._connection.send(
             ChannelRequest(self.peer, request.name, want_reply, request.encode())
@@ -331,12 +331,12 @@ class Channel:
         if not self._awaiting:
             # R134: an answer to nothing.
             raise ProtocolError(f"an answer on channel {self.number} to no request")
-        return self._awaiting.popleft()
+        return self._awaiting.pop(0)
 
     def asked(self) -> "Debt":
         """The peer made a request that wants a reply."""
         if self._owed is None:
-            self._owed = deque()
+            self._owed = []
         elif len(self._owed) >= UNANSWERED_REQUESTS:
             raise ProtocolError(f"too many requests on channel {self.number}")
         debt = Debt()
@@ -356,7 +356,7 @@ class Channel:
             raise UsageError(f"channel {self.number} owes no such answer")
         debt.success = success
         while owed and owed[0].success is not None:
-            paid = owed.popleft()
+            paid = owed.pop(0)
             if self.standing is _OPEN and self.sending is not Half.CLOSED:
                 kind = ChannelSuccess if paid.success else ChannelFailure
                 self._connection.send(kind(self.peer))

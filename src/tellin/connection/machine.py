@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The connection protocol's machine: the table of channels and who may do what with it (RFC 4254)."""
 
-from collections import deque
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -108,12 +107,8 @@ class Connection:
         self._no_more_sessions = False
         # Replies to global requests go out in the order of the requests (RFC 4254 section 4): one
         # that the driver has not decided yet holds the later ones back.
-        self._owed: deque[Message | None] = deque()
-        self._global_waiting: deque[tuple[str, object]] = deque()
-
-    def lane(self) -> Lane:
-        """The handlers of the messages that pass without an object."""
-        return {93: self._window_adjust, 94: self._data, 95: self._extended_data}
+        self._owed: list[Message | None] = []
+        self._global_waiting: list[tuple[str, object]] = []
 
     # The lane
 
@@ -319,14 +314,6 @@ class Connection:
 
     # Messages off the lane
 
-    def receive(self, number: int, payload: memoryview) -> None:
-        """A message numbered 80 to 127 that the lane did not take."""
-        handler = _HANDLERS.get(number)
-        if handler is None:
-            raise ProtocolError(f"message {number} is not one of the connection protocol")
-        kind, name = handler
-        getattr(self, name)(kind.decode(payload))
-
     def _existing(self, number: int) -> Channel:
         channel = self.channels.get(number)
         if channel is None or channel.standing is not _OPEN:
@@ -339,7 +326,8 @@ class Connection:
             raise ProtocolError(f"an answer for channel {number}, which was not asked for")
         return channel
 
-    def _open_asked(self, message: ChannelOpen) -> None:
+    def _open_asked(self, payload: memoryview) -> None:
+        message = ChannelOpen.decode(payload)
         refusal = self._objection(message)
         if refusal is not None:
             reason, text = refusal
@@ -363,7 +351,8 @@ class Connection:
             return ChannelOpenFailureReason.RESOURCE_SHORTAGE, "too many channels"
         return None
 
-    def _open_confirmed(self, message: ChannelOpenConfirmation) -> None:
+    def _open_confirmed(self, payload: memoryview) -> None:
+        message = ChannelOpenConfirmation.decode(payload)
         channel = self._wanted(message.recipient_channel)
         self._transport.mark_round_trip_end()
         if message.maximum_packet < LEAST_PACKET:
@@ -374,20 +363,23 @@ class Connection:
         channel.standing = Standing.OPEN
         self._emit(ChannelOpened(channel, message.type_data))
 
-    def _open_refused(self, message: ChannelOpenFailure) -> None:
+    def _open_refused(self, payload: memoryview) -> None:
+        message = ChannelOpenFailure.decode(payload)
         channel = self._wanted(message.recipient_channel)
         self._drop(channel)
         text = message.description[:DESCRIPTION_BYTES].decode("utf-8", "replace")
         self._emit(ChannelOpenRefused(channel, message.reason, text))
 
-    def _ended(self, message: ChannelEof) -> None:
+    def _ended(self, payload: memoryview) -> None:
+        message = ChannelEof.decode(payload)
         channel = self._existing(message.recipient_channel)
         if channel.receiving is not _HALF_OPEN:
             raise ProtocolError(f"a second end of data on channel {channel.number}")
         channel.receiving = Half.EOF
         self._emit(ChannelEnded(channel))
 
-    def _closed(self, message: ChannelClose) -> None:
+    def _closed(self, payload: memoryview) -> None:
+        message = ChannelClose.decode(payload)
         channel = self._existing(message.recipient_channel)
         if channel.receiving is Half.CLOSED:
             raise ProtocolError(f"a second close of channel {channel.number}")
@@ -402,7 +394,8 @@ class Connection:
         else:
             channel.close()
 
-    def _requested(self, message: ChannelRequest) -> None:
+    def _requested(self, payload: memoryview) -> None:
+        message = ChannelRequest.decode(payload)
         channel = self._existing(message.recipient_channel)
         self._transport.mark_round_trip_end()
         kind = Request.named.get(message.name)
@@ -416,11 +409,11 @@ class Connection:
         debt = channel.asked() if message.want_reply else None
         self._emit(ChannelRequested(channel, request, debt))
 
-    def _succeeded(self, message: ChannelSuccess) -> None:
-        self._replied(message.recipient_channel, success=True)
+    def _succeeded(self, payload: memoryview) -> None:
+        self._replied(ChannelSuccess.decode(payload).recipient_channel, success=True)
 
-    def _failed(self, message: ChannelFailure) -> None:
-        self._replied(message.recipient_channel, success=False)
+    def _failed(self, payload: memoryview) -> None:
+        self._replied(ChannelFailure.decode(payload).recipient_channel, success=False)
 
     def _replied(self, number: int, *, success: bool) -> None:
         channel = self._existing(number)
@@ -434,7 +427,8 @@ class Connection:
             self._global_waiting.append((name, token))
         self.send(GlobalRequest(name, token is not None, data))
 
-    def _global_asked(self, message: GlobalRequest) -> None:
+    def _global_asked(self, payload: memoryview) -> None:
+        message = GlobalRequest.decode(payload)
         known = message.name in self._settings.global_requests
         if message.name == NO_MORE_SESSIONS and self._transport.role is Role.SERVER:
             self._no_more_sessions = True
@@ -460,34 +454,39 @@ class Connection:
 
     def _settle_debts(self) -> None:
         while self._owed and self._owed[0] is not None:
-            message = self._owed.popleft()
+            message = self._owed.pop(0)
             assert message is not None
             self.send(message)
 
-    def _global_succeeded(self, message: RequestSuccess) -> None:
-        self._global_replied(success=True, data=message.data)
+    def _global_succeeded(self, payload: memoryview) -> None:
+        self._global_replied(success=True, data=RequestSuccess.decode(payload).data)
 
-    def _global_failed(self, message: RequestFailure) -> None:
+    def _global_failed(self, payload: memoryview) -> None:
+        RequestFailure.decode(payload)
         self._global_replied(success=False, data=b"")
 
     def _global_replied(self, *, success: bool, data: bytes) -> None:
         if not self._global_waiting:
             raise ProtocolError("an answer to no global request")  # R134
-        name, token = self._global_waiting.popleft()
+        name, token = self._global_waiting.pop(0)
         self._emit(GlobalReplied(name, success, data, token))
 
 
-# number -> the class that reads it and the method that takes it
-_HANDLERS: Final[dict[int, tuple[type[Message], str]]] = {
-    80: (GlobalRequest, "_global_asked"),
-    81: (RequestSuccess, "_global_succeeded"),
-    82: (RequestFailure, "_global_failed"),
-    90: (ChannelOpen, "_open_asked"),
-    91: (ChannelOpenConfirmation, "_open_confirmed"),
-    92: (ChannelOpenFailure, "_open_refused"),
-    96: (ChannelEof, "_ended"),
-    97: (ChannelClose, "_closed"),
-    98: (ChannelRequest, "_requested"),
-    99: (ChannelSuccess, "_succeeded"),
-    100: (ChannelFailure, "_failed"),
+# Message number -> who takes it while the connection is open. One table for all connections: three
+# handlers that read fixed places, and the others, which read a message.
+LANE: Final[Lane] = {
+    94: Connection._data,
+    95: Connection._extended_data,
+    93: Connection._window_adjust,
+    80: Connection._global_asked,
+    81: Connection._global_succeeded,
+    82: Connection._global_failed,
+    90: Connection._open_asked,
+    91: Connection._open_confirmed,
+    92: Connection._open_refused,
+    96: Connection._ended,
+    97: Connection._closed,
+    98: Connection._requested,
+    99: Connection._succeeded,
+    100: Connection._failed,
 }

@@ -4,7 +4,7 @@
 from typing import Any, Final
 
 from tellin.connection.channel import Channel
-from tellin.connection.machine import HIGH_WATER, Connection, ConnectionSettings
+from tellin.connection.machine import HIGH_WATER, LANE, Connection, ConnectionSettings
 from tellin.connection.requests import KEEPALIVE
 from tellin.errors import (
     ConnectionLost,
@@ -337,10 +337,6 @@ class Core:
     def authentication_message(self, number: int, payload: memoryview) -> None:
         """A message of user authentication; both halves have their own way."""
 
-    def connection_message(self, number: int, payload: memoryview) -> None:
-        """A message of the connection protocol that the lane did not take."""
-        self._connection.receive(number, payload)
-
     def pong(self, data: bytes) -> None:
         """The peer answered a PING."""
         self._events.append(PongReceived(data))
@@ -363,7 +359,7 @@ class Core:
 
     def _login_done(self) -> None:
         transport = self._transport
-        transport.lane = self._connection.lane()
+        transport.rider, transport.lane = self._connection, LANE
         transport.authenticated()
         if self._keepalive.interval:
             self._alive_at = transport.now + self._keepalive.interval

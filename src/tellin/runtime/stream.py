@@ -6,7 +6,6 @@ by ``core.sent(n)``, so nothing keeps a view of a buffer that is used again.
 """
 
 from _socket import SHUT_WR
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -123,7 +122,7 @@ class Link:
         self._held = False
         self._busy = False
         self._unsent = 0
-        self._events: deque[Any] = deque()
+        self._events: list[Any] = []  # the last first
         self._flush_call: Cancellable | None = None
         self._timer: Cancellable | None = None
         self._timer_at = 0.0
@@ -295,10 +294,10 @@ class Link:
                 found = events()
                 if not found:
                     break
-                waiting.extend(found)
+                waiting.extend(reversed(found))
             any_came = True
             # One at a time: if a callback raises, the rest is still here for the next turn.
-            self.on_event(waiting.popleft())
+            self.on_event(waiting.pop())
         return any_came
 
     def _settle(self) -> None:

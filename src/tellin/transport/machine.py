@@ -133,9 +133,6 @@ class Upper(Protocol):
     def authentication_message(self, number: int, payload: memoryview) -> None:
         """A message numbered 50 to 79, before login."""
 
-    def connection_message(self, number: int, payload: memoryview) -> None:
-        """A message numbered 80 to 127, after login."""
-
     def pong(self, data: bytes) -> None:
         """The peer answered our PING."""
 
@@ -143,7 +140,8 @@ class Upper(Protocol):
         """An exchange is complete; what was held back has gone out."""
 
 
-Lane = dict[int, Callable[[memoryview], None]]
+Lane = dict[int, Callable[[Any, memoryview], None]]
+_NO_LANE: Final[Lane] = {}
 
 
 class Transport:
@@ -171,6 +169,7 @@ class Transport:
         "reader",
         "renewal",
         "resting",
+        "rider",
         "role",
         "round_trip",
         "settings",
@@ -203,8 +202,10 @@ class Transport:
         self.peer_identification = ""
         self.extensions: dict[str, bytes] = {}
         self.error: TellinError | None = None
-        self.lane: Lane = {}  # installed by the joiner after login
-        self._lane: Lane = {}  # what is in force: empty while an exchange runs
+        # Installed by the joiner after login: who takes the connection protocol's messages, and how.
+        self.rider: object = None
+        self.lane: Lane = _NO_LANE
+        self._lane: Lane = _NO_LANE  # what is in force: nothing while an exchange runs
         self._identification: IdentificationReader | None = IdentificationReader(role)
         self._held = Held()
         self._noise = 0
@@ -224,7 +225,7 @@ class Transport:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self._admission = ADMISSION[phase]
-        self._lane = self.lane if phase is Phase.OPEN else {}
+        self._lane = self.lane if phase is Phase.OPEN else _NO_LANE
         sending = self.keying.sending
         self.renewal.cipher("" if sending is None else sending.direction.cipher)
 
@@ -273,7 +274,7 @@ class Transport:
                     break
                 handler = self._lane.get(payload[0])
                 if handler is not None:
-                    handler(payload)
+                    handler(self.rider, payload)
                 else:
                     self._dispatch(payload)
         except ProtocolError as error:
@@ -434,7 +435,8 @@ class Transport:
             raise ProtocolError("a server that asks to log in")
 
     def _connection(self, payload: memoryview) -> None:
-        self.upper.connection_message(payload[0], payload)
+        """The lane takes all messages of the connection protocol that there are."""
+        raise ProtocolError(f"message {payload[0]} is not one of the connection protocol")
 
     # Keys
 
@@ -526,20 +528,16 @@ class Transport:
 
     def send(self, message: Message) -> None:
         """Send a message of the layers above; while an exchange runs it is held back."""
-        self.send_payload(message.encode())
-
-    def send_payload(self, payload: bytes) -> None:
-        """The same for a payload that is encoded already."""
         if self.phase is _CLOSED:
             return
         if self.keying.stage in _HOLDING:
             try:
-                self._held.add(payload)
+                self._held.add(message.encode())
             except ProtocolError as error:
                 self.fail(error)
             return
         check_sequence(self.writer.packets)
-        self.writer.write(payload)
+        self.writer.write(message.encode())
 
     def pending(self) -> int:
         """How many bytes wait to be sent or to be let out after the exchange."""
