@@ -3,9 +3,10 @@
 
 from collections import deque
 from itertools import islice
-from typing import AnyStr, Final, Generic, TypeAlias
+from typing import Any, AnyStr, Final, Generic, TypeAlias
 
 _SMALL: Final = 4096
+_NONE: Final[deque[Any]] = deque()
 
 Searched: TypeAlias = tuple[int, int, AnyStr | None]
 """How far a search has come: pieces gone through, their length, and the end of the last one."""
@@ -25,8 +26,9 @@ class Pieces(Generic[AnyStr]):
         self.held = 0
         self.due = 0
         self._empty: AnyStr = empty
-        self._pieces: deque[AnyStr] = deque()
-        self._owed: deque[int] = deque()
+        # A queue is made with the first piece: an empty one is 700 bytes, and who is idle has none.
+        self._pieces: deque[AnyStr] = _NONE
+        self._owed: deque[int] = _NONE
         self._at = 0  # how much of the first piece has been read
 
     def put(self, piece: AnyStr, owed: int) -> None:
@@ -39,6 +41,8 @@ class Pieces(Generic[AnyStr]):
             # A window of single bytes would be two million objects.
             pieces[-1] += piece
             self._owed[-1] += owed
+        elif pieces is _NONE:
+            self._pieces, self._owed = deque((piece,)), deque((owed,))
         else:
             pieces.append(piece)
             self._owed.append(owed)

@@ -81,7 +81,7 @@ class Exchange:
         self.expected = {}
 
     def start(self) -> Message | None:
-        """What to send first; a server waits."""
+        """What to send first, and once more if it was skipped; a server waits."""
         raise NotImplementedError
 
     def receive(self, message: Message, context: Context) -> Message | Agreed:
@@ -110,7 +110,7 @@ class EcdhExchange(Exchange):
             self.expected = {30: KexEcdhInit}
             return None
         self.expected = {31: KexEcdhReply}
-        self._initiator = self.method.start()
+        self._initiator = self._initiator or self.method.start()
         return KexEcdhInit(self._initiator.public)
 
     def receive(self, message: Message, context: Context) -> Message | Agreed:
@@ -140,8 +140,9 @@ class DhExchange(Exchange):
             self.expected = {30: KexDhInit}
             return None
         self.expected = {31: KexDhReply}
-        self._initiator = self.method.start()
-        self._note(self._initiator.public)
+        if self._initiator is None:
+            self._initiator = self.method.start()
+            self._note(self._initiator.public)
         return KexDhInit(self._initiator.public)
 
     def _note(self, value: int) -> None:

@@ -97,6 +97,7 @@ class Keying:
         "_exchange",
         "_guess",
         "_incoming",
+        "_offer",
         "_ours",
         "_raw",
         "_reader",
@@ -144,6 +145,7 @@ class Keying:
         self.sending: DirectionKeys | None = None
         self.receiving: DirectionKeys | None = None
         self._incoming: DirectionKeys | None = None
+        self._offer: KexInit | None = None
         self._ours: bytes = b""
         self._guess: Exchange | None = None
         self._exchange: Exchange | None = None
@@ -170,7 +172,7 @@ class Keying:
             first=first,
             follows=guess is not None,
         )
-        self._ours = offer.encode()
+        self._offer, self._ours = offer, offer.encode()
         self.stage = Stage.OFFERED
         self._raw(self._ours)
         self._emit(KexInitSent())
@@ -189,7 +191,10 @@ class Keying:
         theirs = KexInit.decode(payload)
         if self.stage is Stage.IDLE:
             self.begin()
-        ours = KexInit.decode(self._ours)
+        ours, ours_encoded = self._offer, self._ours
+        assert ours is not None
+        # Nobody needs them again, and a server's idle connections would each keep a kilobyte.
+        self._offer, self._ours = None, b""
         client = self._role is Role.CLIENT
         if not self.session_id:
             self._settle_strictness(theirs)
@@ -197,7 +202,8 @@ class Keying:
         self.negotiated = chosen
         self.stage = Stage.EXCHANGING
         self._context = Context(
-            *self.identifications, *((self._ours, payload) if client else (payload, self._ours))
+            *self.identifications,
+            *((ours_encoded, payload) if client else (payload, ours_encoded)),
         )
         self._skip = theirs.first_kex_packet_follows and not chosen.guess_right
         self._emit(KexInitReceived(chosen, ours, theirs))
@@ -228,6 +234,12 @@ class Keying:
                 self._tell_values(guess)
                 return
             self.guess_wrong = True
+            if guess.method.name == chosen.key_exchange:
+                # Wrong by the host key's algorithm, or since the server likes another method best:
+                # its secret has been used for nothing yet, and serves.
+                self._exchange = guess
+                self._send(guess.start())
+                return
         host_key = b""
         if self._role is Role.SERVER:
             host_key = dict(self._settings.host_keys)[chosen.host_key]

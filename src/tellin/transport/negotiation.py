@@ -62,7 +62,9 @@ def proposal(
             if role is Role.CLIENT
             else (EXT_INFO_SERVER, STRICT_SERVER)
         )
-    if follows:
+    if follows or (first and role is Role.SERVER):
+        # A server says it to everybody: a client's guess is then right whenever it names what is
+        # chosen, whatever the server likes best, and a flight is saved.
         markers += (GUESS_BY_CHOICE,)
     return KexInit(
         cookie,

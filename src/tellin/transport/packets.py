@@ -176,10 +176,11 @@ class PacketWriter:
         self._scratch: memoryview | None = None
 
     def _pad(self, size: int) -> bytes:
-        # Fresh random padding for each packet, drawn from a stock: one call for hundreds of packets.
+        # Fresh random padding for each packet, drawn from a stock: one call for dozens of packets,
+        # and no more than an idle connection may keep.
         at = self._padding_at
         if at + size > len(self._padding):
-            self._padding = self._random(2048)
+            self._padding = self._random(512)
             at = 0
         self._padding_at = at + size
         return self._padding[at : at + size]

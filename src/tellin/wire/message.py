@@ -18,6 +18,7 @@ class Record:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
     _secret: ClassVar[frozenset[str]] = frozenset()
 
@@ -33,21 +34,23 @@ class Record:
             **{name: cls.__dict__[name] for name in own if name in cls.__dict__},
         }
         cls._secret = cls._secret | frozenset(secret)
+        cls._names = frozenset(cls._fields)
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        given = self.__dict__
         fields = self._fields
-        given.update(zip(fields, values, strict=False))
-        if len(values) == len(fields) and not named:
+        if not named and len(values) == len(fields):
             # Nearly all of them are made so, and a login makes a hundred.
+            self.__dict__.update(zip(fields, values))  # noqa: B905  (the lengths are the same)
             return
+        given = self.__dict__
+        given.update(zip(fields, values, strict=False))
         if len(values) > len(fields) or not given.keys().isdisjoint(named):
             raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}")
         given.update(named)
         if len(given) != len(fields):
             for name, value in self._defaults.items():
                 given.setdefault(name, value)
-        if given.keys() != set(fields):
+        if given.keys() != self._names:
             raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}")
 
     def __eq__(self, other: object) -> bool:
