@@ -65,6 +65,17 @@ async def test_known_hosts_alone_mean_strictly_those(tmp_path: Path) -> None:
 
 
 @awaited
+async def test_a_server_of_many_keys_shows_the_one_that_is_known(tmp_path: Path) -> None:
+    rsa = PrivateKey.generate("rsa", bits=2048)
+    file = tmp_path / "known_hosts"
+    async with serving(host_keys=[HOST_KEY, rsa]) as server:
+        file.write_text(record(server.port, rsa))
+        for known in ({"known_hosts": file}, {"host_keys": [rsa.public]}):
+            async with connecting(server, **known) as connection:
+                assert connection.host_key == rsa.public
+
+
+@awaited
 async def test_accept_new_records_a_host_once_and_refuses_another_key(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "known_hosts"
     policy = tellin.HostKeyPolicy.ACCEPT_NEW

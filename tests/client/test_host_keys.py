@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from tests.client.scene import GRANT, Answers, Scene
 
-from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
+from tellin.client.host_keys import HostKeyPolicy
 from tellin.client.identities import MemoryKeys
+from tellin.client.preferences import settings
+from tellin.client.records import FileRecords, HostPlace, known_types
 from tellin.config.known_hosts import KnownHosts, hash_name, make_line
+from tellin.config.ssh_config import SshConfig
 from tellin.errors import (
     DisconnectReason,
     HostKeyChanged,
@@ -314,21 +318,45 @@ def test_a_record_that_cannot_be_written_ends_nothing() -> None:
     assert scene.said("Failed to add the host to the list of known hosts")
 
 
-def test_r048_the_list_of_host_key_algorithms_is_the_same_for_a_known_host() -> None:
-    from tellin.client.preferences import settings
-    from tellin.config.ssh_config import SshConfig
+def offer(known: str, *, port: int = 22, algorithms: str = "") -> tuple[str, ...]:
+    """The host key algorithms that somebody with these records asks a server for."""
+    config = SshConfig(host_key_algorithms=algorithms)
+    types = known_types(KnownHosts.parse(known), HostPlace("host", port))
+    return settings(config, known=types).preferences.host_keys
 
-    # The settings are made before anything is looked up, so there is nothing to compare but this:
-    # neither the host nor any file of records has a part in them.
-    one, two = SshConfig(), SshConfig(user_known_hosts_file=("/nonexistent",))
-    one.host_argument, two.host_argument = "known", "unknown"
-    lists = {settings(config).preferences.host_keys for config in (one, two)}
-    assert len(lists) == 1
-    for known in (record(KEY), record(ECDSA), ""):
-        scene = play(HostKeyPolicy.ACCEPT_NEW, known)
-        offered = scene.pair.server._transport.keying  # what the server has seen of the client
-        assert offered.negotiated is not None
-        assert offered.negotiated.host_key == "ssh-ed25519"
+
+def test_r048_a_first_visit_and_the_usual_one_offer_the_same() -> None:
+    assert offer("") == HOST_KEY_ALGORITHMS
+    for known in (
+        record(KEY),
+        record(KEY) + record(ECDSA) + record(RSA.public),
+        record(RSA.public, "elsewhere"),
+        "@revoked " + record(RSA.public),
+        "@cert-authority " + record(RSA.public),
+        "host ssh-rsa\n",
+    ):
+        assert offer(known) == HOST_KEY_ALGORITHMS
+
+
+def test_keys_of_a_type_that_is_on_record_are_asked_for_first() -> None:
+    rsa = ("rsa-sha2-512", "rsa-sha2-256")
+    found = offer(record(RSA.public))
+    assert found[:2] == rsa
+    assert found[2:] == tuple(name for name in HOST_KEY_ALGORITHMS if name not in rsa)
+    assert offer(record(ECDSA))[0] == "ecdsa-sha2-nistp256"
+    assert offer(record(ECDSA) + record(RSA.public))[:3] == (*rsa, "ecdsa-sha2-nistp256")
+    # Under another port the name is another one; a record without the port is good all the same.
+    assert offer(record(RSA.public, "[host]:2222"), port=2222)[:2] == rsa
+    assert offer(record(RSA.public), port=2222)[:2] == rsa
+    assert offer(record(RSA.public, "[host]:2222")) == HOST_KEY_ALGORITHMS
+    assert offer(hash_name("host", salt=bytes(20)) + record(RSA.public)[4:])[:2] == rsa
+
+
+def test_a_list_that_somebody_wrote_out_stands_as_it_is() -> None:
+    written = "ecdsa-sha2-nistp256,ssh-ed25519,rsa-sha2-256"
+    assert offer(record(RSA.public), algorithms=written) == tuple(written.split(","))
+    assert offer(record(RSA.public), algorithms="^ecdsa-sha2-nistp256")[0] == "ecdsa-sha2-nistp256"
+    assert offer(record(RSA.public), algorithms="-ecdsa*")[0] == "rsa-sha2-512"
 
 
 # Files

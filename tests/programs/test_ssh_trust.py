@@ -85,6 +85,21 @@ def test_without_anybody_to_ask_an_unknown_host_is_refused(
     assert not ssh.known_hosts.exists()
 
 
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa256", "ed25519"])
+def test_a_host_that_is_known_by_another_type_than_the_best_is_asked_for_that(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    kinds = ("ed25519", "ecdsa256", "rsa")
+    with OpenSSHServer(tmp_path, account=account, host_keys=kinds) as running:
+        ssh = Ssh(tmp_path, running.target)
+        line = running.target.known_hosts().splitlines()[kinds.index(kind)]
+        ssh.known_hosts.write_text(line + "\n", "ascii")
+        done = ssh.run("echo in", flags=["-o", "BatchMode=yes"])
+    assert (done.status, done.stdout, done.stderr) == (0, b"in\n", b"")
+    assert ssh.known_hosts.read_text("ascii") == line + "\n"
+
+
 @pytest.mark.parametrize("policy", ["accept-new", "no"])
 def test_a_new_host_is_recorded_as_openssh_records_it(
     target: Target, tmp_path: Path, policy: str

@@ -25,12 +25,13 @@ from tellin.client.credentials import (
     read_keys,
 )
 from tellin.client.endings import NOWHERE, Place
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, HostPlace
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
 from tellin.client.identities import Identity
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
 from tellin.client.preferences import keepalive as configured_keepalive
 from tellin.client.preferences import login_plan, required_rsa_size, settings
+from tellin.client.records import HostPlace, known_types
 from tellin.client.trust import HostKeys, KnownHostsSource, LoadedRecords, Path, Trust
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
@@ -216,7 +217,8 @@ class _Login(Record):
         connection = await self._log_in(loop, prepared, stream, place, until)
         if connection is None:
             _log.debug("%s stumbled over our guess: connecting again without one", self.host)
-            prepared.settings = _settings_of(prepared.config, guess=False)
+            known = known_types(prepared.records.known, prepared.place)
+            prepared.settings = _settings_of(prepared.config, known, guess=False)
             stream, place = await self._reach(loop, prepared)
             connection = await self._log_in(loop, prepared, stream, place, until)
             assert connection is not None
@@ -242,6 +244,8 @@ class _Login(Record):
             alias=config.host_key_alias or "",
             check_address=config.check_host_ip,
         )
+        records = self.trust.records(place, config if self.config is not None else None)
+        known = known_types(records.known, place)
         addresses: list[Address] = []
         if self.sock is None:
             addresses = _literal(config.host, config.port) or resolve(
@@ -255,10 +259,10 @@ class _Login(Record):
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the
             # first was handed in.
-            _settings_of(config, guess=self.sock is None),
+            _settings_of(config, known, guess=self.sock is None),
             policy,
             place,
-            self.trust.records(place, config if self.config is not None else None),
+            records,
             identities,
             addresses,
             bind_source(config.bind_address) if config.bind_address else None,
@@ -458,14 +462,14 @@ def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
     return read_ssh_config(Surroundings(user=user), host, user=user, options=options, file="none")
 
 
-def _settings_of(config: SshConfig, *, guess: bool) -> Settings:
+def _settings_of(config: SshConfig, known: frozenset[str], *, guess: bool) -> Settings:
     """The transport's settings; to choose algorithms takes longer than all else that is read."""
-    key = (guess, *(getattr(config, name) for name in _CHOICES))
+    key = (guess, known, *(getattr(config, name) for name in _CHOICES))
     made = _settings.get(key)
     if made is None:
         if len(_settings) >= _SETTINGS_KEPT:
             _settings.clear()
-        made = _settings[key] = settings(config)
+        made = _settings[key] = settings(config, known=known)
         made.guess = guess
     return made
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether the server is the one it should be: records of host keys, and what to do without one.
+"""Whether the server is the one it should be, by the records of host keys, and what to do without one.
 
 Nothing secret leaves before this is settled, and whatever is not a plain yes is a no (R014, R016).
 """
@@ -7,16 +7,15 @@ Nothing secret leaves before this is settled, and whatever is not a plain yes is
 import os
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from tellin.client.questions import HostKeyQuestion, Prompter
+from tellin.client.records import HostPlace, Records
 from tellin.config.known_hosts import (
     Entry,
     HostKeyState,
-    KnownHosts,
     Lookup,
     hash_name,
-    host_name,
     make_line,
 )
 from tellin.errors import (
@@ -29,9 +28,7 @@ from tellin.errors import (
 from tellin.keys.public import PublicKey
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import HostKeyOffered
-from tellin.runtime.files import append_line, make_private_directory, read_text
 from tellin.runtime.journal import Journal
-from tellin.wire import Record
 
 _BOX: Final = "@" * 59
 _SALT_BYTES: Final = 20
@@ -48,98 +45,6 @@ class HostKeyPolicy(Enum):
     """Somebody is asked about a host without record; a changed key is refused."""
     OFF = "no"
     """Everything but a revoked key; with a changed one no password is given away."""
-
-
-class HostPlace(Record):
-    """Under which names a server is looked up."""
-
-    host: str
-    port: int = 22
-    alias: str = ""
-    address: str = ""  # known when we are connected to it ourselves
-    check_address: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name in known_hosts: an alias stands as it is, whatever the port."""
-        return self.alias.lower() if self.alias else host_name(self.host, self.port)
-
-    @property
-    def address_name(self) -> str:
-        """The address as known_hosts writes it."""
-        return host_name(self.address, self.port) if self.address else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names to record a new key under."""
-        if self.check_address and not self.alias and self.address_name not in {"", self.name}:
-            return (self.name, self.address_name)
-        return (self.name,)
-
-
-class Records(Protocol):
-    """Where host keys are on record."""
-
-    def read(self) -> KnownHosts:
-        """All that is on record now."""
-
-    def add(self, line: str) -> None:
-        """Record a line of known_hosts; raises OSError or TellinError."""
-
-    @property
-    def place(self) -> str:
-        """Where ``add`` puts it, for messages."""
-
-
-class FileRecords:
-    """known_hosts files: the user's, of which the first takes what is new, and everybody's."""
-
-    def __init__(self, user: Sequence[str], everybody: Sequence[str], journal: Journal) -> None:
-        self._user = tuple(user)
-        self._everybody = tuple(everybody)
-        self._journal = journal
-
-    def read(self) -> KnownHosts:
-        """Read all of them; a file that is not there holds nothing."""
-        found = KnownHosts()
-        for path in (*self._user, *self._everybody):
-            try:
-                text = read_text(path)
-            except OSError as error:
-                if self._journal.debugs:
-                    self._journal.debug(f"load_hostkeys: fopen {path}: {error.strerror}")
-            else:
-                if text:
-                    found.add(text, file=path)
-        return found
-
-    @property
-    def place(self) -> str:
-        """The user's first file."""
-        return self._user[0] if self._user else ""
-
-    def add(self, line: str) -> None:
-        """Write behind the others, under a lock."""
-        if self._user:
-            make_private_directory(os.path.dirname(self.place) or ".")  # noqa: PTH120 (start-up)
-            append_line(self.place, line)
-
-
-class MemoryRecords:
-    """Records that a program holds itself: the text of a known_hosts file."""
-
-    place = "known hosts"
-
-    def __init__(self, text: str = "") -> None:
-        self.text = text
-
-    def read(self) -> KnownHosts:
-        """The records of the text."""
-        return KnownHosts.parse(self.text, file=self.place)
-
-    def add(self, line: str) -> None:
-        """Put the line behind the text."""
-        self.text += line + "\n"
 
 
 class HostKeyCheck:
@@ -217,10 +122,8 @@ class HostKeyCheck:
 
     def _look_up(self, key: PublicKey) -> Lookup:
         place = self._place
-        # As OpenSSH: a record of the host without its port is good, a different one no alarm.
-        plain = () if place.alias or place.port == 22 else (host_name(place.host),)
         records = self._records.read()
-        found = records.lookup((place.name,), key.blob, match_only=plain)
+        found = records.lookup((place.name,), key.blob, match_only=place.portless)
         for warning in records.warnings:
             self._journal.verbose(warning)
         if len(place.names) > 1 and found.state is not HostKeyState.REVOKED:

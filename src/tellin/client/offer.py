@@ -21,9 +21,6 @@ def algorithms(config: SshConfig) -> AlgorithmLists:
         config,
         AlgorithmLists(
             CLIENT_KEY_EXCHANGES,
-            # R048: the same for a host that is on record and for one that is not. Moving the known
-            # type to the front would tell whoever listens that this is a first visit, and worth an
-            # attack.
             HOST_KEY_ALGORITHMS,
             preferred_ciphers(has_aes=has_aes()),
             CLIENT_MACS,

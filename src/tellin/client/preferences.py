@@ -4,7 +4,7 @@
 import os
 from typing import Final
 
-from tellin.algorithms.signatures import USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import SIGNATURES, USER_KEY_ALGORITHMS
 from tellin.client.login_plan import LoginPlan
 from tellin.client.offer import algorithms
 from tellin.config.algorithm_lists import select_one
@@ -23,19 +23,40 @@ _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 _LONGEST_IDENTIFICATION: Final = 253
 
 
-def preferences(config: SshConfig) -> Preferences:
-    """What to offer in KEXINIT."""
+def preferences(config: SshConfig, known: frozenset[str] = frozenset()) -> Preferences:
+    """What to offer in KEXINIT; ``known`` are the types of the keys that are on record for the host."""
     lists = algorithms(config)
+    host_keys = lists.host_keys
+    # A list that somebody wrote out stands as it is.
+    if config.host_key_algorithms[:1] in {"", "+", "-"}:
+        host_keys = _known_first(host_keys, known)
     return Preferences(
-        lists.key_exchanges, lists.host_keys, lists.ciphers, lists.macs, lists.compressions
+        lists.key_exchanges, host_keys, lists.ciphers, lists.macs, lists.compressions
     )
 
 
-def settings(config: SshConfig, *, exchange_timeout: float | None = None) -> Settings:
-    """The transport's settings; ``exchange_timeout`` is what ConnectTimeout has left."""
+def _known_first(host_keys: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    """Keys of a type that is on record before others: those would have to be asked about."""
+    # R048, CVE-2020-14145: who knows no key of the host, and who knows the one that comes first
+    # anyway, offer the same. So most who listen cannot tell a first visit, which is worth an attack.
+    if SIGNATURES[host_keys[0]].key_type in known:
+        return host_keys
+    return tuple(sorted(host_keys, key=lambda name: SIGNATURES[name].key_type not in known))
+
+
+def settings(
+    config: SshConfig,
+    *,
+    exchange_timeout: float | None = None,
+    known: frozenset[str] = frozenset(),
+) -> Settings:
+    """The transport's settings.
+
+    ``exchange_timeout`` is what ConnectTimeout has left; ``known`` as for ``preferences``.
+    """
     rekey_bytes, rekey_seconds = config.rekey_limit
     made = Settings(
-        preferences(config),
+        preferences(config, known),
         os.urandom,
         identification=_identification(config),
         rekey_bytes=rekey_bytes,

@@ -6,8 +6,9 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
-from tellin.client.host_keys import FileRecords, HostKeyPolicy, HostPlace
+from tellin.client.host_keys import HostKeyPolicy
 from tellin.client.questions import HostKeyQuestion
+from tellin.client.records import FileRecords, HostPlace
 from tellin.config.known_hosts import HostKeyState, KnownHosts, Lookup, make_line
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import HostKeyUnknown, UsageError
@@ -33,6 +34,10 @@ class PinnedKeys(KnownHosts):
         self._place = place
         self._keys = keys
         self._written = False
+
+    def types(self, names: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that were named."""
+        return frozenset(key.key_type for key in self._keys)
 
     def lookup(
         self,

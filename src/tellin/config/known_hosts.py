@@ -161,6 +161,15 @@ class KnownHosts:
         )
         return [entry for entry in found if entry is not None]
 
+    def types(self, names: Sequence[str]) -> frozenset[str]:
+        """The types of the plain keys on record under any of ``names``; revoked ones do not count."""
+        return frozenset(
+            fields.type_word
+            for fields, _, _ in self._scan()
+            if fields.marker is Marker.NONE
+            and any(_names_fit(fields.names, name) for name in names)
+        )
+
     def lookup(
         self,
         names: Sequence[str],

@@ -8,11 +8,12 @@ import os
 
 from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
-from tellin.client.host_keys import FileRecords, HostKeyCheck, HostKeyPolicy, HostPlace
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
 from tellin.client.identities import FileKeys, KeyPolicy, KeySource
 from tellin.client.login import Login
 from tellin.client.preferences import login_plan, required_rsa_size
 from tellin.client.questions import Nobody, Prompter
+from tellin.client.records import HostPlace, Records
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConnectFailed
 from tellin.keys.public import PublicKey
@@ -21,8 +22,18 @@ from tellin.runtime.loop import Loop
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 
 
-def equip(loop: Loop, connection: ClientConnection, config: SshConfig, journal: Journal) -> None:
+def equip(
+    loop: Loop,
+    connection: ClientConnection,
+    config: SshConfig,
+    journal: Journal,
+    *,
+    place: HostPlace,
+    records: Records,
+) -> None:
     """Give the connection what it needs for HostKeyOffered and the login."""
+    # Behind a ProxyCommand nobody here knows the address.
+    place.address = "" if config.proxy_command else connection.place.address
     prompter: Prompter = Nobody()
     if not config.batch_mode:
         prompter = TerminalPrompter(
@@ -38,16 +49,9 @@ def equip(loop: Loop, connection: ClientConnection, config: SshConfig, journal: 
     connection.login = login
     connection.check = HostKeyCheck(
         connection.core,
-        HostPlace(
-            host=config.host,
-            port=config.port,
-            alias=config.host_key_alias or "",
-            # Behind a ProxyCommand nobody here knows the address.
-            address="" if config.proxy_command else connection.place.address,
-            check_address=config.check_host_ip,
-        ),
+        place,
         policy=HostKeyPolicy(config.strict_host_key_checking),
-        records=FileRecords(config.user_known_hosts_file, config.global_known_hosts_file, journal),
+        records=records,
         prompter=prompter,
         journal=journal,
         hash_names=config.hash_known_hosts,

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
 from tellin.client.preferences import keepalive, settings
+from tellin.client.records import FileRecords, HostPlace, known_types
 from tellin.config.ssh_config import SshConfig
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
@@ -77,6 +78,15 @@ class Run:
         self._journal = journal
         self._connecting = connecting
         self._command = _command(command, config)
+        self._place = HostPlace(
+            host=config.host,
+            port=config.port,
+            alias=config.host_key_alias or "",
+            check_address=config.check_host_ip,
+        )
+        self._records = FileRecords(
+            config.user_known_hosts_file, config.global_known_hosts_file, journal
+        )
         self._over = False
         self._status = FAILED
         self._visit: Visit | None = None
@@ -95,7 +105,8 @@ class Run:
                 f"{left_out.file} line {left_out.line}:"
                 f" {left_out.keyword} is not supported and is left out",
             )
-        made = settings(config)
+        known = known_types(self._records.read(), self._place)
+        made = settings(config, known=known)
         # A guess may turn out to need a second connection (see below), so it is for those only
         # that can be had.
         made.guess = self._connecting.repeatable
@@ -167,7 +178,14 @@ class Run:
         """Load what the answers of the server will need, while there are none yet."""
         from tellin.programs.ssh_login import equip
 
-        equip(self._loop, connection, self._config, self._journal)
+        equip(
+            self._loop,
+            connection,
+            self._config,
+            self._journal,
+            place=self._place,
+            records=self._records,
+        )
         # With a look at the socket in between.
         self._loop.call_soon(self._load_session)
 
