@@ -48,7 +48,8 @@ class Hop(Record):
     def encode(self) -> bytes:
         """As PROTOCOL.agent has it."""
         keys = b"".join(string(one.blob) + bytes((one.is_authority,)) for one in self.keys)
-        return string(self.user.encode()) + string(self.host.encode()) + string(b"") + keys
+        names = (name.encode("utf-8", "surrogateescape") for name in (self.user, self.host))
+        return b"".join(map(string, names)) + string(b"") + keys
 
     @classmethod
     def read(cls, data: bytes) -> Self:
