@@ -64,12 +64,14 @@ PUBLIC: dict[str, set[str]] = {
     "tellin.keys": {
         "Certificate",
         "CertificateRole",
+        "RevocationList",
         "PrivateKey",
         "PublicKey",
         "Signer",
         "load_certificate",
         "load_private_key",
         "load_public_key",
+        "load_revocations",
         "randomart",
     },
     "tellin.protocol": {

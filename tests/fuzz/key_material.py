@@ -19,6 +19,7 @@ from tellin.keys.certificates import (
     load_certificate,
     text_option,
 )
+from tellin.keys.revocation import RevocationList, load_revocations
 
 
 def unpack(data: bytes) -> None:
@@ -90,7 +91,38 @@ def judge_certificate(data: bytes) -> None:
     assert Certificate.from_line(found.to_line()) == found
 
 
+def revocation_lists() -> Iterator[bytes]:
+    made = RevocationList(version=1, comment="x")
+    for number in (1, 5, 6, 7, 9, 40, 41, 1000, 1 << 40):
+        made.add_serials(number, authority=authorities()[0].public)
+    made.add_serials(2000, 9000)
+    made.add_key_id("gone", authority=authorities()[1].public)
+    made.add_fingerprint("sha1", bytes(20))
+    made.add_key(authorities()[1].public)
+    yield made.to_bytes()
+    yield made.to_bytes(authorities())
+    yield "\n".join(key.public.to_line() for key in authorities()).encode()
+
+
+def use_revocations(data: bytes) -> None:
+    """A list that is understood says the same once it is written again."""
+    with suppress(KeyFileError):
+        found = load_revocations(data)
+        verdicts = [found.revokes(one) for one in certificates()]
+        again = RevocationList.parse(found.to_bytes())
+        assert [again.revokes(one) for one in certificates()] == verdicts
+
+
 HARNESSES = [
+    Harness(
+        "revocation_list",
+        use_revocations,
+        covers=[
+            "tellin.keys.revocation.load_revocations",
+            "tellin.keys.revocation.RevocationList.parse",
+        ],
+        seeds=revocation_lists,
+    ),
     Harness(
         "certificate",
         judge_certificate,
