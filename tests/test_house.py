@@ -183,7 +183,7 @@ def _powers(path: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def test_the_version_is_said_once_and_again_the_same() -> None:
-    from tellin.transport.settings import VERSION
+    from tellin.transport.version import VERSION
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["version"] == VERSION

@@ -12,7 +12,7 @@ from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
-from tellin.transport.settings import IDENTIFICATION
+from tellin.transport.version import IDENTIFICATION
 
 
 def read(*options: str) -> SshConfig:

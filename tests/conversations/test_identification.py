@@ -222,3 +222,13 @@ def test_case_015_a_server_that_breaks_off_in_mid_line(pair: Pair) -> None:
         client.core.received_eof(0.0)
         assert isinstance(client.error, ConnectionLost)
         assert [type(event) for event in client.core.events()] == [Closed]
+
+
+def test_a_client_that_was_greeted_for_does_not_greet_again(pair: Pair) -> None:
+    made = pair(client={"greeted": True})
+    line = f"{made.client._transport.settings.identification}\r\n".encode()
+    assert not b"".join(made.client.to_send()).startswith(b"SSH-")
+    made.server.receive_data(line, 0.0)
+    # The line is part of what the exchange hash covers, whoever sent it.
+    made.log_in()
+    assert made.server.peer_identification == line.decode().strip()

@@ -9,10 +9,10 @@ from tellin.client.login_plan import LoginPlan
 from tellin.client.offer import algorithms
 from tellin.config.algorithm_lists import select_one
 from tellin.config.ssh_config import SshConfig
-from tellin.errors import ConfigError
 from tellin.protocol.core import KeepAlive
 from tellin.transport.negotiation import Preferences
-from tellin.transport.settings import IDENTIFICATION, Settings
+from tellin.transport.settings import Settings
+from tellin.transport.version import identification
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_METHODS, PUBLIC_KEY
 
 # What we tell the server that we know (RFC 8308). Not ext-info-in-auth@openssh.com: it would let
@@ -20,7 +20,6 @@ from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_ME
 EXTENSIONS: Final = {"ping@openssh.com": b"0"}
 
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
-_LONGEST_IDENTIFICATION: Final = 253
 
 
 def preferences(config: SshConfig, known: frozenset[str] = frozenset()) -> Preferences:
@@ -58,22 +57,13 @@ def settings(
     made = Settings(
         preferences(config, known),
         os.urandom,
-        identification=_identification(config),
+        identification=identification(config.version_addendum or ""),
         rekey_bytes=rekey_bytes,
         rekey_seconds=float(rekey_seconds),
         extensions=EXTENSIONS,
     )
     if exchange_timeout is not None:
         made.exchange_timeout = exchange_timeout
-    return made
-
-
-def _identification(config: SshConfig) -> str:
-    if not config.version_addendum:
-        return IDENTIFICATION
-    made = f"{IDENTIFICATION} {config.version_addendum}"
-    if not (made.isascii() and made.isprintable()) or len(made) > _LONGEST_IDENTIFICATION:
-        raise ConfigError("VersionAddendum: it must be printable ASCII, and not long")
     return made
 
 

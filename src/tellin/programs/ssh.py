@@ -302,7 +302,7 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
 
 
 def _version() -> str:
-    from tellin.transport.settings import VERSION
+    from tellin.transport.version import VERSION
 
     return f"tellin_{VERSION}, Python {sys.version.partition(' ')[0]}"
 

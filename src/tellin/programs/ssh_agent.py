@@ -11,7 +11,7 @@ from tellin.config.kinds import read_seconds
 from tellin.errors import ConfigError
 from tellin.programs.agent_place import Place, claim, clean_up
 from tellin.programs.command import Failure, OptionError, Options, Program
-from tellin.transport.settings import VERSION
+from tellin.transport.version import VERSION
 from tellin.wire import Record
 
 USAGE: Final = """\

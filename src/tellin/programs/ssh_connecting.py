@@ -23,6 +23,7 @@ from tellin.runtime.listeners import (
 )
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Socket
+from tellin.transport.version import identification
 
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
@@ -33,6 +34,8 @@ class Connecting:
     def __init__(self, loop: SmallLoop, config: SshConfig, journal: Journal) -> None:
         self.place = Place(config.host)
         self.began = loop.time()
+        self.greeted = False
+        """Whether the server has our identification already."""
         self._loop = loop
         self._config = config
         self._journal = journal
@@ -41,20 +44,27 @@ class Connecting:
         self._tries = config.connection_attempts
         self._found: Socket | None = None
         self._answered = False
+        self._greeting = b""
         self._child = 0
 
     def start(self) -> None:
         """Send the first packet, or start the command that connects for us."""
         config = self._config
+        greeting = f"{identification(config.version_addendum or '')}\r\n".encode("ascii")
         if config.proxy_command is not None:
             self._spawn(config.proxy_command)
             return
         family = _FAMILIES[config.address_family]
         self._addresses = resolve(config.host, config.port, family=family)
         self._try(config.connect_timeout or None)
-        # One turn of the loop: the SYN leaves now, whatever else there is to do.
-        self._loop.call_soon(self._loop.stop)
-        self._loop.run_until(self._is_answered)
+        # In the first turn of the loop the SYN leaves, whatever else there is to do. In the second
+        # a server that is near has answered: OpenSSH's does nothing before it has read our
+        # identification, and a good deal after it.
+        self._greeting = greeting
+        for _ in range(2):
+            self._loop.call_soon(self._loop.stop)
+            self._loop.run_until(self._is_answered)
+        self._greeting = b""
 
     def wait(self) -> Socket:
         """The connected socket; raises ConnectFailed."""
@@ -77,7 +87,7 @@ class Connecting:
 
     def again(self) -> None:
         """Connect once more, in what ConnectTimeout has left."""
-        self._found, self._answered = None, False
+        self._found, self._answered, self.greeted = None, False, False
         self._tries = 1
         self._try(self.remaining())
 
@@ -130,6 +140,12 @@ class Connecting:
             return
         self._found = found
         self._answered = True
+        if found is not None and self._greeting:
+            # The buffer of a fresh socket has room for it. What is wrong with a connection that
+            # takes nothing, whoever reads from it will say.
+            with suppress(OSError):
+                found.send(self._greeting)
+                self.greeted = True
 
     def _spawn(self, command: str) -> None:
         """Run a ProxyCommand on one end of a socket pair; the other end is our connection."""

@@ -154,6 +154,7 @@ class Run:
         remaining = self._connecting.remaining()
         if remaining is not None:
             made.exchange_timeout = remaining
+        made.greeted = self._connecting.greeted
         self.connection = ClientConnection(
             self._loop,
             stream,

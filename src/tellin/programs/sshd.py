@@ -25,7 +25,7 @@ from tellin.server.access import group_names
 from tellin.server.offer import Offer
 from tellin.server.settings import algorithms
 from tellin.server.system_log import SystemJournal
-from tellin.transport.settings import VERSION
+from tellin.transport.version import VERSION
 
 USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
                    [-f config_file] [-g login_grace_time] [-h host_key_file]

@@ -24,7 +24,7 @@ from tellin.protocol import KeepAlive, Preferences, ServerProtocol, Settings
 from tellin.protocol.server import SESSION
 from tellin.runtime.machine import has_aes
 from tellin.server.access import AccessRules, RootLogin
-from tellin.transport.settings import IDENTIFICATION
+from tellin.transport.version import identification
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy, parse_chains
 
@@ -41,7 +41,6 @@ _DANGEROUS: Final = (
     "IFS",
     "SHELL",
 )
-_LONGEST_IDENTIFICATION: Final = 253
 
 
 def algorithms(config: SshdConfig) -> AlgorithmLists:
@@ -91,22 +90,13 @@ def core_settings(
             lists.compressions,
         ),
         os.urandom,
-        identification=_identification(config),
+        identification=identification(config.version_addendum or ""),
         rekey_bytes=rekey_bytes,
         rekey_seconds=float(rekey_seconds),
         host_keys=tuple(unique.items()),
         moduli=moduli,
         extensions=extensions,
     )
-
-
-def _identification(config: SshdConfig) -> str:
-    if not config.version_addendum:
-        return IDENTIFICATION
-    made = f"{IDENTIFICATION} {config.version_addendum}"
-    if not (made.isascii() and made.isprintable()) or len(made) > _LONGEST_IDENTIFICATION:
-        raise ConfigError("VersionAddendum: it must be printable ASCII, and not long")
-    return made
 
 
 def connection_settings(_config: SshdConfig) -> ConnectionSettings:

@@ -218,7 +218,8 @@ class Transport:
 
     def start(self) -> None:
         """Say who we are; a client offers its algorithms along with it, without waiting."""
-        self.outgoing.append(self.settings.identification.encode("ascii") + b"\r\n")
+        if not self.settings.greeted:
+            self.outgoing.append(self.settings.identification.encode("ascii") + b"\r\n")
         if self.role is Role.CLIENT:
             self.keying.begin()
 

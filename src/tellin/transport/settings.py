@@ -6,10 +6,8 @@ from typing import Final
 
 from tellin.algorithms.key_exchange import Moduli
 from tellin.transport.negotiation import Preferences
+from tellin.transport.version import IDENTIFICATION
 from tellin.wire import Record
-
-VERSION: Final = "0.1.0"
-IDENTIFICATION: Final = f"SSH-2.0-tellin_{VERSION}"
 
 # RFC 4253 section 9 asks for new keys after each gigabyte; RFC 4344 allows 2**(L/4) blocks, which
 # for the 16-byte blocks of today's ciphers is far more. 4 GiB is the upper end of what OpenSSH does.
@@ -24,6 +22,8 @@ class Settings(Record):
     preferences: Preferences
     random: Callable[[int], bytes]
     identification: str = IDENTIFICATION
+    # Whoever made the connection has sent the identification already.
+    greeted: bool = False
     rekey_bytes: int = 0  # 0: by the cipher's block
     rekey_seconds: float = 0.0  # 0: never by time
     exchange_timeout: float = 120.0

@@ -4,8 +4,11 @@
 from enum import Enum
 from typing import Final
 
-from tellin.errors import DisconnectReason, IdentificationError
+from tellin.errors import ConfigError, DisconnectReason, IdentificationError
 from tellin.wire import ReceiveBuffer
+
+VERSION: Final = "0.1.0"
+IDENTIFICATION: Final = f"SSH-2.0-tellin_{VERSION}"
 
 # RFC 4253 section 4.2: 255 bytes with CR and LF.
 IDENTIFICATION_BYTES: Final = 255
@@ -23,6 +26,16 @@ class Role(Enum):
 
     CLIENT = "client"
     SERVER = "server"
+
+
+def identification(addendum: str) -> str:
+    """Ours, with a comment behind it if one is wanted; raises ConfigError for one that cannot be sent."""
+    if not addendum:
+        return IDENTIFICATION
+    made = f"{IDENTIFICATION} {addendum}"
+    if not (made.isascii() and made.isprintable()) or len(made) > IDENTIFICATION_BYTES - 2:
+        raise ConfigError("VersionAddendum: it must be printable ASCII, and not long")
+    return made
 
 
 class IdentificationReader:
