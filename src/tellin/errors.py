@@ -35,9 +35,14 @@ class ChannelOpenFailureReason(IntEnum):
 
 
 class TellinError(Exception):
-    """The root of every error; ``hint`` says in one sentence what to do about it."""
+    """The root of every error.
+
+    ``hint`` says in one sentence what to do about it. ``stage`` is what was under way, where a
+    connection was: "connecting", "banner exchange", "key exchange", "authentication", "session".
+    """
 
     hint: str = ""
+    stage: str = ""
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -108,9 +113,10 @@ class NegotiationFailed(ProtocolError):
 
 
 class HostKeyRejected(ProtocolError):
-    """The server's host key was not accepted; nothing secret has been sent."""
+    """The server's host key, of this ``fingerprint``, was not accepted; nothing secret has been sent."""
 
     reason = DisconnectReason.HOST_KEY_NOT_VERIFIABLE
+    fingerprint: str = ""
 
 
 class HostKeyUnknown(HostKeyRejected):
@@ -126,7 +132,10 @@ class HostKeyRevoked(HostKeyRejected):
 
 
 class AuthenticationFailed(TellinError):
-    """The server let none of our attempts in; ``tried`` and ``allowed`` list the methods."""
+    """The server let none of our attempts in; ``tried`` and ``allowed`` list the methods.
+
+    ``keys`` are those that were offered to it, ``unused`` those that could not be, each with why.
+    """
 
     def __init__(
         self,
@@ -134,11 +143,15 @@ class AuthenticationFailed(TellinError):
         *,
         tried: Sequence[str] = (),
         allowed: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        unused: Sequence[str] = (),
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.tried = tuple(tried)
         self.allowed = tuple(allowed)
+        self.keys = tuple(keys)
+        self.unused = tuple(unused)
 
 
 class Disconnected(TellinError):
@@ -161,13 +174,21 @@ class ConnectionLost(TellinError):
 class ConnectFailed(TellinError):
     """No TCP connection: name not found, refused, no route, or no answer in time."""
 
+    stage = "connecting"
+
 
 class TimedOut(TellinError):
-    """Something did not happen in the time it was given."""
+    """Something did not happen in the time it was given; ``completed`` is what a command had written."""
+
+    def __init__(self, message: str = "", *, hint: str = "", completed: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.completed = completed
 
 
 class ChannelRefused(TellinError):
     """The peer did not open the channel we asked for."""
+
+    stage = "session"
 
     def __init__(self, code: int, description: str) -> None:
         super().__init__(f"channel refused: {description} (code {code})")
@@ -178,12 +199,19 @@ class ChannelRefused(TellinError):
 class RequestRefused(TellinError):
     """The peer answered a channel or global request with failure."""
 
+    stage = "session"
+
 
 class CommandFailed(TellinError):
-    """A remote command ended with another status than 0 where success was asked for."""
+    """A remote command ended with another status than 0 where success was asked for.
 
-    def __init__(self, message: str, *, completed: object) -> None:
-        super().__init__(message)
+    ``completed`` is what came of it; ``hint`` is the last line it wrote to standard error.
+    """
+
+    stage = "session"
+
+    def __init__(self, message: str, *, completed: object, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
         self.completed = completed
 
 

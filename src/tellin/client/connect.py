@@ -14,9 +14,9 @@ from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
     Callbacks,
     ChangePassword,
+    DeferredIdentity,
     Identities,
     Key,
-    LockedIdentity,
     Passphrase,
     Password,
     Questions,
@@ -38,8 +38,10 @@ from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import (
+    AuthenticationFailed,
     ConfigError,
     ConnectionLost,
+    HostKeyChanged,
     TellinError,
     TimedOut,
     UsageError,
@@ -110,6 +112,7 @@ def connect(
     macs: Algorithms = None,
     key_exchanges: Algorithms = None,
     host_key_algorithms: Algorithms = None,
+    key_algorithms: Algorithms = None,
     rekey_limit: int | None = None,
 ) -> Opening[Connection]:
     """Connect and log in: ``async with tellin.connect("host", ...) as connection``, or await it.
@@ -121,9 +124,12 @@ def connect(
     read nothing at all. ``keys`` replace the configured ones. ``sock`` is a connected socket to use,
     which then belongs to the connection; ``host`` remains the name its key is looked up under.
 
+    Functions that are asked are called on the loop, and may be coroutine functions. A Signer of your
+    own among ``keys`` signs in a thread.
+
     Raises what went wrong first: ConnectFailed, HostKeyRejected, AuthenticationFailed,
-    NegotiationFailed, TimedOut, ConnectionLost and their kin, all of them TellinError; or what a
-    function that was asked raised.
+    NegotiationFailed, TimedOut, ConnectionLost and their kin, all of them TellinError with a ``hint``
+    and the ``stage`` they came in; or what a function that was asked raised.
     """
     if isinstance(keys, str | bytes | os.PathLike):
         raise UsageError("keys is a sequence, also for a single key")
@@ -134,6 +140,7 @@ def connect(
             ("MACs", _listed(macs)),
             ("KexAlgorithms", _listed(key_exchanges)),
             ("HostKeyAlgorithms", _listed(host_key_algorithms)),
+            ("PubkeyAcceptedAlgorithms", _listed(key_algorithms)),
             ("RekeyLimit", rekey_limit),
             ("Compression", None if compression is None else "yes" if compression else "no"),
             ("Port", None if port is None else parse_port(str(port))),
@@ -178,6 +185,7 @@ class _Prepared(Record):
     place: HostPlace
     records: LoadedRecords
     identities: list[Identity]
+    unused: list[str]
     addresses: list[Address]
     bind: Any
 
@@ -207,7 +215,7 @@ class _Login(Record):
             if self._is_light():
                 prepared = self._prepare()
             else:
-                prepared = await loop.run_in_executor(None, self._prepare)
+                prepared = await self._prepare_beside(loop)
             stream, place = await self._reach(loop, prepared)
         except BaseException:
             if self.sock is not None:
@@ -235,6 +243,19 @@ class _Login(Record):
             and (self.sock is not None or _literal(self.host, 0) is not None)
         )
 
+    async def _prepare_beside(self, loop: asyncio.AbstractEventLoop) -> _Prepared:
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                return await loop.run_in_executor(None, self._prepare)
+        except TimeoutError:
+            late = TimedOut(
+                f"{self.host}: its address and the keys were not found within"
+                f" {self.connect_timeout:g} s",
+                hint="is the name server reachable?",
+            )
+            late.stage = "connecting"
+            raise late from None
+
     def _prepare(self) -> _Prepared:
         config = self._read_config()
         policy = self.trust.chosen(config if self.config is not None else None)
@@ -251,10 +272,11 @@ class _Login(Record):
             addresses = _literal(config.host, config.port) or resolve(
                 config.host, config.port, family=_FAMILIES[config.address_family]
             )
+        unused: list[str] = []
         if self.keys or self.config is None:
             identities = read_keys(self.keys, self.passphrase)
         else:
-            identities = default_keys(config.identity_file, self.passphrase)
+            identities, unused = default_keys(config.identity_file, self.passphrase)
         return _Prepared(
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the
@@ -264,13 +286,14 @@ class _Login(Record):
             place,
             records,
             identities,
+            unused,
             addresses,
             bind_source(config.bind_address) if config.bind_address else None,
         )
 
     def _read_config(self) -> SshConfig:
         if self.config is None:
-            user = self.user or pwd.getpwuid(os.getuid()).pw_name
+            user = self.user or _own_name()
             return _config_of(self.host, user, tuple(self.options))
         surroundings = LocalSurroundings()
         config = read_ssh_config(
@@ -386,10 +409,11 @@ class _Login(Record):
             if timer is not None:
                 timer.cancel()
             self.callbacks.cancel()
+            _cancel(prepared.identities)
         if not driver.core.authenticated or driver.core.closed:
             if prepared.settings.guess and driver.core.guess_misread:
                 return None
-            raise self._failure(connection)
+            raise self._failure(connection, prepared)
         await self._record(prepared, driver)
         return connection
 
@@ -415,7 +439,7 @@ class _Login(Record):
         config, place, callbacks = prepared.config, prepared.place, self.callbacks
         callbacks.on_answer = driver.link.flush_soon
         for identity in prepared.identities:
-            if isinstance(identity, LockedIdentity):
+            if isinstance(identity, DeferredIdentity):
                 identity.on_signed = driver.link.flush_soon
         driver.login = Login(
             driver.core,
@@ -445,15 +469,64 @@ class _Login(Record):
         )
         driver.link.flush_soon()
 
-    def _failure(self, connection: Connection) -> BaseException:
+    def _failure(self, connection: Connection, prepared: _Prepared) -> BaseException:
         """What went wrong first."""
         if self.callbacks.failure is not None:
             return self.callbacks.failure
-        if connection.error is not None:
-            return connection.error
-        return ConnectionLost(
-            f"{self.host}: the connection was closed", stage=connection.core.stage
-        )
+        error = connection.error
+        if error is None:
+            return ConnectionLost(
+                f"{self.host}: the connection was closed", stage=connection.core.stage
+            )
+        if isinstance(error, AuthenticationFailed):
+            return self._explained(error, prepared)
+        if isinstance(error, HostKeyChanged) and self.trust.pinned:
+            other = HostKeyChanged(
+                f"{self.host}: the server's host key {error.fingerprint} is none of those given",
+                hint=error.hint,
+            )
+            other.fingerprint, other.stage, other.__cause__ = error.fingerprint, error.stage, error
+            return other
+        return error
+
+    def _explained(self, error: AuthenticationFailed, prepared: _Prepared) -> Exception:
+        """A refused login, with what kept us from showing more; or what the user's own code raised."""
+        unused = [*error.unused, *prepared.unused]
+        for identity in prepared.identities:
+            fault = identity.fault if isinstance(identity, DeferredIdentity) else None
+            if fault is None:
+                continue
+            if not isinstance(fault, TellinError):
+                return fault
+            said = str(fault)
+            unused.append(said if identity.name in said else f"{identity.name} ({said})")
+            error.__cause__ = error.__cause__ or fault
+        if self.callbacks.knows_password and not {PASSWORD, KEYBOARD_INTERACTIVE} & {
+            *error.allowed,
+            *error.tried,
+        }:
+            unused.append("the password (the server takes none)")
+        error.unused = tuple(unused)
+        if unused:
+            error.hint = f"not used: {'; '.join(unused)}"
+        return error
+
+
+def _cancel(identities: list[Identity]) -> None:
+    """Nobody waits for signatures any more."""
+    for identity in identities:
+        if isinstance(identity, DeferredIdentity):
+            identity.cancel()
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise UsageError(
+            f"no user has the number {os.getuid()}, so there is no name to log in by",
+            hint="give user=",
+        ) from None
 
 
 @lru_cache(_SETTINGS_KEPT)

@@ -34,6 +34,7 @@ from tellin.protocol.events import (
     GlobalReplied,
     Identified,
 )
+from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
 from tellin.runtime.redirection import Collected, Redirect, Source, Target
@@ -141,10 +142,12 @@ class Connection:
 
         Without ``input`` and ``stdin`` its input is empty. ``check`` raises CommandFailed for any
         status but 0. When ``timeout`` is over (TimedOut), or the coroutine is cancelled, the
-        command is told to end and its channel is closed.
+        command is told to end and its channel is closed; TimedOut has in ``completed`` what it had
+        written until then.
         """
         if input is not None and stdin is not None:
             raise UsageError("input and stdin are two ways to say the same")
+        check_encoding(encoding)
         output = Collected() if stdout is None else None
         extended = Collected() if stderr is None else None
         plan = Plan(
@@ -167,7 +170,13 @@ class Connection:
         except TimeoutError:
             remote.abandon()
             raise TimedOut(
-                f"{self.host}: {command!r} has not ended within {timeout:g} s"
+                f"{self.host}: {_shown(command)!r} has not ended within {timeout:g} s",
+                completed=complete(
+                    remote,
+                    _shown(command),
+                    _decoded(output, encoding, "replace"),
+                    _decoded(extended, encoding, "replace"),
+                ),
             ) from None
         except BaseException:
             remote.abandon()

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 from tellin.client.identities import Identity, MemoryIdentity, read_key_file
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
 from tellin.client.trust import AskHostKey
-from tellin.errors import KeyFileError, SignatureFailed, TellinError, UsageError, WrongPassphrase
+from tellin.errors import KeyFileError, TellinError, UsageError, WrongPassphrase
 from tellin.keys.formats import load_private_key, load_public_key
 from tellin.keys.private import PrivateKey, Signer
 from tellin.keys.public import PublicKey
 from tellin.runtime.files import read_file
-from tellin.runtime.journal import Journal
+from tellin.runtime.journal import ERROR, Journal
 
 Key: TypeAlias = Signer | str | os.PathLike[str] | bytes
 """A key in memory, the file of one, or what such a file holds."""
@@ -61,6 +61,11 @@ class Callbacks:
         self._questions = questions
         self._change_password = change_password
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def knows_password(self) -> bool:
+        """Whether there is anything to log in with besides keys."""
+        return self._password is not None or self._questions is not None
 
     def confirm_host_key(self, question: HostKeyQuestion, answer: Answer[bool]) -> None:
         """Ask about a host without record."""
@@ -145,21 +150,18 @@ class Callbacks:
             self.on_answer()
 
 
-class LockedIdentity:
-    """An encrypted key whose public half is known: opened, beside the loop, when it has to sign."""
+class DeferredIdentity:
+    """A key that signs beside the loop; ``fault`` is why it did not."""
 
     usable = True
     ready = False
 
-    def __init__(
-        self, name: str, data: bytes, public: PublicKey, passphrase: Passphrase, *, explicit: bool
-    ) -> None:
+    def __init__(self, name: str, public: PublicKey, *, explicit: bool) -> None:
         self.name = name
         self.explicit = explicit
         self.public: PublicKey | None = public
+        self.fault: Exception | None = None
         self.on_signed: Callable[[], object] | None = None
-        self._data = data
-        self._passphrase = passphrase
         self._task: asyncio.Task[None] | None = None
 
     def open(self, done: Callable[[bool], object]) -> None:
@@ -167,19 +169,59 @@ class LockedIdentity:
         done(True)
 
     def sign(self, data: bytes, algorithm: str, done: Callable[[bytes | None], object]) -> None:
-        """Open it and sign; None where that cannot be done."""
+        """Sign, later; None where that cannot be done."""
         self._task = asyncio.ensure_future(self._sign(data, algorithm, done))
+
+    def cancel(self) -> None:
+        """Nobody waits for a signature any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _signature(self, data: bytes, algorithm: str) -> bytes:
+        raise NotImplementedError
 
     async def _sign(
         self, data: bytes, algorithm: str, done: Callable[[bytes | None], object]
     ) -> None:
         signature = None
-        with suppress(KeyFileError, SignatureFailed):
-            private = await unlock(self.name, self._data, self._passphrase)
-            signature = private.sign(data, algorithm)
+        try:
+            signature = await self._signature(data, algorithm)
+        except Exception as error:  # noqa: BLE001 - a user's function or token may raise anything
+            self.fault = error
         done(signature)
         if self.on_signed is not None:
             self.on_signed()
+
+
+class SlowIdentity(DeferredIdentity):
+    """A key in memory that takes its time to sign: RSA, or one that a program reaches by itself."""
+
+    ready = True
+
+    def __init__(self, signer: Signer) -> None:
+        public = signer.public
+        super().__init__(public.comment or public.fingerprint(), public, explicit=True)
+        self._signer = signer
+
+    async def _signature(self, data: bytes, algorithm: str) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._signer.sign, data, algorithm)
+
+
+class LockedIdentity(DeferredIdentity):
+    """An encrypted key whose public half is known: opened, beside the loop, when it has to sign."""
+
+    def __init__(
+        self, name: str, data: bytes, public: PublicKey, passphrase: Passphrase, *, explicit: bool
+    ) -> None:
+        super().__init__(name, public, explicit=explicit)
+        self._data = data
+        self._passphrase = passphrase
+
+    async def _signature(self, data: bytes, algorithm: str) -> bytes:
+        private = await unlock(self.name, self._data, self._passphrase)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, private.sign, data, algorithm)
 
 
 async def unlock(name: str, data: bytes, passphrase: Passphrase) -> PrivateKey:
@@ -225,25 +267,33 @@ def _read_key(key: Key, passphrase: Passphrase | None) -> Identity:
         name = os.fspath(key)
         words: list[str] = []
         try:
-            data = read_key_file(os.path.expanduser(name), Journal(3, words.append))  # noqa: PTH111 - a text
+            data = read_key_file(os.path.expanduser(name), Journal(ERROR, words.append))  # noqa: PTH111 - a text
         except OSError as error:
             raise KeyFileError(f"{name}: {error.strerror}") from error
         if not data:
             raise KeyFileError(f"{name}: {words[-1].rpartition(': ')[2] if words else 'empty'}")
     elif hasattr(key, "sign"):
-        return MemoryIdentity(key)
+        return _in_memory(key)
     else:
         raise UsageError(f"{type(key).__name__} is no key: give a PrivateKey, a file or its bytes")
     return _identity(name, data, passphrase, explicit=True)
+
+
+def _in_memory(key: Signer) -> Identity:
+    """A key that is there: it signs at once if that takes no longer than anything else here."""
+    if isinstance(key, PrivateKey) and key.public.kind != "RSA":
+        return MemoryIdentity(key)
+    return SlowIdentity(key)
 
 
 def _identity(
     name: str, data: bytes, passphrase: Passphrase | None, *, explicit: bool
 ) -> Identity:
     try:
-        return MemoryIdentity(load_private_key(data, name=name))
-    except WrongPassphrase:
+        return _in_memory(load_private_key(data, name=name))
+    except WrongPassphrase as error:
         if passphrase is None:
+            error.hint = "give passphrase=, a text or a function"
             raise
         public = _public_half(name, data)
         if public is not None:
@@ -251,7 +301,18 @@ def _identity(
         if callable(passphrase):
             raise
         raw = passphrase.encode() if isinstance(passphrase, str) else passphrase
-        return MemoryIdentity(load_private_key(data, raw, name=name))
+        return _in_memory(load_private_key(data, raw, name=name))
+    except KeyFileError:
+        try:
+            public = load_public_key(data)
+        except KeyFileError:
+            public = None
+        if public is None:
+            raise
+        raise KeyFileError(
+            f"{name}: a public key ({public.kind} {public.fingerprint()})",
+            hint="give the private half: the file without .pub",
+        ) from None
 
 
 def _public_half(name: str, data: bytes) -> PublicKey | None:
@@ -262,12 +323,27 @@ def _public_half(name: str, data: bytes) -> PublicKey | None:
     return None
 
 
-def default_keys(paths: Sequence[str], passphrase: Passphrase | None) -> list[Identity]:
-    """The keys that a configuration names: those that can be used, and no word about the others."""
+def default_keys(
+    paths: Sequence[str], passphrase: Passphrase | None
+) -> tuple[list[Identity], list[str]]:
+    """The keys that a configuration names: those that can be used, and why the others cannot.
+
+    Not a word about files that are not there: most of the customary ones are not.
+    """
     found: list[Identity] = []
+    unused: list[str] = []
     for path in paths:
-        with suppress(TellinError, OSError):
-            data = read_key_file(path, Journal())
+        words: list[str] = []
+        try:
+            data = read_key_file(path, Journal(ERROR, words.append))
             if data:
                 found.append(_identity(path, data, passphrase, explicit=False))
-    return found
+            else:
+                unused.append(f"{path} ({words[-1].rpartition(': ')[2] if words else 'empty'})")
+        except FileNotFoundError:
+            continue
+        except TellinError as error:
+            unused.append(str(error))
+        except OSError as error:
+            unused.append(f"{path} ({error.strerror})")
+    return found, unused

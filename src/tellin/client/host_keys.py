@@ -87,7 +87,7 @@ class HostKeyCheck:
         try:
             self._judge(event)
         except HostKeyRejected as error:
-            self._core.reject_host_key(error)
+            self._reject(error)
         except (TellinError, OSError) as error:
             # CVE-2025-26465: an error in the check must never come out as a yes.
             self._core.reject_host_key(
@@ -96,6 +96,11 @@ class HostKeyCheck:
         except BaseException:
             self._core.reject_host_key(HostKeyRejected("the host key could not be checked"))
             raise
+
+    def _reject(self, error: HostKeyRejected) -> None:
+        if self._key is not None:
+            error.fingerprint = self._key.fingerprint()
+        self._core.reject_host_key(error)
 
     def _judge(self, event: HostKeyOffered) -> None:
         key = self._key = PublicKey.from_blob(event.key_blob)
@@ -194,7 +199,8 @@ class HostKeyCheck:
             raise HostKeyUnknown(
                 f"No {key.kind} host key is known for {name}"
                 " and you have requested strict checking.",
-                hint="connect once with StrictHostKeyChecking=ask and compare the fingerprint",
+                hint=f"it shows {key.fingerprint()}; compare that with what whoever runs the server"
+                " says, and connect once with StrictHostKeyChecking=ask or accept-new",
             )
         if self._policy is not HostKeyPolicy.ASK:
             self._accept(key)
@@ -222,7 +228,7 @@ class HostKeyCheck:
             self._accept(self._key)
         else:
             kind = self._key.kind if self._key is not None else "such"
-            self._core.reject_host_key(
+            self._reject(
                 HostKeyUnknown(
                     f"No {kind} host key is known for {self._place.name},"
                     " and this one was not confirmed."

@@ -52,6 +52,9 @@ class Login:
         self.proved = False  # whether the server has been given anything that proves who we are
         self.granted: Authenticated | None = None
         self.failed: AuthenticationFailed | None = None
+        # For the error: keys that were offered, and keys that could not be, with the reason.
+        self.offered: list[str] = []
+        self.unused: list[str] = []
         self._allowed: tuple[str, ...] | None = None
         self._forbidden: set[str] = set()
         self._keys = _Keys(self, keys)
@@ -168,7 +171,9 @@ class Login:
             f"{self.plan.user}@{self.plan.host}: Permission denied ({','.join(allowed)}).",
             tried=tried,
             allowed=allowed,
-            hint=_hint(tried, allowed),
+            keys=self.offered,
+            unused=self.unused,
+            hint=_hint(tried, allowed, self.unused),
         )
         self.core.fail(self.failed)
 
@@ -185,7 +190,9 @@ class Login:
                 self.journal.debug2(f"we sent a {self.method} packet, wait for reply")
 
 
-def _hint(tried: Sequence[str], allowed: Sequence[str]) -> str:
+def _hint(tried: Sequence[str], allowed: Sequence[str], unused: Sequence[str]) -> str:
+    if unused:
+        return f"not used: {'; '.join(unused)}"
     untried = [name for name in allowed if name not in tried]
     if untried:
         return f"the server would also take {', '.join(untried)}, which was not tried"
@@ -299,14 +306,18 @@ class _Keys(_Method):
             login.journal.debug(
                 f"key_load: skipping {identity.name}: RSA of {public.bits} bits is too short"
             )
+            login.unused.append(f"{identity.name} (RSA of {public.bits} bits is too short)")
             return False
         algorithms = self._algorithms(public)
         if not algorithms:
             login.journal.error(
                 f"send_pubkey_test: no mutual signature algorithm for {identity.name}"
             )
+            login.unused.append(f"{identity.name} (no signature algorithm that the server takes)")
             return False
         self._current = identity
+        shown = f"{public.kind} {public.fingerprint()}"
+        login.offered.append(shown if identity.name in shown else f"{identity.name} {shown}")
         self._second_choices = deque(algorithms[1:])
         self._request(identity, public, algorithms[0])
         return True

@@ -77,4 +77,5 @@ class ConnectOptions(TypedDict, total=False):
     macs: Algorithms
     key_exchanges: Algorithms
     host_key_algorithms: Algorithms
+    key_algorithms: Algorithms
     rekey_limit: int | None

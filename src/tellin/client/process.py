@@ -10,13 +10,17 @@ from typing import Any, AnyStr, Final, Generic, TypeVar
 from tellin.client.remote import Remote
 from tellin.connection.requests import BreakRequest, WindowChange
 from tellin.errors import CommandFailed, ConnectionLost, TellinError, TimedOut, UsageError
-from tellin.runtime.channel_streams import Reader, Writer, decoder_for
+from tellin.runtime.channel_streams import Reader, Writer, check_encoding, decoder_for
 from tellin.runtime.pumps import FdSource
 from tellin.runtime.redirection import DISCARD, Collected, Redirect, plain
+from tellin.userauth.text import escape_text
 
 _BREAK_MILLISECONDS: Final = 1000
 # How long a server may take to say that a channel is gone: some wait for the command's own end.
 _CLOSING_SECONDS: Final = 10.0
+
+# How much of a command's complaint stands in its error.
+_SHOWN: Final = 200
 
 T = TypeVar("T")
 
@@ -64,13 +68,28 @@ class Completed(Generic[AnyStr]):
     def check(self) -> None:
         """Raise CommandFailed unless it ended with status 0."""
         if not self.ok:
-            raise CommandFailed(f"{self.host}: {self.command!r} {self.ending}", completed=self)
+            raise CommandFailed(
+                f"{self.host}: {self.command!r} {self.ending}",
+                completed=self,
+                hint=_last_line(self.stderr),
+            )
 
     def __repr__(self) -> str:
         return (
             f"<Completed {self.command!r} on {self.host}: {self.ending},"
             f" {len(self.stdout)} + {len(self.stderr)} written>"
         )
+
+
+def _last_line(errors: str | bytes) -> str:
+    """The last of what a command has complained of, safe to show."""
+    text = (
+        errors[-_SHOWN:]
+        if isinstance(errors, str)
+        else errors[-_SHOWN:].decode("utf-8", "replace")
+    )
+    lines = text.split("\n")
+    return escape_text(next((line.strip() for line in reversed(lines) if line.strip()), ""))
 
 
 def complete(remote: Remote, command: str, stdout: AnyStr, stderr: AnyStr) -> Completed[AnyStr]:
@@ -253,6 +272,7 @@ class Plan:
         self._errors = errors
         self._data = data
         self._begin: Callable[[], FdSource | None] | None = None
+        check_encoding(encoding)
         if self._stdin is Redirect.STDOUT or self._stdout is Redirect.STDOUT:
             raise UsageError("only standard error can go where standard output goes")
         if isinstance(self._stdin, Reader):

@@ -17,7 +17,7 @@ from tellin.errors import (
 )
 from tellin.protocol.events import Event, PongReceived
 from tellin.protocol.freezing import freeze, thaw
-from tellin.transport.machine import Phase, Transport
+from tellin.transport.machine import STAGES, Phase, Transport
 from tellin.transport.messages import Ping
 from tellin.transport.negotiation import Negotiated
 from tellin.transport.settings import Settings
@@ -199,7 +199,7 @@ class Core:
     @property
     def stage(self) -> str:
         """What is under way, for errors."""
-        return _STAGES[self._transport.phase]
+        return STAGES[self._transport.phase]
 
     @property
     def closed(self) -> bool:
@@ -366,15 +366,3 @@ class Core:
 
 
 _ALIVE: Any = object()
-
-_STAGES: dict[Phase, str] = {
-    Phase.VERSION: "banner exchange",
-    Phase.FIRST_KEXINIT: "key exchange",
-    Phase.FIRST_EXCHANGE: "key exchange",
-    Phase.STRICT_EXCHANGE: "key exchange",
-    Phase.NEWKEYS_DUE: "key exchange",
-    Phase.AUTHENTICATION: "authentication",
-    Phase.OPEN: "session",
-    Phase.REKEY: "session",
-    Phase.CLOSED: "end",
-}

@@ -8,7 +8,7 @@ awaited per packet: a coroutine sleeps only while there is nothing to read or no
 
 import asyncio
 import logging
-from codecs import IncrementalDecoder, getincrementaldecoder
+from codecs import IncrementalDecoder, getincrementaldecoder, lookup
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, AnyStr, Final, Generic, TypeAlias, cast
@@ -32,6 +32,15 @@ Failure: TypeAlias = ConnectionLost | UnicodeError
 def joined(views: list[memoryview]) -> bytes:
     """A copy of views that are about to die."""
     return views[0].tobytes() if len(views) == 1 else b"".join(views)
+
+
+def check_encoding(encoding: str | None) -> None:
+    """Raise UsageError for one that does not exist, before anything is done."""
+    if encoding is not None:
+        try:
+            lookup(encoding)
+        except LookupError:
+            raise UsageError(f"unknown encoding {encoding!r}") from None
 
 
 def decoder_for(encoding: str | None, errors: str) -> IncrementalDecoder | None:

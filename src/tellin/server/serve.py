@@ -20,6 +20,7 @@ from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
 from tellin.protocol.events import AuthenticationAsked, Event
 from tellin.protocol.server import SESSION
+from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
 from tellin.runtime.opening import Opening
@@ -138,6 +139,7 @@ def serve(
         authentication_methods=tuple(authentication_methods) or ("any",),
         max_auth_tries=max_tries,
     )
+    check_encoding(encoding)
     admission = Admission(
         authorize=authorize,
         authorized_keys=authorized_keys,

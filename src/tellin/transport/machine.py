@@ -63,6 +63,20 @@ class Phase(Enum):
     CLOSED = "over"
 
 
+# What a phase is called in errors.
+STAGES: Final[dict[Phase, str]] = {
+    Phase.VERSION: "banner exchange",
+    Phase.FIRST_KEXINIT: "key exchange",
+    Phase.FIRST_EXCHANGE: "key exchange",
+    Phase.STRICT_EXCHANGE: "key exchange",
+    Phase.NEWKEYS_DUE: "key exchange",
+    Phase.AUTHENTICATION: "authentication",
+    Phase.OPEN: "session",
+    Phase.REKEY: "session",
+    Phase.CLOSED: "end",
+}
+
+
 def _row(*parts: tuple[Any, str]) -> dict[int, str]:
     return {number: handler for numbers, handler in parts for number in numbers}
 
@@ -624,6 +638,8 @@ class Transport:
         """R084: after this nothing that arrives is looked at."""
         if self.error is None:
             self.error = error
+            if error is not None and not error.stage:
+                error.stage = STAGES[self.phase]
         self._enter(Phase.CLOSED)
         self._held.take()
         self._emit(Closed(self.error))
