@@ -23,6 +23,7 @@ from tellin.agent.keyring import Keyring
 from tellin.agent.messages import MOST_BYTES, MOST_IDENTITIES, Failure, framed
 from tellin.agent.session import LONGEST_SESSION_ID, MOST_BINDINGS, AgentSession
 from tellin.errors import MalformedPacket
+from tellin.keys.certificates import FOREVER, Certificate, CertificateRole
 from tellin.keys.private import PrivateKey
 from tellin.userauth.messages import signed_data
 from tellin.wire import Message, string
@@ -281,6 +282,79 @@ def test_a_peer_that_reads_nothing_is_not_served_for_ever() -> None:
     while talk.session.take():
         talk.session.received(b"", talk.now)
     assert talk.session.reading
+
+
+# Certificates
+
+
+AUTHORITY = PrivateKey.generate("ed25519")
+
+
+def certificate(key: PrivateKey, **named: Any) -> Certificate:
+    return Certificate.issue(
+        AUTHORITY,
+        key.public,
+        role=CertificateRole.USER,
+        key_id="who",
+        principals=["me"],
+        valid_before=FOREVER,
+        **named,
+    )
+
+
+@pytest.mark.parametrize("key", [ED25519, ECDSA, RSA], ids=lambda key: key.public.kind)
+def test_a_key_is_known_by_its_certificate(key: PrivateKey) -> None:
+    talk = Talk()
+    made = certificate(key)
+    assert succeeded(talk.ask(add_request(key, Constraints(), certificate=made)))
+    (found,) = identities(talk.ask(messages.RequestIdentities())) or ()
+    assert found == made
+    algorithm = made.signature_algorithms[0]
+    reply = talk.ask(sign_request(made, b"data", algorithm))
+    assert signature(reply, made, b"data", algorithm) is not None
+    assert not talk.signs(key)
+    assert succeeded(talk.ask(messages.RemoveIdentity(made.blob)))
+    assert talk.names() == []
+
+
+def test_case_266_a_certificate_without_its_key_is_not_kept() -> None:
+    talk = Talk()
+    made = certificate(ED25519)
+    other = PrivateKey.generate("ed25519")
+    name = string(made.key_type.encode())
+    numbers = other.encode()[len(string(b"ssh-ed25519")) :]
+    for body in (
+        name + string(made.blob) + numbers,
+        name + string(made.blob),
+        name + string(made.blob[:-1]) + numbers,
+        string(certificate(ECDSA).key_type.encode()) + string(made.blob) + numbers,
+    ):
+        assert isinstance(talk.ask(messages.AddIdentity(body + string(b"c"))), Failure)
+    assert talk.names() == []
+
+
+def test_a_host_with_a_certificate_is_known_by_its_authority() -> None:
+    host = Certificate.issue(
+        AUTHORITY,
+        HOST_A.public,
+        role=CertificateRole.HOST,
+        key_id="host",
+        principals=["a"],
+        valid_before=FOREVER,
+    )
+    by_authority = (HostKey(AUTHORITY.public.blob, True),)
+    for name, right in (("a", True), ("b", False)):
+        talk = Talk()
+        talk.add(destinations=(Destination(HERE, Hop("", name, by_authority)),))
+        proof = HOST_A.sign(b"sid")
+        request = bind_request(host.blob, b"sid", proof, forwarding=False)
+        assert succeeded(talk.ask(request))
+        assert talk.names() == (["mine"] if right else [])
+        # What the authority signs for is not what it signs by.
+        plain = Talk()
+        plain.add(destinations=(Destination(HERE, Hop("", name, by_authority)),))
+        assert plain.binds(AUTHORITY, b"sid")
+        assert plain.names() == []
 
 
 # Time

@@ -9,6 +9,7 @@ from tests.fuzz.harness import Harness
 from tellin.agent import messages
 from tellin.agent.client import AgentConversation, bind_request, identities, sign_request
 from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
+from tellin.agent.credentials import Credential
 from tellin.agent.keyring import Keyring
 from tellin.agent.messages import framed
 from tellin.agent.session import AgentSession
@@ -47,7 +48,7 @@ def to_agent(data: bytes) -> None:
 
 def _answers(parts: Iterable[bytes]) -> bytes:
     keyring = Keyring(random=bytes)
-    keyring.add(HOST_KEY, "comment", Constraints(), 0.0)
+    keyring.add(Credential(HOST_KEY), "comment", Constraints(), 0.0)
     session = AgentSession(keyring, can_confirm=True)
     out = b""
     now = 1.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.interop.conftest import Running
 from tests.interop.servers import OpenSSHServer
-from tests.interop.target import KEY_KINDS, KeyFile, Target, make_key
+from tests.interop.target import KEY_KINDS, KeyFile, Target, make_key, my_name
 
 TELLIN = (sys.executable, "-m", "tellin")
 PROGRAMS = {
@@ -242,6 +242,45 @@ def test_an_agent_that_is_gone_or_hostile_does_not_stop_a_login(
                 assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
     agent.environment["SSH_AUTH_SOCK"] = str(home / "nosuch")
     assert agent.logs_in("tellin", target, "-i", str(target.identity.path)).returncode == 0
+
+
+# Certificates
+
+
+@MEETINGS
+@pytest.mark.parametrize("kind", KEY_KINDS)
+@pytest.mark.peer("openssh", "sshd")
+def test_a_certificate_is_added_with_its_key_and_logs_in(
+    agent: RunningAgent, user: str, kind: str, tmp_path: Path
+) -> None:
+    key, authority = make_key(tmp_path / "key", kind), make_key(tmp_path / "authority")
+    subprocess.run(
+        [
+            "ssh-keygen",
+            "-q",
+            "-s",
+            authority.path,
+            "-I",
+            "who",
+            "-n",
+            my_name(),
+            f"{key.path}.pub",
+        ],
+        check=True,
+    )
+    said = agent.add(user, key.path).stderr.replace("\r", "")
+    assert f"Certificate added: {key.path}-cert.pub (who)\n" in said
+    listed = agent.add(user, "-l").stdout
+    assert listed.count(key.fingerprint) == 2
+    assert "-CERT)" in listed
+    # The bare key lets nobody in there.
+    options = {"TrustedUserCAKeys": f"{authority.path}.pub", "AuthorizedKeysFile": "none"}
+    with OpenSSHServer(_made(tmp_path / "server"), options=options) as server:
+        done = agent.logs_in("openssh", server.target)
+        assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+    said = agent.add(user, "-d", key.path).stderr
+    assert said.count("Identity removed: ") == 2
+    assert agent.add(user, "-l", check=False).returncode == 1
 
 
 # Destinations

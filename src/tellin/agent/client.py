@@ -7,6 +7,7 @@ from typing import Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Constraints
+from tellin.agent.credentials import Credential, Public, inner_key, read_public
 from tellin.agent.messages import (
     REPLIES,
     RSA_SHA2_256,
@@ -18,9 +19,10 @@ from tellin.agent.messages import (
     Success,
     framed,
 )
+from tellin.algorithms.signatures import plain
 from tellin.errors import KeyFileError, MalformedPacket
+from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
-from tellin.keys.public import PublicKey
 from tellin.wire import Cursor, Message, string
 
 Replied = Callable[[Message | None], object]
@@ -70,25 +72,25 @@ class AgentConversation:
             self._waiting.popleft()(None)
 
 
-def identities(reply: Message | None) -> Sequence[PublicKey] | None:
-    """The keys of a reply to RequestIdentities, those of kinds that we do not know left out."""
+def identities(reply: Message | None) -> Sequence[Public] | None:
+    """The keys and certificates of a reply to RequestIdentities, those of kinds that we do not know left out."""
     if not isinstance(reply, IdentitiesAnswer):
         return None
-    found = []
+    found: list[Public] = []
     for blob, comment in reply.keys:
         try:
-            found.append(PublicKey.from_blob(blob, comment))
+            found.append(read_public(blob, comment))
         except KeyFileError:
             continue
     return found
 
 
-def sign_request(key: PublicKey, data: bytes, algorithm: str) -> Message:
+def sign_request(key: Public, data: bytes, algorithm: str) -> Message:
     """The request for a signature by ``algorithm``."""
-    return messages.SignRequest(key.blob, data, _FLAGS.get(algorithm, 0))
+    return messages.SignRequest(key.blob, data, _FLAGS.get(plain(algorithm), 0))
 
 
-def signature(reply: Message | None, key: PublicKey, data: bytes, algorithm: str) -> bytes | None:
+def signature(reply: Message | None, key: Public, data: bytes, algorithm: str) -> bytes | None:
     """The signature blob of a reply; None if the agent would not, or made another than asked for.
 
     It is checked: an agent that signs by SHA-1 what was to be SHA-2, or with a faulty key, would
@@ -96,15 +98,18 @@ def signature(reply: Message | None, key: PublicKey, data: bytes, algorithm: str
     """
     if not isinstance(reply, SignResponse):
         return None
-    sha1 = algorithm == "ssh-rsa"
-    if not key.verify(data, reply.signature, algorithm=algorithm, sha1=sha1):
+    name = plain(algorithm)
+    if not inner_key(key).verify(data, reply.signature, algorithm=name, sha1=name == "ssh-rsa"):
         return None
     return reply.signature
 
 
-def add_request(key: PrivateKey, constraints: Constraints) -> Message:
-    """The request to keep a key."""
-    body = key.encode() + string(key.comment.encode("utf-8", "surrogateescape"))
+def add_request(
+    key: PrivateKey, constraints: Constraints, *, certificate: Certificate | None = None
+) -> Message:
+    """The request to keep a key, known by its certificate if it comes with one."""
+    comment = string(key.comment.encode("utf-8", "surrogateescape"))
+    body = Credential(key, certificate).encode() + comment
     bounds = constraints.encode()
     if bounds:
         return messages.AddIdentityConstrained(body + bounds)

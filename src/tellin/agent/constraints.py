@@ -4,8 +4,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
+from tellin.agent.credentials import read_public
 from tellin.algorithms.registry import matches
-from tellin.errors import KeyFileError, MalformedPacket
+from tellin.errors import CertificateRejected, KeyFileError, MalformedPacket
+from tellin.keys.certificates import CertificateRole
 from tellin.keys.public import PublicKey
 from tellin.wire import Cursor, Record, string
 
@@ -43,7 +45,18 @@ class Hop(Record):
         """Whether a host that showed ``key`` is this end; None is the origin."""
         if key is None:
             return self.is_origin()
-        return any(not one.is_authority and one.blob == key for one in self.keys)
+        shown = read_public(key)
+        if isinstance(shown, PublicKey):
+            return any(not one.is_authority and one.blob == key for one in self.keys)
+        authority = shown.authority.blob
+        if not any(one.is_authority and one.blob == authority for one in self.keys):
+            return False
+        # The time was for ssh to judge, which has the clock: here it is only who and for whom.
+        try:
+            shown.check(CertificateRole.HOST, now=float(shown.valid_after), names=[self.host])
+        except CertificateRejected:
+            return False
+        return True
 
     def encode(self) -> bytes:
         """As PROTOCOL.agent has it."""

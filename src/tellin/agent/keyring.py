@@ -7,9 +7,9 @@ from hmac import compare_digest
 from typing import Final
 
 from tellin.agent.constraints import Constraints
+from tellin.agent.credentials import Credential
 from tellin.agent.messages import MOST_IDENTITIES
 from tellin.errors import UsageError
-from tellin.keys.private import PrivateKey
 from tellin.wire import Record
 
 # R156: each wrong passphrase makes the next try wait longer, whoever makes it.
@@ -20,18 +20,18 @@ _SALT: Final = 16
 _SCRYPT: Final = {"n": 4096, "r": 8, "p": 1, "dklen": 32}
 
 
-class Held(Record, secret=("key",)):
+class Held(Record):
     """A key in the keyring; ``expires`` is by the clock that ``now`` comes from."""
 
-    key: PrivateKey
+    credential: Credential
     comment: str
     constraints: Constraints
     expires: float | None
 
     @property
     def blob(self) -> bytes:
-        """Its public half."""
-        return self.key.public.blob
+        """What it is known by: the blob of its public half, or of its certificate."""
+        return self.credential.public.blob
 
 
 class _Padlock(Record, secret=("salt", "digest")):
@@ -73,13 +73,16 @@ class Keyring:
         self.expire(now)
         return self._keys.get(blob)
 
-    def add(self, key: PrivateKey, comment: str, constraints: Constraints, now: float) -> None:
+    def add(
+        self, credential: Credential, comment: str, constraints: Constraints, now: float
+    ) -> None:
         """Keep a key; one that is there already gets the new comment and constraints."""
-        if key.public.blob not in self._keys and len(self._keys) >= MOST_IDENTITIES:
+        blob = credential.public.blob
+        if blob not in self._keys and len(self._keys) >= MOST_IDENTITIES:
             raise UsageError(f"an agent holds {MOST_IDENTITIES} keys and no more")
         lifetime = constraints.lifetime or self.lifetime
         expires = None if lifetime is None else now + lifetime
-        self._keys[key.public.blob] = Held(key, comment, constraints, expires)
+        self._keys[blob] = Held(credential, comment, constraints, expires)
 
     def remove(self, blob: bytes) -> bool:
         """Forget a key; whether it was there."""

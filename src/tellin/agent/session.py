@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Binding, Constraints, permitted
+from tellin.agent.credentials import Credential, inner_key, read_public
 from tellin.agent.keyring import Held, Keyring
 from tellin.agent.messages import (
     RSA_SHA2_256,
@@ -15,8 +16,6 @@ from tellin.agent.messages import (
     framed,
 )
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed, UsageError
-from tellin.keys.private import PrivateKey
-from tellin.keys.public import PublicKey
 from tellin.userauth.messages import (
     HOST_BOUND,
     PUBLIC_KEY,
@@ -168,7 +167,7 @@ class AgentSession:
         self._wanted = held, request
         self.question = Confirmation(
             held.comment,
-            held.key.public.fingerprint(),
+            held.credential.key.public.fingerprint(),
             "" if login is None else login.user,
             any(binding.forwarded for binding in self._bindings),
         )
@@ -188,29 +187,29 @@ class AgentSession:
         if login.host_key is None:
             # The first hop runs beside the agent and may be an ssh that does not say the host key.
             return len(self._bindings) == 1
-        return login.host_key == last.host_key
+        return login.host_key in {last.host_key, inner_key(read_public(last.host_key)).blob}
 
     def _add(self, request: messages.AddIdentity, now: float) -> Message:
         cursor = Cursor(request.key)
-        key, comment = _read_key(cursor)
+        credential, comment = _read_credential(cursor)
         cursor.end("a key and its comment")
-        return self._keep(key, comment, Constraints(), now)
+        return self._keep(credential, comment, Constraints(), now)
 
     def _add_constrained(self, request: messages.AddIdentityConstrained, now: float) -> Message:
         cursor = Cursor(request.key)
-        key, comment = _read_key(cursor)
-        return self._keep(key, comment, Constraints.read(cursor), now)
+        credential, comment = _read_credential(cursor)
+        return self._keep(credential, comment, Constraints.read(cursor), now)
 
     def _keep(
-        self, key: PrivateKey, comment: str, constraints: Constraints, now: float
+        self, credential: Credential, comment: str, constraints: Constraints, now: float
     ) -> Message:
         if constraints.confirm and not self._can_confirm:
             return _FAILURE
-        before = self._keyring.find(key.public.blob, now)
+        before = self._keyring.find(credential.public.blob, now)
         if before is not None and not self._may_see(before):
             # A host that may not even see it cannot take its constraints away.
             return _FAILURE
-        self._keyring.add(key, comment, constraints, now)
+        self._keyring.add(credential, comment, constraints, now)
         return _SUCCESS
 
     def _remove(self, request: messages.RemoveIdentity, now: float) -> Message:
@@ -247,7 +246,7 @@ class AgentSession:
         # it must not pass for local (R154, case 269).
         failed_before, self._bind_failed = self._bind_failed, True
         asked = SessionBind.decode(contents)
-        key = PublicKey.from_blob(asked.host_key)
+        key = inner_key(read_public(asked.host_key))
         if not asked.session_id or len(asked.session_id) > LONGEST_SESSION_ID:
             return _FAILURE
         algorithm = Cursor(asked.signature).string().decode("ascii", "replace")
@@ -309,13 +308,13 @@ def _login_of(request: messages.SignRequest) -> _Login | None:
     return _Login(session_id, login.user, host_key)
 
 
-def _read_key(cursor: Cursor) -> tuple[PrivateKey, str]:
-    key = PrivateKey.read(cursor)
-    return key, cursor.string().decode("utf-8", "surrogateescape")
+def _read_credential(cursor: Cursor) -> tuple[Credential, str]:
+    credential = Credential.read(cursor)
+    return credential, cursor.string().decode("utf-8", "surrogateescape")
 
 
 def _signed(held: Held, request: messages.SignRequest) -> Message:
-    key = held.key
+    key = held.credential.key
     algorithm = None
     if key.public.key_type == "ssh-rsa":
         # RFC 9987 section 3.6: no flag is SHA-1, and of two the stronger is meant.

@@ -12,6 +12,7 @@ from tellin.agent.client import (
     signature,
     succeeded,
 )
+from tellin.agent.credentials import Public
 from tellin.agent.messages import RequestIdentities
 from tellin.client.agents import AgentLink
 from tellin.client.identities import Identity, KeySource
@@ -125,8 +126,9 @@ class AgentKeys:
 
         self._ask(request, bound)
 
-    def _ordered(self, held: Sequence[PublicKey], files: Sequence[Identity]) -> list[Identity]:
-        by_blob = {key.blob: key for key in held}
+    def _ordered(self, held: Sequence[Public], files: Sequence[Identity]) -> list[Identity]:
+        # Certificates are for logins that look for them.
+        by_blob = {key.blob: key for key in held if isinstance(key, PublicKey)}
         both: list[Identity] = []
         rest: list[Identity] = []
         for file in files:

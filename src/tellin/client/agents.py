@@ -18,7 +18,9 @@ from tellin.agent.client import (
     succeeded,
 )
 from tellin.agent.constraints import Constraints, Destination
+from tellin.agent.credentials import Public
 from tellin.errors import ConnectFailed, MalformedPacket, RequestRefused, SignatureFailed
+from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
 from tellin.runtime.loop import Loop
@@ -148,8 +150,8 @@ class Agent:
             raise ConnectFailed("communication with agent failed")
         return replies[0]
 
-    def keys(self) -> Sequence[PublicKey]:
-        """The keys that it has and shows; those of kinds that we do not know are left out."""
+    def keys(self) -> Sequence[Public]:
+        """The keys and certificates that it has and shows; those of kinds that we do not know are left out."""
         found = identities(self.ask(messages.RequestIdentities()))
         if found is None:
             raise RequestRefused("agent refused operation")
@@ -157,9 +159,9 @@ class Agent:
 
     def signers(self) -> Sequence["AgentSigner"]:
         """The same as things that sign."""
-        return [AgentSigner(self, key) for key in self.keys()]
+        return [AgentSigner(self, key) for key in self.keys() if isinstance(key, PublicKey)]
 
-    def sign(self, key: PublicKey, data: bytes, algorithm: str) -> bytes:
+    def sign(self, key: Public, data: bytes, algorithm: str) -> bytes:
         """The signature blob over ``data``; SignatureFailed if the agent would not."""
         reply = self.ask(sign_request(key, data, algorithm))
         made = signature(reply, key, data, algorithm)
@@ -174,12 +176,16 @@ class Agent:
         lifetime: int | None = None,
         confirm: bool = False,
         destinations: Iterable[Destination] = (),
+        certificate: Certificate | None = None,
     ) -> None:
-        """Have it keep ``key`` (under its comment), for ``lifetime`` seconds if that is given."""
-        bounds = Constraints(lifetime, confirm, tuple(destinations))
-        self._demand(add_request(key, bounds))
+        """Have it keep ``key`` (under its comment), for ``lifetime`` seconds if that is given.
 
-    def remove(self, key: PublicKey) -> None:
+        With a ``certificate`` for the key it is known by that.
+        """
+        bounds = Constraints(lifetime, confirm, tuple(destinations))
+        self._demand(add_request(key, bounds, certificate=certificate))
+
+    def remove(self, key: Public) -> None:
         """Have it forget a key."""
         self._demand(messages.RemoveIdentity(key.blob))
 

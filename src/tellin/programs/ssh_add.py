@@ -7,10 +7,12 @@
 import os
 import pwd
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from tellin.agent.constraints import LONGEST_LIFETIME, Destination
+from tellin.agent.credentials import Public, inner_key
 from tellin.client.agents import Agent
 from tellin.config.kinds import read_seconds
 from tellin.errors import (
@@ -21,6 +23,7 @@ from tellin.errors import (
     SignatureFailed,
     WrongPassphrase,
 )
+from tellin.keys.certificates import is_certificate_type, load_certificate
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
@@ -146,7 +149,8 @@ def _list(agent: Agent, wishes: Wishes) -> int:
             print(key.to_line().translate(_ESCAPED))
         else:
             comment = visible(key.comment)
-            print(f"{key.bits} {key.fingerprint(wishes.hash_name)} {comment} ({key.kind})")
+            bits = inner_key(key).bits
+            print(f"{bits} {key.fingerprint(wishes.hash_name)} {comment} ({key.kind})")
     return 0
 
 
@@ -254,8 +258,7 @@ def _remove(agent: Agent, wishes: Wishes, path: str) -> int:
     if not keys:
         return _FAILED
     status = 0
-    for key in keys:
-        name = "(stdin)" if path == _STANDARD_INPUT else path
+    for name, key in keys:
         try:
             agent.remove(key)
         except RequestRefused as error:
@@ -266,27 +269,39 @@ def _remove(agent: Agent, wishes: Wishes, path: str) -> int:
     return status
 
 
-def _keys_to_remove(path: str) -> list[PublicKey]:
-    """The public keys of a file, or of the one beside it; from standard input as many as come."""
+def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
+    """What is to go, with its name: a file's key and certificate, or what standard input lists."""
     if path == _STANDARD_INPUT:
-        found = []
-        for number, line in enumerate(sys.stdin.read(MOST_BYTES).splitlines(), 1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                try:
-                    found.append(PublicKey.from_line(line))
-                except KeyFileError as error:
-                    say_error(f"(stdin):{number}: invalid key: {error}")
-        return found
+        return list(_typed_keys())
+    found: list[tuple[str, Public]] = []
     cause = ""
     for candidate in (f"{path}.pub", path):
         try:
-            return [load_public_key(read_file(candidate, limit=MOST_BYTES))]
+            found.append((path, load_public_key(read_file(candidate, limit=MOST_BYTES))))
+            break
         except OSError as error:
             cause = error.strerror or str(error)
         except (KeyFileError, ConfigError) as error:
             cause = str(error)
-    print(f"Bad key file {visible(path)}: {cause}")
-    return []
+    else:
+        print(f"Bad key file {visible(path)}: {cause}")
+        return []
+    place = f"{path}-cert.pub"
+    with suppress(OSError, KeyFileError, ConfigError):
+        found.append((place, load_certificate(read_file(place, limit=MOST_BYTES))))
+    return found
+
+
+def _typed_keys() -> Iterator[tuple[str, Public]]:
+    for number, line in enumerate(sys.stdin.read(MOST_BYTES).splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            certified = is_certificate_type(line.split()[0])
+            try:
+                key = load_certificate(line) if certified else PublicKey.from_line(line)
+            except KeyFileError as error:
+                say_error(f"(stdin):{number}: invalid key: {error}")
+            else:
+                yield "(stdin)", key
 
 
 def _add(agent: Agent, wishes: Wishes, path: str) -> int:
@@ -315,10 +330,49 @@ def _add(agent: Agent, wishes: Wishes, path: str) -> int:
         say_error(f'Could not add identity "{shown}": {error}')
         return _FAILED
     wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
+    _say_bounds(wishes)
+    return _add_certificate(agent, wishes, key, path, destinations)
+
+
+def _say_bounds(wishes: Wishes) -> None:
     if wishes.lifetime is not None:
         wishes.say(f"Lifetime set to {wishes.lifetime} seconds")
     if wishes.confirm:
         wishes.say("The user must confirm each use of the key")
+
+
+def _add_certificate(
+    agent: Agent,
+    wishes: Wishes,
+    key: PrivateKey,
+    path: str,
+    destinations: tuple[Destination, ...],
+) -> int:
+    """Add the certificate that lies beside a key's file, under the same constraints (R153)."""
+    place = f"{path}-cert.pub"
+    if path == _STANDARD_INPUT or not os.path.exists(place):
+        return 0
+    try:
+        certificate = load_certificate(read_file(place, limit=MOST_BYTES))
+    except (OSError, KeyFileError, ConfigError) as error:
+        say_error(f'Failed to load certificate "{place}": {error}')
+        return _FAILED
+    if certificate.key != key.public:
+        say_error(f"Certificate {place} does not match private key {path}")
+        return _FAILED
+    try:
+        agent.add(
+            key,
+            lifetime=wishes.lifetime,
+            confirm=wishes.confirm,
+            destinations=destinations,
+            certificate=certificate,
+        )
+    except RequestRefused as error:
+        say_error(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
+        return _FAILED
+    wishes.say(f"Certificate added: {place} ({visible(certificate.key_id)})")
+    _say_bounds(wishes)
     return 0
 
 

@@ -176,7 +176,8 @@ def _held() -> list[PublicKey]:
 
     try:
         with Agent.connect() as agent:
-            return list(agent.keys())
+            held = agent.keys()
+        return [key for key in held if isinstance(key, PublicKey)]
     except (ConnectFailed, RequestRefused):
         return []
 
