@@ -38,6 +38,7 @@ async def main(told: dict, facts: dict) -> int:
         ) as connection:
             for name in ("send_cipher", "send_mac", "recv_cipher", "recv_mac"):
                 facts[name] = connection.get_extra_info(name)
+            facts["session_id"] = connection._session_id.hex()
             facts["server_version"] = connection.get_extra_info("server_version")
             process = await connection.create_process(
                 None if told["subsystem"] else told["command"],

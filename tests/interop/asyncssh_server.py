@@ -36,7 +36,17 @@ class Door(asyncssh.SSHServer):
         return self.settings["password"] is not None
 
     def validate_password(self, username: str, password: str) -> bool:
-        return username == self.settings["user"] and password == self.settings["password"]
+        right = username == self.settings["user"] and password == self.settings["password"]
+        if right and self.settings.get("expired"):
+            raise asyncssh.PasswordChangeRequired("It has served long enough.")
+        return right
+
+    def change_password(self, username: str, old_password: str, new_password: str) -> bool:
+        # Kept for the connections that come later.
+        if (username, old_password) != (self.settings["user"], self.settings["password"]):
+            return False
+        self.settings.update(password=new_password, expired=False)
+        return True
 
     def kbdint_auth_supported(self) -> bool:
         return self.settings["password"] is not None
@@ -169,6 +179,8 @@ async def main() -> None:
     settings = json.loads(sys.argv[1])
     # Errors and the reasons of refusals go to the log that a failed test shows.
     logging.basicConfig(level=logging.INFO)
+    options = settings.get("options", {})
+    settings["expired"] = options.pop("expired", False)
     server = await asyncssh.listen(
         "127.0.0.1",
         settings["port"],
@@ -178,7 +190,7 @@ async def main() -> None:
         sftp_factory=True,
         encoding=None,
         line_editor=False,
-        **settings.get("options", {}),
+        **options,
     )
     print("listening", server.get_port(), flush=True)
     await asyncio.Event().wait()

@@ -128,8 +128,10 @@ async def channels(told: dict) -> dict:
 async def logins(told: dict) -> dict:
     """Many logins that begin at the same moment."""
 
+    options = {"client_version": told["version"]} if "version" in told else {}
+
     async def one(number: int) -> str:
-        async with connect(told) as connection:
+        async with connect(told, **options) as connection:
             done = await connection.run(f"echo {number}; id -un", check=True)
             return done.stdout
 

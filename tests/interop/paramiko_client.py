@@ -70,6 +70,7 @@ def main() -> int:
         transport.start_client(timeout=30)
         check_host_key(transport.get_remote_server_key(), told["known_hosts"])
         facts["server_version"] = transport.remote_version
+        facts["session_id"] = transport.session_id.hex()
         facts["send_cipher"] = transport.local_cipher
         facts["recv_cipher"] = transport.remote_cipher
         facts["send_mac"] = transport.local_mac

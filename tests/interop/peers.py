@@ -126,6 +126,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "paramiko": _module("paramiko"),
     "ssh-audit": _module("ssh_audit"),
     "ssh2": _ssh2,
+    "vim": lambda: "" if shutil.which("vim") or shutil.which("vim.tiny") else "no vim here",
 }
 
 

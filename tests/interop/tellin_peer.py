@@ -17,11 +17,15 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tests.interop.children import descendants, python
 from tests.interop.clients import ANY, OpenSSHClient
 from tests.interop.servers import Account, Server
 from tests.interop.target import LOOPBACK, Algorithms, KeyFile, Target
+
+from tellin.client.connect import connect
+from tellin.keys import load_private_key, load_public_key
 
 # -P: what lies in the directory of a test is no module of tellin's.
 TELLIN: tuple[str, ...] = (python(), "-P", "-m", "tellin")
@@ -175,6 +179,19 @@ class TellinClient(OpenSSHClient):
             kind: tuple(tellin("ssh", "-Q", query, check=True).stdout.decode().split())
             for kind, query in names.items()
         }
+
+
+def connecting_to(target: Target, **options: Any) -> Any:
+    """``tellin.connect`` to any server, with what its target tells and nothing of this machine."""
+    assert target.identity is not None
+    settings: dict[str, Any] = {
+        "port": target.port,
+        "user": target.user,
+        "keys": [load_private_key(target.identity.path.read_bytes())],
+        "host_keys": load_public_key(target.host_key()),
+        "config": None,
+    }
+    return connect(target.host, **settings | options)
 
 
 def make_tellin_key(path: Path, kind: str, *words: str) -> KeyFile:

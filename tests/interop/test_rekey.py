@@ -22,14 +22,12 @@ from tests.interop.peers import (
     OpenSSHClient,
     OpenSSHServer,
     Server,
-    Target,
 )
 from tests.interop.scripts import asyncssh_task, paramiko_channels
-from tests.interop.tellin_peer import TellinServer
+from tests.interop.tellin_peer import TellinServer, connecting_to
 from tests.library import PATIENCE, connecting, serving
 
 import tellin
-from tellin.keys import load_private_key, load_public_key
 from tellin.protocol.events import ExchangeDone
 
 LIMIT = 65_536
@@ -110,19 +108,6 @@ async def all_channels(connecting_: Any, command: str) -> int:
                     tasks.create_task(one_channel(connection, command, number))
             assert connection.core.session_id == session_id
             return exchanges()
-
-
-def connecting_to(target: Target, **options: Any) -> Any:
-    assert target.identity is not None
-    return tellin.connect(
-        target.host,
-        port=target.port,
-        user=target.user,
-        keys=[load_private_key(target.identity.path.read_bytes())],
-        host_keys=load_public_key(target.host_key().encode()),
-        config=None,
-        **options,
-    )
 
 
 def await_bounded(coroutine: Any) -> Any:
