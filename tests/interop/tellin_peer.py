@@ -122,18 +122,40 @@ class TellinServer(Server):
 @cache
 def within_reach(account: Account) -> tuple[Sequence[str], Mapping[str, str]]:
     """How ``account`` runs tellin: from here, or by a copy where root's checkout is closed to it."""
-    direct = ([*TELLIN], {"HOME": str(account.home)})
-    rights = {"user": account.uid, "group": account.gid, "extra_groups": [], "cwd": "/"}
-    tried = subprocess.run(
-        [*TELLIN, "ssh", "-V"],
-        capture_output=True,
-        check=False,
-        env={**os.environ, **direct[1]},
-        **rights,  # type: ignore[call-overload]
-    )
-    if tried.returncode == 0:
-        return direct
-    copy = account.home / "tellin-copy"
+    home = {"HOME": str(account.home)}
+    copied = {**home, "PYTHONPATH": str(account.home / "tellin-copy")}
+    # The interpreter may lie in a home of root's, too; another of the same version will do then.
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    others = [getattr(sys, "_base_executable", sys.executable), f"/usr/bin/{version}"]
+    ways = [([*TELLIN], home), *(([one, "-P", "-m", "tellin"], copied) for one in others)]
+    said = ""
+    for words, environment in ways:
+        if environment is copied:
+            _copy_packages(account.home / "tellin-copy")
+        try:
+            tried = subprocess.run(
+                [*words, "ssh", "-V"],
+                capture_output=True,
+                check=False,
+                env={**os.environ, **environment},
+                user=account.uid,
+                group=account.gid,
+                extra_groups=[],
+                cwd="/",
+            )
+        except PermissionError as error:
+            said += f"{words[0]}: {error}\n"
+            continue
+        if tried.returncode == 0:
+            return words, environment
+        said += tried.stderr.decode("utf-8", "replace")
+    raise RuntimeError(f"{account.name} cannot run tellin here:\n{said}")
+
+
+def _copy_packages(copy: Path) -> None:
+    """What tellin is and needs, where everybody may read it."""
+    if copy.exists():
+        return
     for name in PACKAGES:
         found = find_spec(name)
         if found is None or found.origin is None:
@@ -142,8 +164,6 @@ def within_reach(account: Account) -> tuple[Sequence[str], Mapping[str, str]]:
             shutil.copytree(Path(found.origin).parent, copy / name)
         else:
             shutil.copy(found.origin, copy)
-    base = getattr(sys, "_base_executable", sys.executable)
-    return [base, "-P", "-m", "tellin"], {**direct[1], "PYTHONPATH": str(copy)}
 
 
 class TellinClient(OpenSSHClient):

@@ -73,7 +73,8 @@ class Connecting:
             error = self._attempt.error if self._attempt is not None else None
             raise connection_failure(self._config.host, self._config.port, error)
         if self._attempt is not None:
-            self.place = Place(self._config.host, *self._found.getpeername()[:2])
+            # Not asked of the socket: it has no peer any more where that has hung up already.
+            self.place = Place(self._config.host, *self._attempt.address[:2])
             self._journal.debug("Connection established.")
         return self._found
 
