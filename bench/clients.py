@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypedDict, cast
+from typing import Final, TypedDict, cast
 
 from bench.processes import BenchError, start, stop
 from bench.servers import (
@@ -68,16 +68,19 @@ def _paces_keystrokes(ssh: str) -> bool:
     return tuple(int(part) for part in version.split(".")[:2]) >= (9, 5)
 
 
+# Otherwise a client waits up to 20 ms with each keystroke, to hide when it was pressed.
+_AT_ONCE: Final = ["-o", "ObscureKeystrokeTiming=no"]
+
+
 def _openssh_argv(workspace: Workspace, call: Call) -> list[str]:
     ssh = program("ssh") or "ssh"
-    pacing = (
-        ["-o", "ObscureKeystrokeTiming=no"] if call.terminal and _paces_keystrokes(ssh) else []
-    )
+    pacing = _AT_ONCE if call.terminal and _paces_keystrokes(ssh) else []
     return [ssh, *_openssh_options(workspace, call), *pacing, HOST, call.command]
 
 
 def _tellin_argv(workspace: Workspace, call: Call) -> list[str]:
-    return [str(TELLIN), "ssh", *_openssh_options(workspace, call), HOST, call.command]
+    pacing = _AT_ONCE if call.terminal else []
+    return [str(TELLIN), "ssh", *_openssh_options(workspace, call), *pacing, HOST, call.command]
 
 
 def library_orders(workspace: Workspace, call: Call, *, loop: str) -> str:
