@@ -80,11 +80,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
 
 
+THROW_AWAY = "of a run of tellin's tests"
+
+
 @pytest.fixture(scope="session")
 def account() -> Iterator[Account]:
     """A throw-away account with a home, a shell and a password, for servers that root runs."""
     if os.geteuid() != 0:
         pytest.skip("an account can be made by root alone")
+    _remove_orphans()
     name = f"tellin{os.getpid()}"
     password = "wrong mule battery"
     home = Path("/home") / name
@@ -99,6 +103,8 @@ def account() -> Iterator[Account]:
             "/nonexistent",
             "--shell",
             "/bin/sh",
+            "--comment",
+            THROW_AWAY,
             name,
         ],
         check=True,
@@ -110,5 +116,17 @@ def account() -> Iterator[Account]:
         home.chmod(0o755)
         yield Account(name, entry.pw_uid, entry.pw_gid, home, password)
     finally:
-        subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
-        shutil.rmtree(home, ignore_errors=True)
+        _remove(name)
+
+
+def _remove(name: str) -> None:
+    subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
+    shutil.rmtree(Path("/home") / name, ignore_errors=True)
+
+
+def _remove_orphans() -> None:
+    """Remove the accounts of runs that were killed."""
+    for entry in pwd.getpwall():
+        process = entry.pw_name.removeprefix("tellin")
+        if entry.pw_gecos == THROW_AWAY and not Path("/proc", process).exists():
+            _remove(entry.pw_name)

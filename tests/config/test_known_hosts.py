@@ -133,6 +133,8 @@ def test_a_hashed_name_matches_its_name_alone() -> None:
     [
         f"host ssh-rsa {key('a').split()[1]}",  # R107: the word is not the type of the blob
         f"host {key('a')[:-3]}",
+        f"host ssh-ed25519 {b2a_base64(blob('a')[:-1], newline=False).decode()}",  # cut short
+        f"host ssh-ed25519 {b2a_base64(blob('a') + b'x', newline=False).decode()}",
         "host ssh-ed25519 %%%%",
         "host ssh-ed25519 AAAAé",
         "host ssh-ed25519",

@@ -51,17 +51,23 @@ class _Offering:
 @awaited
 async def test_r067_authorize_hears_only_of_keys_that_have_signed(way: str) -> None:
     heard: list[tellin.Candidate] = []
+    asked: list[str] = []
 
     def decide(candidate: tellin.Candidate) -> bool:
         heard.append(candidate)
         return candidate.key == USER_KEY.public
 
+    def forgotten(name: str) -> str:
+        asked.append(name)
+        return "wrong"
+
     keys = [USER_KEY.public, OTHER_KEY.public] if way == "with authorized_keys" else None
     encrypted = OTHER_KEY.to_openssh(b"forgotten", rounds=2)
     async with serving(authorize=decide, authorized_keys=keys) as server:
-        # Offered and accepted, but never signed with: the passphrase is not known.
+        # Offered and accepted, so that its passphrase is asked for, but never signed with.
         with pytest.raises(tellin.AuthenticationFailed):
-            await connecting(server, keys=[encrypted], passphrase="wrong")
+            await connecting(server, keys=[encrypted], passphrase=forgotten)
+        assert asked
         # Signed with another key than the one that is shown.
         with pytest.raises(tellin.AuthenticationFailed):
             await connecting(server, keys=[_Offering(USER_KEY.public)])
