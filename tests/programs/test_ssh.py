@@ -312,6 +312,36 @@ def test_every_form_of_destination(ssh: Ssh) -> None:
         assert (done.status, done.stdout) == (0, b"in\n"), (words, done)
 
 
+def test_of_a_user_and_a_port_that_are_given_twice_the_first_counts(ssh: Ssh) -> None:
+    target = ssh.target
+    port, place = str(target.port), f"{target.user}@{target.host}"
+    for words in (
+        ["-p", port, "-p", "1", "-l", target.user, "-l", "nobody", f"no-one@{target.host}"],
+        ["-p", port, place, "-l", "nobody"],
+        [f"ssh://{place}:{port}", "-p", "1", "-l", "nobody"],
+    ):
+        done = ssh.run(*words, "id", "-un", plain=True)
+        assert (done.status, done.stdout.decode().strip()) == (0, target.user), words
+
+
+def test_a_key_of_the_command_line_that_is_not_there_is_named_and_passed_over(ssh: Ssh) -> None:
+    done = ssh.run("echo in", flags=["-q", "-i", "/nonexistent/k\x1bey"])
+    assert (done.status, done.stdout) == (0, b"in\n")
+    assert done.stderr == (
+        b"Warning: Identity file /nonexistent/k\\033ey not accessible:"
+        b" No such file or directory.\r\n"
+    )
+    # The default keys take its place.
+    shown = subprocess.run(
+        [*SSH, "-F", "none", "-i", "/nonexistent", "-G", "host"], capture_output=True, check=False
+    )
+    assert (
+        b"identityfile ~/.ssh/id_ed25519\n" in shown.stdout
+        or b"/.ssh/id_ed25519\n" in shown.stdout
+    )
+    assert b"nonexistent" not in shown.stdout
+
+
 def test_a_configuration_file(ssh: Ssh, tmp_path: Path) -> None:
     target = ssh.target
     assert target.identity is not None
@@ -364,8 +394,9 @@ def test_a_proxy_command_carries_the_connection(ssh: Ssh, tmp_path: Path) -> Non
     }
 
 
-def test_without_a_session_it_stays_until_it_is_ended(ssh: Ssh) -> None:
-    process = ssh.start(flags=["-v", "-N"])
+@pytest.mark.parametrize("command", [(), ("echo", "no")], ids=["alone", "with a command"])
+def test_without_a_session_it_stays_until_it_is_ended(ssh: Ssh, command: tuple[str, ...]) -> None:
+    process = ssh.start(*command, flags=["-v", "-N"])
     assert process.stderr is not None
     for line in process.stderr:
         if b"Entering interactive session." in line:
@@ -373,6 +404,8 @@ def test_without_a_session_it_stays_until_it_is_ended(ssh: Ssh) -> None:
     assert process.poll() is None
     process.terminate()
     assert process.wait(30) == 255
+    assert process.stdout is not None
+    assert process.stdout.read() == b""
 
 
 def test_it_goes_to_the_background_once_it_is_in(ssh: Ssh, tmp_path: Path) -> None:
@@ -511,12 +544,18 @@ def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:
         (["-z", "host"], b"unknown option -- z"),
         (["host", "-p"], b"option requires an argument -- p"),
         ([], b"usage: ssh "),
-        (["-p", "0", "host"], b"bad port '0'"),
-        (["-p", "70000", "host"], b"bad port '70000'"),
+        (["-p", "0", "host"], b"Bad port '0'"),
+        (["-p", "70000", "host"], b"Bad port '70000'"),
+        (["-1", "host"], b"SSH protocol v.1 is no longer supported"),
+        (
+            ["-p", "1", "-fF", "none", "127.0.0.1"],
+            b"Cannot fork into background without a command",
+        ),
+        (["-p", "1", "-sF", "none", "127.0.0.1"], b"You must specify a subsystem to invoke."),
         (["-o", "Foo=bar", "host"], b"Bad configuration option: Foo"),
         (["-c", "nothing", "host"], b"Ciphers: unknown cipher 'nothing'"),
         (["-e", "long", "host"], b"bad escape character"),
-        (["-F", "/nonexistent", "host"], b"Can't open user config file"),
+        (["-F", "/nonexistent", "host"], b"Can't open user config file /nonexistent: No such"),
         (["-E", "/nonexistent/x", "host"], b"Couldn't open logfile /nonexistent/x"),
     ],
 )

@@ -2,6 +2,7 @@
 """``tellin ssh`` on a terminal: asked for, resized, escaped from, and left as it was found."""
 
 import os
+import signal
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def test_help_about_escapes_and_the_way_out(ssh: Ssh) -> None:
         typist.type("~I")
         typist.expect(r"  cipher ")
         typist.type("~#")
-        typist.expect(r"The following connections are open:\r\n  #0 session")
+        typist.expect(r"The following connections are open:\r\n  #0 client-session")
         typist.type("\r~.")
         typist.expect(r"~\.\r\n")
         assert typist.end() == 255
@@ -219,3 +220,28 @@ def test_when_keys_are_pressed_is_hidden_among_fakes(
             typist.type("exit 5\r")
             assert typist.end() == 5
             assert b"keystroke timing" not in typist.read
+
+
+def test_a_signal_says_nothing_of_the_connection(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=[*QUIET[:-1], "LogLevel=INFO"]), env=ssh.environment) as typist:
+        before = termios.tcgetattr(typist.terminal)
+        typist.type("echo rea''dy\r")
+        typist.expect(r"ready\r\n")
+        os.kill(typist.pid, signal.SIGTERM)
+        assert typist.end() == 255
+        assert b"closed" not in typist.read
+        assert termios.tcgetattr(typist.terminal) == before
+
+
+def test_levels_are_named_as_in_the_configuration(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=[*QUIET[:-1], "LogLevel=INFO"]), env=ssh.environment) as typist:
+        typist.type("echo rea''dy\r")
+        typist.expect(r"ready\r\n")
+        typist.type("\r~v")
+        typist.expect(r"~v \[LogLevel VERBOSE\]")
+        typist.type("~v")
+        typist.expect(r"~v \[LogLevel DEBUG\]")
+        typist.type("~V~V")
+        typist.expect(r"~V \[LogLevel INFO\]")
+        typist.type("\r~.")
+        assert typist.end() == 255

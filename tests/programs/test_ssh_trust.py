@@ -2,8 +2,11 @@
 """``tellin ssh`` and trust: host keys asked about and recorded, passphrases and passwords asked for."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,7 +173,7 @@ def test_a_revoked_host_key_is_refused_whatever_the_policy(target: Target, tmp_p
     assert b"WARNING: REVOKED HOST KEY DETECTED!" in done.stderr
 
 
-@pytest.mark.parametrize("answer", ["yes", "fingerprint", "no", "perhaps"])
+@pytest.mark.parametrize("answer", ["yes", "fingerprint", "no", "", "perhaps"])
 def test_the_question_about_an_unknown_host(target: Target, tmp_path: Path, answer: str) -> None:
     ssh = Ssh(tmp_path, target, policy="ask")
     fingerprint = load_fingerprint(target)
@@ -185,7 +188,7 @@ def test_the_question_about_an_unknown_host(target: Target, tmp_path: Path, answ
         typist.type((fingerprint if answer == "fingerprint" else answer) + "\n")
         status = typist.end()
         shown = typist.read.decode()
-    if answer == "no":
+    if answer in {"no", ""}:
         assert status == 255
         assert shown.rstrip().endswith("Host key verification failed.")
         assert not ssh.known_hosts.exists()
@@ -194,6 +197,38 @@ def test_the_question_about_an_unknown_host(target: Target, tmp_path: Path, answ
     assert f"Warning: Permanently added '{name}' (ED25519) to the list of known hosts." in shown
     assert shown.endswith("in\r\n")
     assert ssh.known_hosts.read_text("ascii") == target.known_hosts()
+
+
+def test_ctrl_c_at_a_question_ends_us_by_that_signal(target: Target, tmp_path: Path) -> None:
+    # A shell goes on with its loop otherwise, as if the host had only been out of reach.
+    ssh = Ssh(tmp_path, target, policy="ask")
+    with Typist(ssh.argv("echo in"), env=ssh.environment) as typist:
+        before = termios.tcgetattr(typist.terminal)
+        typist.expect(r"\(yes/no/\[fingerprint\]\)\? ")
+        typist.type("\x03")
+        assert typist.end() == -signal.SIGINT
+        assert b"Traceback" not in typist.read
+        assert termios.tcgetattr(typist.terminal) == before
+    assert not ssh.known_hosts.exists()
+
+
+def test_a_signal_before_the_login_does_what_it_does_to_every_program(
+    target: Target, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ssh = Ssh(tmp_path, target)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = ssh.start("true", flags=["-v", "-p", str(silent.getsockname()[1])])
+            assert process.stderr is not None
+            for line in process.stderr:
+                if b"SSH2_MSG_KEXINIT sent" in line:
+                    break
+            process.send_signal(number)
+            assert process.wait(60) == -number
+            rest = process.stderr.read()
+            assert b"Traceback" not in rest
+            assert b"signal" not in rest
+        ssh.stop()
 
 
 def load_fingerprint(target: Target) -> str:

@@ -41,7 +41,7 @@ class TerminalPrompter:
         prompt = "\n".join(map(escape_text, lines))
         while True:
             said = _ask(prompt, echo=True)
-            if said is None or said.strip().lower() == "no":
+            if said is None or said.strip().lower() in {"", "no"}:
                 answer(False)
                 return
             if said.strip().lower() == "yes" or said.strip() == question.fingerprint:

@@ -57,6 +57,7 @@ class Login:
         self.unused: list[str] = []
         self._allowed: tuple[str, ...] | None = None
         self._forbidden: set[str] = set()
+        self._begun: set[str] = set()  # also those that came to nothing, as nobody gave an answer
         self._keys = _Keys(self, keys)
         self._methods: dict[str, _Method] = {
             PUBLIC_KEY: self._keys,
@@ -159,6 +160,7 @@ class Login:
         """A method makes a request, or asks for what it needs to make one."""
         if method != self.method:
             self.method = method
+            self._begun.add(method)
             self.journal.debug(f"Next authentication method: {method}")
 
     def give_up(self) -> None:
@@ -173,7 +175,7 @@ class Login:
             allowed=allowed,
             keys=self.offered,
             unused=self.unused,
-            hint=_hint(tried, allowed, self.unused),
+            hint=_hint(tried, [name for name in allowed if name not in self._begun], self.unused),
         )
         self.core.fail(self.failed)
 
@@ -190,10 +192,9 @@ class Login:
                 self.journal.debug2(f"we sent a {self.method} packet, wait for reply")
 
 
-def _hint(tried: Sequence[str], allowed: Sequence[str], unused: Sequence[str]) -> str:
+def _hint(tried: Sequence[str], untried: Sequence[str], unused: Sequence[str]) -> str:
     if unused:
         return f"not used: {'; '.join(unused)}"
-    untried = [name for name in allowed if name not in tried]
     if untried:
         return f"the server would also take {', '.join(untried)}, which was not tried"
     return f"tried: {', '.join(tried)}; is the user name right, and the key known to the server?"

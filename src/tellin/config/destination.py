@@ -54,7 +54,7 @@ def parse_port(text: str) -> int:
     """A port number from 1 to 65535, or UsageError."""
     if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
-    raise UsageError(f"bad port {text[:20]!r}", hint="a port is a number from 1 to 65535")
+    raise UsageError(f"Bad port {text[:20]!r}", hint="a port is a number from 1 to 65535")
 
 
 def parse_destination(text: str) -> Destination:

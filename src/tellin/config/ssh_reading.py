@@ -80,7 +80,7 @@ class _ClientReader(Reader[bool]):
         full = expand_tilde(path, self.surroundings.home, self.surroundings.home_of)
         text = self.surroundings.read(full, guarded=guarded)
         if text is None and required:
-            raise ConfigError("Can't open user config file: no such file", file=full)
+            raise ConfigError(f"Can't open user config file {full}: No such file or directory")
         self._for_user = for_user
         if text is not None:
             self.read_text(text, file=full, guarded=guarded)

@@ -7,6 +7,7 @@ greet each other there is time for that.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +17,7 @@ from tellin.config.grammar import quoted
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.errors import ConnectFailed, TellinError
-from tellin.programs.command import Failure, OptionError, Options, Program
+from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 from tellin.runtime.journal import LEVELS, Journal, to_descriptor
 from tellin.runtime.surroundings import LocalSurroundings
 
@@ -48,7 +49,6 @@ _VALUED: Final = {
     "b": "BindAddress",
     "c": "Ciphers",
     "e": "EscapeChar",
-    "i": "IdentityFile",
     "m": "MACs",
     "P": "Tag",
 }
@@ -76,7 +76,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQloptqv"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQiloptqv"})
 )
 _ALGORITHMS: Final = (
     "ciphers",
@@ -92,7 +92,7 @@ class Invocation:
     """What a command line says."""
 
     def __init__(self) -> None:
-        self.destination: str | None = None
+        self.host: str | None = None
         self.command: list[str] = []
         self.options: list[str] = []
         self.file: str | None = None
@@ -103,7 +103,6 @@ class Invocation:
         self.query = ""
         self.version = False
         self.level = ""
-        self.identities: list[str] = []
         self._verbosity = 0
         self._terminal = 0
 
@@ -118,10 +117,29 @@ class Invocation:
             self.options += _PLAIN[letter]
         elif letter in _VALUED:
             self.options.append(f"{_VALUED[letter]}={quoted(value)}")
-            if letter == "i":
-                self.identities.append(value)
         elif letter in _DEEDS:
             _DEEDS[letter](self, value)
+
+    def arrive(self, destination: str) -> None:
+        """Take the destination; what stands before it has the first word."""
+        found = parse_destination(destination)
+        self.host = found.host
+        if self.user is None:
+            self.user = found.user
+        if self.port is None:
+            self.port = found.port
+
+    def _identity(self, value: str) -> None:
+        try:
+            os.stat(os.path.expanduser(value))  # noqa: PTH111, PTH116 - start-up time
+        except OSError as error:
+            # As if it were not there: the default keys take its place, where it was the only one.
+            say_error(f"Warning: Identity file {visible(value)} not accessible: {error.strerror}.")
+        else:
+            self.options.append(f"IdentityFile={quoted(value)}")
+
+    def _first_version(self, _: str) -> None:
+        raise Failure("SSH protocol v.1 is no longer supported")
 
     def _louder(self, _: str) -> None:
         self._verbosity = min(self._verbosity + 1, len(_VERBOSITY) - 1)
@@ -166,9 +184,11 @@ class Invocation:
 
 
 _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
+    "1": Invocation._first_version,
     "E": Invocation._log_file,
     "F": Invocation._file,
     "G": Invocation._show_config,
+    "i": Invocation._identity,
     "l": Invocation._login_name,
     "o": Invocation._option,
     "p": Invocation._port,
@@ -189,7 +209,7 @@ def parse(arguments: list[str]) -> Invocation:
             made.take(letter, value)
         rest = options.rest
         if rest:
-            made.destination = rest.pop(0)
+            made.arrive(rest.pop(0))
             if not options.ended:
                 options = Options(rest, _ACCEPTED)
                 for letter, value in options:
@@ -203,7 +223,6 @@ def parse(arguments: list[str]) -> Invocation:
 
 def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshConfig:
     """The values that hold for the destination; the parts of it are checked first (R170)."""
-    destination = parse_destination(invocation.destination or "")
     options = list(invocation.options)
     if invocation.level:
         # -v and -q stand over every LogLevel.
@@ -216,9 +235,9 @@ def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshCon
         session = "exec" if invocation.command else "shell"
     config = read_ssh_config(
         surroundings,
-        destination.host,
-        user=invocation.user if invocation.user is not None else destination.user,
-        port=invocation.port if invocation.port is not None else destination.port,
+        invocation.host or "",
+        user=invocation.user,
+        port=invocation.port,
         options=options,
         file=invocation.file,
         command=" ".join(invocation.command),
@@ -243,6 +262,17 @@ def make_journal(invocation: Invocation, config: SshConfig) -> Journal:
 
 def run(arguments: list[str]) -> int:
     """Do what the command line says; the exit status is the remote command's, or 255."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        # Nobody is logged in yet. A shell leaves its loop for a Ctrl-C only if it sees us die by it.
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
+
+
+def _run(arguments: list[str]) -> int:
     # What is loaded stays: looking through it for garbage again and again is a tenth of a start.
     gc.disable()
     invocation = parse(arguments)
@@ -253,7 +283,7 @@ def run(arguments: list[str]) -> int:
         from tellin.programs.ssh_query import answer
 
         return answer(invocation.query)
-    if invocation.destination is None:
+    if invocation.host is None:
         raise Failure(USAGE)
     surroundings = LocalSurroundings()
     config = configure(invocation, surroundings)

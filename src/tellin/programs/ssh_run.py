@@ -111,10 +111,6 @@ class Run:
         # that can be had.
         made.guess = self._connecting.repeatable
         self._connect(made)
-        for number in _ENDINGS:
-            # An ignored signal stays ignored (nohup).
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal(number, self._signalled, number)
         try:
             self._loop.run_until(self._is_over)
             if made.guess and self.connection.core.guess_misread:
@@ -211,6 +207,11 @@ class Run:
     def _ready(self, event: Authenticated) -> None:
         gc.freeze()
         gc.enable()
+        # Until here a signal does what it does to every program.
+        for number in _ENDINGS:
+            # An ignored signal stays ignored (nohup).
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal(number, self._signalled, number)
         config, journal, place = self._config, self._journal, self.connection.place
         how = f'using "{event.method}".'
         where = f"{place.host} ([{place.address}]:{place.port})"
@@ -288,11 +289,11 @@ class Run:
     def _result(self) -> int:
         connection, journal = self.connection, self._journal
         visit = self._visit
-        if visit is not None and visit.had_terminal:
-            journal.info(f"Connection to {connection.place.host} closed.")
         if self._killed:
             journal.verbose(f"Killed by signal {self._killed}.")
             return FAILED
+        if visit is not None and visit.had_terminal:
+            journal.info(f"Connection to {connection.place.host} closed.")
         # What the server says after the command has ended is of no interest.
         if visit is not None and visit.finished:
             return self._status
@@ -313,8 +314,11 @@ def _command(words: list[str], config: SshConfig) -> bytes:
     command = os.fsencode(" ".join(words)) if words else os.fsencode(configured or "")
     if config.session_type == "subsystem" and not command:
         raise Failure("You must specify a subsystem to invoke.")
-    if config.session_type == "none" and command:
-        raise Failure("Cannot specify a command with -N.")
+    if config.session_type == "none":
+        # -N has the last word, as with OpenSSH: scripts give both.
+        return b""
+    if config.fork_after_authentication and not command:
+        raise Failure("Cannot fork into background without a command to execute.")
     return command
 
 

@@ -12,7 +12,7 @@ from tellin.runtime.journal import LEVELS, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, window_size
 
-_LEVEL_NAMES: Final = tuple(LEVELS)
+_LEVEL_NAMES: Final = tuple(name.replace("DEBUG1", "DEBUG") for name in LEVELS)
 _LONGEST_TERMINAL: Final = 128
 _STDIN: Final = 0
 _STDERR: Final = 2
@@ -131,7 +131,7 @@ class Terminal:
     def open_channels(self) -> tuple[str, ...]:
         """A line for each channel."""
         return tuple(
-            f"  #{channel.number} {channel.channel_type} ({channel.standing.value})"
+            f"  #{channel.number} client-{channel.channel_type} ({channel.standing.value})"
             for channel in self._owner.connection.core.channels.values()
         )
 
