@@ -961,4 +961,222 @@ CONNECTION: Final = (
     ),
 )
 
-GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION)
+ACCESS: Final = "server/test_access.py::"
+KEY_OPTIONS: Final = "config/test_authorized_keys.py::"
+KNOWN_HOSTS: Final = "config/test_known_hosts.py::"
+DESTINATION: Final = "config/test_destination.py::"
+SSH_CONFIG: Final = "config/test_ssh_config.py::"
+SERVE: Final = "server/test_serve.py::"
+
+ACCOUNTS: Final = (
+    _guard(
+        "R069",
+        "server/access.py",
+        "visitor.address and options.allows_from(visitor.host, visitor.address)",
+        "options.allows_from(visitor.host, visitor.address)",
+        ACCESS + "test_r069_a_key_for_some_addresses_lets_in_from_no_other",
+    ),
+    _guard(
+        "R069",
+        "server/access.py",
+        '            return f"is right but not from a permitted host ({visitor})"',
+        "            return None",
+        ACCESS + "test_r069_a_key_for_some_addresses_lets_in_from_no_other",
+    ),
+    _guard(
+        "R069",
+        "server/access.py",
+        """            return "has expired"
+""",
+        """            return None
+""",
+        ACCESS + "test_a_key_ends_with_its_expiry_time",
+    ),
+    _guard(
+        "R117",
+        "server/access.py",
+        "if not safe_in_paths(user):",
+        "if False:",
+        ACCESS + "test_r117_a_name_that_is_no_file_name_opens_no_file",
+    ),
+    _guard(
+        "R118",
+        "server/access.py",
+        """        if not stat.S_ISREG(status.st_mode):
+            raise""",
+        """        if False:
+            raise""",
+        ACCESS + "test_r118_a_fifo_does_not_hold_up_the_server",
+    ),
+    _guard(
+        "R118",
+        "server/access.py",
+        "return found.st_uid in {0, account.uid} and not found.st_mode & 0o022",
+        "return not found.st_mode & 0o022",
+        ACCESS + "test_r118_a_foreign_owner_is_refused",
+    ),
+    _guard(
+        "R118",
+        "server/access.py",
+        "if not private(os.lstat(directory)):",
+        "if False:",
+        ACCESS + "test_r118_so_is_one_in_a_directory_that_others_may_write",
+    ),
+    _guard(
+        "R118",
+        "server/access.py",
+        "    if not private(status):",
+        "    if False:",
+        ACCESS + "test_r118_a_file_that_others_may_write_is_refused",
+    ),
+    _guard(
+        "case 317",
+        "server/access.py",
+        "if status.st_size > MAXIMUM_KEY_FILE:",
+        "if False:",
+        ACCESS + "test_case_317_a_file_of_1_gib_is_not_read",
+    ),
+    _guard(
+        "R067",
+        "server/access.py",
+        "if found.blob == key.blob and not found.options.cert_authority:",
+        "if found.blob == key.blob:",
+        ACCESS + "test_an_authoritys_key_is_no_users_key",
+    ),
+    _guard(
+        "R110",
+        "config/key_options.py",
+        "setattr(options, attribute, False)",
+        "setattr(options, attribute, True)",
+        KEY_OPTIONS + "test_restrict_takes_everything_and_gives_back_what_is_named_behind_it",
+    ),
+    _guard(
+        "R110",
+        "config/key_options.py",
+        """    else:
+        raise ConfigError(f"unknown key option {name[:40]!a}")""",
+        "",
+        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+    ),
+    _guard(
+        "R069",
+        "config/key_options.py",
+        'if not value.strip(","):',
+        "if False:",
+        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+    ),
+    _guard(
+        "R111",
+        "config/key_options.py",
+        "if found is None or (host_needed and found[4] is not None):",
+        "if found is None:",
+        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+    ),
+    _guard(
+        "R111",
+        "config/key_options.py",
+        "(one.port is None or one.port == port)",
+        "True",
+        KEY_OPTIONS + "test_forwards_are_matched_by_host_and_port",
+    ),
+    _guard(
+        "R068",
+        "config/key_options.py",
+        '_once("command", options.command)',
+        "options.command = None",
+        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+    ),
+    _guard(
+        "R107",
+        "config/known_hosts.py",
+        "if not type_word or _type_of(blob) != type_word:",
+        "if False:",
+        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+    ),
+    _guard(
+        "R108",
+        "config/known_hosts.py",
+        'if self.names.startswith("@"):',
+        "if False:",
+        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+    ),
+    _guard(
+        "R109",
+        "config/known_hosts.py",
+        "if len(text) > _LONGEST_LINE:",
+        "if False:",
+        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+    ),
+    _guard(
+        "R109",
+        "config/authorized_keys.py",
+        "if len(line) > _LONGEST_LINE:",
+        "if False:",
+        KEY_OPTIONS + "test_a_bad_line_lets_nobody_in",
+    ),
+    _guard(
+        "R170",
+        "config/destination.py",
+        "if character in forbidden:",
+        "if False:",
+        DESTINATION + "test_a_metacharacter_is_refused_in_user_and_host",
+    ),
+    _guard(
+        "R170",
+        "config/destination.py",
+        'if name.startswith("-"):',
+        "if False:",
+        DESTINATION + "test_a_bad_destination_is_refused",
+    ),
+    _guard(
+        "R170",
+        "config/destination.py",
+        'if character == " " or not character.isprintable():',
+        'if character == " ":',
+        DESTINATION + "test_a_metacharacter_is_refused_in_user_and_host",
+    ),
+    _guard(
+        "R170",
+        "config/ssh_reading.py",
+        'fault = "" if name is None else fault_of(name)',
+        'fault = ""',
+        SSH_CONFIG + "test_a_host_that_is_more_than_a_name_is_refused",
+    ),
+    _guard(
+        "R170",
+        "config/ssh_config.py",
+        "return dict(tokens) | {letter: checked(letter) for letter in _FROM_OUTSIDE}",
+        "return tokens",
+        SSH_CONFIG + "test_a_command_gets_no_name_that_a_shell_could_misread",
+    ),
+    _guard(
+        "R171",
+        "config/ssh_config.py",
+        'if name == "user" and self.user_is_literal:',
+        "if False:",
+        SSH_CONFIG + "test_the_user_and_port_of_the_command_line_come_first",
+    ),
+    _guard(
+        "R067",
+        "server/admission.py",
+        "elif not _has_signed(asker, question, _accepted(grant)):",
+        "elif False:",
+        SERVE + "test_r067_authorize_hears_only_of_keys_that_have_signed",
+    ),
+    _guard(
+        "R078",
+        "server/admission.py",
+        'done(_accepted(grant) if verdict is True else Refused("not authorized"))',
+        'done(_accepted(grant) if verdict else Refused("not authorized"))',
+        SERVE + "test_only_true_authorizes",
+    ),
+    _guard(
+        "R078",
+        "server/admission.py",
+        "if right is True:",
+        "if right:",
+        SERVE + "test_only_true_authorizes",
+    ),
+)
+
+GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION, *ACCOUNTS)
