@@ -9,11 +9,12 @@ from tests.fuzz.harness import Harness
 from tellin.agent import messages
 from tellin.agent.client import AgentConversation, bind_request, identities, sign_request
 from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
-from tellin.agent.credentials import Credential
+from tellin.agent.credentials import Credential, read_public
 from tellin.agent.keyring import Keyring
 from tellin.agent.messages import framed
 from tellin.agent.session import AgentSession
-from tellin.errors import MalformedPacket
+from tellin.errors import KeyFileError, MalformedPacket
+from tellin.keys.certificates import Certificate
 from tellin.testing.pairs import HOST_KEY
 from tellin.wire import Cursor, Message, string
 
@@ -83,6 +84,18 @@ def constraints(data: bytes) -> None:
     assert Constraints.read(Cursor(found.encode())) == found
 
 
+def credentials(data: bytes) -> None:
+    """What is read is encoded to the same again; so is what is shown of it."""
+    with suppress(KeyFileError):
+        read_public(data)
+    try:
+        found = Credential.read(Cursor(data))
+    except (KeyFileError, MalformedPacket):
+        return
+    again = Credential.read(Cursor(found.encode()))
+    assert again.public == found.public
+
+
 def _agent_seeds() -> Iterator[bytes]:
     every = _requests()
     yield b"".join(map(framed, every))
@@ -98,7 +111,26 @@ def _user_seeds() -> list[bytes]:
     ]
 
 
+def _certificate() -> Certificate:
+    return Certificate.issue(
+        HOST_KEY, HOST_KEY.public, key_id="id", principals=["me"], nonce=bytes(32)
+    )
+
+
 HARNESSES = [
+    Harness(
+        "agent_credentials",
+        credentials,
+        covers=[
+            "tellin.agent.credentials.Credential.read",
+            "tellin.agent.credentials.read_public",
+        ],
+        seeds=lambda: [
+            HOST_KEY.encode(),
+            Credential(HOST_KEY, _certificate()).encode(),
+            _certificate().blob,
+        ],
+    ),
     Harness(
         "agent",
         to_agent,
