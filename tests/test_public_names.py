@@ -64,6 +64,7 @@ PUBLIC: dict[str, set[str]] = {
     "tellin.keys": {
         "Certificate",
         "CertificateRole",
+        "FileSignature",
         "RevocationList",
         "PrivateKey",
         "PublicKey",

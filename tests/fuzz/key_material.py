@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Any bytes as what keys are exchanged, certified, revoked and signed with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 
@@ -9,7 +9,8 @@ from tests.fuzz.harness import Harness, on_bytes, on_text
 from tests.keys.software_authenticator import WEBAUTHN, SoftwareAuthenticator
 
 from tellin.algorithms.sntrup761 import FIELD, ROUNDED
-from tellin.errors import CertificateRejected, KeyFileError
+from tellin.config.allowed_signers import AllowedSigners, Clock
+from tellin.errors import CertificateRejected, ConfigError, KeyFileError
 from tellin.keys import PrivateKey, PublicKey
 from tellin.keys.certificates import (
     DEFAULT_EXTENSIONS,
@@ -19,6 +20,7 @@ from tellin.keys.certificates import (
     load_certificate,
     text_option,
 )
+from tellin.keys.file_signatures import FileSignature
 from tellin.keys.revocation import RevocationList, load_revocations
 
 
@@ -113,7 +115,72 @@ def use_revocations(data: bytes) -> None:
         assert [again.revokes(one) for one in certificates()] == verdicts
 
 
+@cache
+def file_signatures() -> tuple[FileSignature, ...]:
+    first = authorities()[0]
+    return (
+        *(FileSignature.make(key, b"data", namespace="file") for key in authorities()),
+        FileSignature.make(
+            first,
+            b"data",
+            namespace="git",
+            hash_name="sha256",
+            certificate=Certificate.issue(authorities()[1], first.public, key_id="x"),
+        ),
+    )
+
+
+def verify_file(parse: Callable[[bytes], FileSignature]) -> Callable[[bytes], None]:
+    """A signature that is understood is written again as it was, and holds for no other data."""
+
+    def run(data: bytes) -> None:
+        with suppress(KeyFileError):
+            found = parse(data)
+            assert not found.verify(b"other", namespace=found.namespace)
+            assert FileSignature.from_blob(found.to_blob()) == found
+
+    return run
+
+
+def judge_signers(text: str) -> None:
+    """Nobody is allowed more than once, whatever the file says."""
+    clock = Clock(1e9, lambda expiry: float(expiry.moment[0]), str)
+    for key in (authorities()[0].public, certificates()[0]):
+        signers = AllowedSigners.parse(text)
+        signers.allows(key, "me", namespace="file", clock=clock)
+        signers.principals_of(key, clock=clock)
+        with suppress(ConfigError):
+            signers.patterns_for("me")
+        assert all(isinstance(note, str) for note in signers.notes)
+
+
+def allowed_signers() -> Iterator[bytes]:
+    key = authorities()[0].public.to_line()
+    options = 'namespaces="file,git*",valid-after="20200101Z",valid-before="203001010000"'
+    yield f"me,*@x {key}\n# c\n\n".encode()
+    yield f'"me" {options} {key}\n'.encode()
+    yield f"!you,me cert-authority {key} comment\n".encode()
+
+
 HARNESSES = [
+    Harness(
+        "file_signature",
+        verify_file(FileSignature.parse),
+        covers=["tellin.keys.file_signatures.FileSignature.parse"],
+        seeds=lambda: [one.to_armor() for one in file_signatures()],
+    ),
+    Harness(
+        "file_signature_blob",
+        verify_file(FileSignature.from_blob),
+        covers=["tellin.keys.file_signatures.FileSignature.from_blob"],
+        seeds=lambda: [one.to_blob() for one in file_signatures()],
+    ),
+    Harness(
+        "allowed_signers",
+        on_text(judge_signers),
+        covers=["tellin.config.allowed_signers.AllowedSigners.parse"],
+        seeds=allowed_signers,
+    ),
     Harness(
         "revocation_list",
         use_revocations,

@@ -161,6 +161,14 @@ class KnownHosts:
         )
         return [entry for entry in found if entry is not None]
 
+    def lines_of(self, name: str) -> dict[int, Marker]:
+        """The lines that speak of one host name, by number, whether their key is of use or not."""
+        return {
+            number: fields.marker
+            for fields, _, number in self._scan()
+            if _names_fit(fields.names, name)
+        }
+
     def types(self, names: Sequence[str]) -> frozenset[str]:
         """The types of the plain keys on record under any of ``names``; revoked ones do not count."""
         return frozenset(

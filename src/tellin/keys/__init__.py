@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keys: public and private, on the wire and in files, certificates for them, and lists of what is revoked."""
+"""Keys: public and private, on the wire and in files, certificates, signatures of files, revocations."""
 
 from tellin.keys.formats import load_private_key, load_public_key
 from tellin.keys.private import PrivateKey, Signer
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
     from tellin.keys.certificates import Certificate as Certificate
     from tellin.keys.certificates import CertificateRole as CertificateRole
     from tellin.keys.certificates import load_certificate as load_certificate
+    from tellin.keys.file_signatures import FileSignature as FileSignature
     from tellin.keys.revocation import RevocationList as RevocationList
     from tellin.keys.revocation import load_revocations as load_revocations
 
 # What a login with a plain key has no use for is loaded when it is first asked for.
 _HOMES = {
     "tellin.keys.certificates": ("Certificate", "CertificateRole", "load_certificate"),
+    "tellin.keys.file_signatures": ("FileSignature",),
     "tellin.keys.revocation": ("RevocationList", "load_revocations"),
 }
 
 __all__ = [
     "Certificate",
     "CertificateRole",
+    "FileSignature",
     "PrivateKey",
     "PublicKey",
     "RevocationList",

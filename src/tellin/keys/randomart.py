@@ -14,8 +14,11 @@ _START: Final = "S"
 _END: Final = "E"
 
 
-def randomart(key: PublicKey, hash_name: str = "sha256") -> str:
-    """The picture in its frame, eleven lines, equal to that of ``ssh-keygen -lv``."""
+def randomart(key: PublicKey, hash_name: str = "sha256", *, kind: str = "") -> str:
+    """The picture in its frame, eleven lines, equal to that of ``ssh-keygen -lv``.
+
+    ``kind`` stands in the frame in place of the key's own, for a certificate.
+    """
     visits = [[0] * _WIDTH for _ in range(_HEIGHT)]
     x, y = _WIDTH // 2, _HEIGHT // 2
     for byte in digest(key.blob, hash_name):
@@ -28,9 +31,9 @@ def randomart(key: PublicKey, hash_name: str = "sha256") -> str:
     squares = [[_MARKS[count] for count in row] for row in visits]
     squares[_HEIGHT // 2][_WIDTH // 2] = _START
     squares[y][x] = _END
-    title = f"[{key.kind} {key.bits}]"
+    title = f"[{kind or key.kind} {key.bits}]"
     if len(title) > _WIDTH:
-        title = f"[{key.kind}]"
+        title = f"[{kind or key.kind}]"
     lines = [_edge(title), *("|" + "".join(row) + "|" for row in squares)]
     return "\n".join([*lines, _edge(f"[{hash_name.upper()}]")])
 
