@@ -137,6 +137,8 @@ HARNESSES = [
         covers=[
             "tellin.agent.session.AgentSession.received",
             "tellin.agent.messages.Frames.feed",
+            "tellin.agent.credentials.Credential.read",
+            "tellin.agent.credentials.read_public",
         ],
         seeds=_agent_seeds,
     ),
