@@ -65,12 +65,12 @@ class Child:
             self.process.wait(3)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(3)
+            self.process.wait(60)
         for pid in family:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
-    def wait_for_port(self, port: int, seconds: float = 15) -> None:
+    def wait_for_port(self, port: int, seconds: float = 60) -> None:
         """Return when something listens there; an early end of the process is an error."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -125,7 +125,7 @@ class Terminal:
     def write(self, data: bytes | str) -> None:
         os.write(self.master, data.encode() if isinstance(data, str) else data)
 
-    def expect(self, wanted: bytes | str, seconds: float = 20) -> bytes:
+    def expect(self, wanted: bytes | str, seconds: float = 60) -> bytes:
         """Read until ``wanted`` is seen after what was expected last; what stood before it is returned."""
         wanted = wanted.encode() if isinstance(wanted, str) else wanted
         deadline = time.monotonic() + seconds
@@ -147,7 +147,7 @@ class Terminal:
         self.seen += data
         return bool(data)
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """Read to the end and return the exit status."""
         deadline = time.monotonic() + seconds
         while self._more(max(0.0, deadline - time.monotonic())):

@@ -151,7 +151,7 @@ class OpenSSHClient(Client):
             "NumberOfPasswordPrompts": "1",
             "PreferredAuthentications": method,
             "LogLevel": "ERROR",
-            "ConnectTimeout": "15",
+            "ConnectTimeout": "45",
         }
         chosen = {
             "KexAlgorithms": algorithms.kex,

@@ -222,8 +222,8 @@ def _by_library(task: Callable[..., object]) -> Callable[..., Iterator[tuple[Alg
     def trying(
         client: Client, server: Server, rounds: Sequence[Algorithms]
     ) -> Iterator[tuple[Algorithms, str]]:
-        for at in range(0, len(rounds), 200):
-            some = rounds[at : at + 200]
+        for at in range(0, len(rounds), 100):
+            some = rounds[at : at + 100]
             found = task(server.target, [asdict(one) for one in some], seconds=900)
             assert isinstance(found, list)
             yield from zip(some, found, strict=True)

@@ -47,16 +47,16 @@ def read_offer(connection: socket.socket) -> Offer:
 
 def offer_of_server(host: str, port: int) -> Offer:
     """Connect and read what the server offers; the connection is then dropped."""
-    with socket.create_connection((host, port), timeout=15) as connection:
+    with socket.create_connection((host, port), timeout=60) as connection:
         return read_offer(connection)
 
 
 def offer_of_client(start: Callable[[str, int], object]) -> Offer:
     """Let ``start(host, port)`` set a client going against a listener that only reads its KEXINIT."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(15)
+        listener.settimeout(60)
         start("127.0.0.1", listener.getsockname()[1])
         connection, _ = listener.accept()
         with connection:
-            connection.settimeout(15)
+            connection.settimeout(60)
             return read_offer(connection)

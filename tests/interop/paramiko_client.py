@@ -30,6 +30,13 @@ def authenticate(transport: paramiko.Transport, told: dict) -> None:
         transport.auth_interactive(told["user"], lambda *_: [told["password"]])
 
 
+def write(descriptor: int, data: bytes) -> None:
+    """At once: who reads it may wait for it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 def transfer(channel: paramiko.Channel) -> None:
     def feed() -> None:
         with contextlib.suppress(OSError):
@@ -39,23 +46,23 @@ def transfer(channel: paramiko.Channel) -> None:
 
     def drain_stderr() -> None:
         while data := channel.recv_stderr(65536):
-            sys.stderr.buffer.write(data)
+            write(2, data)
 
     threading.Thread(target=feed, daemon=True).start()
     errors = threading.Thread(target=drain_stderr, daemon=True)
     errors.start()
     while data := channel.recv(65536):
-        sys.stdout.buffer.write(data)
+        write(1, data)
     errors.join()
-    sys.stdout.buffer.flush()
-    sys.stderr.buffer.flush()
 
 
 def main() -> int:
     told = json.loads(sys.argv[1])
     facts: dict = {}
     try:
-        transport = paramiko.Transport(socket.create_connection((told["host"], told["port"]), 15))
+        transport = paramiko.Transport(socket.create_connection((told["host"], told["port"]), 60))
+        for patience in ("banner_timeout", "handshake_timeout", "auth_timeout"):
+            setattr(transport, patience, 60)
         chosen = told["algorithms"]
         security = transport.get_security_options()
         for name, option in (
@@ -67,7 +74,7 @@ def main() -> int:
         ):
             if chosen[name]:
                 setattr(security, option, (chosen[name],))
-        transport.start_client(timeout=30)
+        transport.start_client(timeout=60)
         check_host_key(transport.get_remote_server_key(), told["known_hosts"])
         facts["server_version"] = transport.remote_version
         facts["session_id"] = transport.session_id.hex()
@@ -76,7 +83,7 @@ def main() -> int:
         facts["send_mac"] = transport.local_mac
         facts["host_key_type"] = transport.host_key_type
         authenticate(transport, told)
-        channel = transport.open_session(timeout=30)
+        channel = transport.open_session(timeout=60)
         for name, value in told.get("env", {}).items():
             channel.set_environment_variable(name, value)
         if told["pty"]:

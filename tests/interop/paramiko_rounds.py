@@ -15,6 +15,8 @@ DATA = random.Random(3).randbytes(5_003)
 def once(told: dict, key: paramiko.PKey, algorithms: dict) -> str:
     transport = paramiko.Transport(socket.create_connection((told["host"], told["port"]), 60))
     try:
+        for patience in ("banner_timeout", "handshake_timeout", "auth_timeout"):
+            setattr(transport, patience, 60)
         security = transport.get_security_options()
         for kind, option in OPTIONS.items():
             if algorithms[kind]:

@@ -155,6 +155,8 @@ def finish(channel: paramiko.Channel, status: int) -> None:
 def serve(connection: socket.socket, settings: dict) -> None:
     with contextlib.suppress(*GONE):
         transport = paramiko.Transport(connection)
+        for patience in ("banner_timeout", "handshake_timeout", "auth_timeout"):
+            setattr(transport, patience, 60)
         if "kex" in settings["options"]:
             transport.get_security_options().kex = settings["options"]["kex"]
         for path in settings["host_keys"]:

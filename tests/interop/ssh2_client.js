@@ -70,7 +70,7 @@ const options = {
   port: told.port,
   username: told.user,
   algorithms,
-  readyTimeout: 30000,
+  readyTimeout: 60000,
   hostVerifier: (key) => told.known_hosts.includes(key.toString('base64')),
   tryKeyboard: told.methods === 'keyboard-interactive',
 };

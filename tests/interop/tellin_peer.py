@@ -105,7 +105,7 @@ class TellinServer(Server):
         self.child.process.send_signal(signal.SIGHUP)
         self.wait_for_log(RELOADED, count=before + 1)
 
-    def wait_for_log(self, words: str, *, count: int = 1, seconds: float = 30) -> str:
+    def wait_for_log(self, words: str, *, count: int = 1, seconds: float = 60) -> str:
         """Wait until ``words`` stand in the log, ``count`` times; returns the log."""
         deadline = time.monotonic() + seconds
         while (log := self.log()).count(words) < count:
