@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -896,6 +897,69 @@ async def test_closing_a_process_does_not_wait_for_ever_for_the_server(
             assert connection.core.channels
             served.link.resume()
             await _until(lambda: not connection.core.channels)
+
+
+@awaited
+async def test_arguments_of_a_wrong_kind_are_told_and_nothing_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wrong: Any
+    async with connected() as connection:
+        with pytest.raises(tellin.UsageError, match="no list") as caught:
+            await connection.run(["ls", "-l"])  # type: ignore[call-overload]
+        assert "shlex.join" in caught.value.hint
+        with pytest.raises(tellin.UsageError, match="no int"):
+            await connection.run("cat", input=5)  # type: ignore[call-overload]
+        for wrong in ({"env": {"A": 1}}, {"term": "xterm", "term_size": ("a", "b")}):
+            for way in (connection.run, connection.start):
+                with pytest.raises((AttributeError, TypeError, struct.error)):
+                    await way("say well", **wrong)
+        assert (await connection.run("say well")).stdout == "well"
+    assert caplog.records == []
+
+
+@awaited
+async def test_pipes_of_a_run_are_what_is_collected() -> None:
+    async with connected() as connection:
+        for pipe in (subprocess.PIPE, tellin.Redirect.PIPE):
+            ends: Any = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+            done = await connection.run("both 4000000", encoding=None, **ends)
+            assert (len(done.stdout), len(done.stderr)) == (4_000_000, 4_000_000)
+            assert (await connection.run("cat", **ends)).stdout == ""
+
+
+@awaited
+async def test_text_goes_in_and_out_of_objects_that_have_text() -> None:
+    text = "größe € 🐍 " * 30_000
+    async with connected() as connection:
+        kept = io.StringIO()
+        await connection.run("cat", input=text, stdout=kept)
+        assert kept.getvalue() == text
+        latin = io.StringIO()
+        await connection.run("cat", input="grün", encoding="latin-1", stdout=latin)
+        assert latin.getvalue() == "grün"
+        pieces = ["grün ", b"und ", "blau"]
+        assert (await connection.run("cat", stdin=pieces)).stdout == "grün und blau"
+        assert (await connection.run("cat", stdin=io.StringIO(text))).stdout == text
+
+
+@awaited
+async def test_a_function_that_fails_at_the_very_end_is_told_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def say(process: tellin.ServerProcess[bytes]) -> None:
+        # One flight with the status and the end of the channel.
+        await process.stdout.write(b"short")
+
+    def fail(view: memoryview) -> None:
+        raise ArithmeticError("not this")
+
+    async with connected(session=say) as connection:
+        for _ in range(20):
+            with pytest.raises(ArithmeticError, match="not this"):
+                await connection.run("x", stdout=fail)
+        assert await connection.ping() > 0
+    assert caplog.records == []
 
 
 @awaited

@@ -345,11 +345,23 @@ def test_nothing_is_frozen_during_an_exchange_or_under_compression(pair: Pair) -
     made = pair()
     made.log_in()
     made.client.rekey()
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="while events wait") as caught:
         made.client.freeze()
+    assert "events()" in caught.value.hint
+    made.client.events()
+    with pytest.raises(UsageError, match="during a key exchange") as caught:
+        made.client.freeze()
+    assert "ExchangeDone" in caught.value.hint
     made = pair(compressions=("zlib@openssh.com",))
     made.log_in()
-    with pytest.raises(UsageError):
+    for core in (made.server, made.client):
+        with pytest.raises(UsageError, match="once compression has begun") as caught:
+            core.freeze()
+        assert "Compression no" in caught.value.hint
+    # For good: new keys do not begin the stream anew.
+    made.server.rekey()
+    made.pump()
+    with pytest.raises(UsageError, match="once compression has begun"):
         made.server.freeze()
 
 

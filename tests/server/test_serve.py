@@ -602,7 +602,7 @@ async def test_programs_of_this_machine_can_be_run(tmp_path: Path) -> None:
         env={"GREETING": "hello"},
         subsystems={"upper": "tr a-z A-Z"},
     )
-    async with connected(session=programs, subsystems={"upper": programs}) as connection:
+    async with connected(session=programs) as connection:
         done = await connection.run(
             "pwd; echo $GREETING $LANG; cat; echo no >&2; exit 44", input="in\n", env={"LANG": "C"}
         )
@@ -616,6 +616,8 @@ async def test_programs_of_this_machine_can_be_run(tmp_path: Path) -> None:
             await process.stdin.write(b"loud")
             await process.stdin.aclose()
             assert await process.stdout.read() == b"LOUD"
+        with pytest.raises(tellin.RequestRefused, match="subsystem"):
+            await connection.subsystem("lower")
         done = await connection.run("tty; stty size", term="xterm", term_size=(77, 33))
         assert "/dev/pts/" in done.stdout
         assert "33 77" in done.stdout

@@ -158,7 +158,7 @@ class Connection(Face[AsyncConnection]):
         Functions and objects that its streams go to or come from are called in this thread, one
         piece after the other, and what they raise ends the command.
         """
-        named, asked = unwrapped(options, waits=True)
+        named, asked = unwrapped(options, waits=True, encoding=encoding)
         completed: Completed[Any] = self._portal.call(
             self._inner.run, command, encoding=encoding, asked=asked, **named
         )

@@ -8,11 +8,11 @@ from typing import Any, AnyStr, Final, Generic, TypeAlias
 
 from tellin.blocking.faces import Face
 from tellin.errors import UsageError
-from tellin.runtime.channel_streams import LONGEST_LINE
+from tellin.runtime.channel_streams import LONGEST_LINE, check_encoding, decoder_for
 from tellin.runtime.channel_streams import Reader as AsyncReader
 from tellin.runtime.channel_streams import Writer as AsyncWriter
 from tellin.runtime.portal import Asking
-from tellin.runtime.redirection import Redirect, descriptor_of, plain, refuse_tls
+from tellin.runtime.redirection import Redirect, descriptor_of, plain, refuse_tls, writing
 
 _STREAMS: Final = ("stdin", "stdout", "stderr")
 _BLOCK: Final = 65536
@@ -104,13 +104,14 @@ class Writer(Face[AsyncWriter[AnyStr]], Generic[AnyStr]):
 
 
 def unwrapped(
-    options: Mapping[str, Any], *, waits: bool
+    options: Mapping[str, Any], *, waits: bool, encoding: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Turned]]:
     """The same options for the coroutine: ends that are ours opened up, user code set apart.
 
     User code may wait, and must not do so on the loop. It is called in the thread that waits, where
     there is one.
     """
+    check_encoding(encoding)
     made, asked = dict(options), {}
     for name in _STREAMS:
         end = plain(made.get(name))
@@ -130,7 +131,7 @@ def unwrapped(
                     hint="start() the command, and read and write its streams here",
                 )
             del made[name]
-            asked[name] = _source(end) if name == "stdin" else _target(end)
+            asked[name] = _source(end) if name == "stdin" else _target(end, encoding)
     return made, asked
 
 
@@ -150,9 +151,10 @@ class _Told:
         await self._ask(self._piece)
 
 
-def _target(end: Any) -> Turned:
+def _target(end: Any, encoding: str | None) -> Turned:
     if hasattr(end, "write"):
-        return lambda turn: _Told(turn(end.write))
+        write = writing(end, decoder_for(encoding or "utf-8", "replace"))
+        return lambda turn: _Told(turn(write))
     if callable(end):
         return lambda turn: _Told(turn(lambda piece: end(memoryview(piece))))
     raise UsageError(f"output cannot go to {type(end).__name__}")

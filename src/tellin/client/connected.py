@@ -34,10 +34,9 @@ from tellin.protocol.events import (
     GlobalReplied,
     Identified,
 )
-from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
-from tellin.runtime.redirection import Collected, Redirect, Source, Target
+from tellin.runtime.redirection import Collected, Redirect, Source, Target, plain
 from tellin.runtime.stream import Link
 from tellin.runtime.terminal_modes import encode_pairs
 
@@ -147,13 +146,16 @@ class Connection:
         """
         if input is not None and stdin is not None:
             raise UsageError("input and stdin are two ways to say the same")
-        check_encoding(encoding)
-        output = Collected() if stdout is None else None
-        extended = Collected() if stderr is None else None
+        # As ``subprocess.run`` has it, a pipe is what is collected, and empty as input.
+        pipes = (None, Redirect.PIPE)
+        output = Collected() if plain(stdout) in pipes else None
+        extended = Collected() if plain(stderr) in pipes else None
         plan = Plan(
-            stdin=Redirect.DEVNULL if stdin is None else stdin,
+            stdin=Redirect.DEVNULL if plain(stdin) in pipes else stdin,
             stdout=output or stdout,
             stderr=extended or stderr,
+            encoding=encoding,
+            errors=errors,
             data=b"" if input is None else _encoded(input, encoding),
         )
         remote = self._remote(
@@ -400,6 +402,11 @@ _HANDLERS: Final[dict[type, Callable[[Remote, Any], object]]] = {
 
 def _encoded_command(command: Command) -> bytes:
     data = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
+    if not isinstance(data, bytes):
+        raise UsageError(
+            f"a command is a text, which a shell on the server reads, and no {type(data).__name__}",
+            hint="shlex.join(words) makes one of several words",
+        )
     if b"\0" in data:
         raise UsageError("a NUL byte in a command")
     return data
@@ -410,8 +417,10 @@ def _shown(command: Command) -> str:
 
 
 def _encoded(data: Input, encoding: str | None) -> bytes | bytearray | memoryview:
-    if not isinstance(data, str):
+    if isinstance(data, bytes | bytearray | memoryview):
         return data
+    if not isinstance(data, str):
+        raise UsageError(f"input is text or bytes, and no {type(data).__name__}")
     if encoding is None:
         raise UsageError("without an encoding, input is bytes")
     return data.encode(encoding)

@@ -9,7 +9,7 @@ from typing import Any, AnyStr, Final, Generic, TypeVar
 
 from tellin.client.remote import Remote
 from tellin.connection.requests import BreakRequest, WindowChange
-from tellin.errors import CommandFailed, ConnectionLost, TellinError, TimedOut, UsageError
+from tellin.errors import CommandFailed, ConnectionLost, TimedOut, UsageError
 from tellin.runtime.channel_streams import Reader, Writer, check_encoding, decoder_for
 from tellin.runtime.pumps import FdSource
 from tellin.runtime.redirection import DISCARD, Collected, Redirect, plain
@@ -313,12 +313,7 @@ class Plan:
             writer.put(self._data)
             writer.end()
         elif begin is not None:
-            try:
-                remote.source = begin()
-            except (TellinError, OSError) as error:
-                # The channel's event is what called: whoever started the process is to hear of it.
-                remote.fail(error)
-                return
+            remote.source = begin()
             if remote.source is not None:
                 remote.source.start()
 
@@ -339,7 +334,8 @@ class Plan:
             return None
         remote.unfinished += 1
         try:
-            remote.collect(remote.make_ends().output(target), extended=extended)
+            text = decoder_for(self._encoding or "utf-8", self._errors)
+            remote.collect(remote.make_ends().output(target, text), extended=extended)
         except BaseException:
             remote.unfinished -= 1
             raise

@@ -144,12 +144,16 @@ class Remote:
         if self._abandoned:
             channel.close()
             return
-        if self._terminal is not None:
-            channel.request(self._terminal, want_reply=True)
-        for name, value in (self._environment or {}).items():
-            channel.request(EnvironmentRequest(name.encode(), value.encode()))
-        channel.request(self._request, want_reply=True)
-        self.on_opened()
+        try:
+            if self._terminal is not None:
+                channel.request(self._terminal, want_reply=True)
+            for name, value in (self._environment or {}).items():
+                channel.request(EnvironmentRequest(name.encode(), value.encode()))
+            channel.request(self._request, want_reply=True)
+            self.on_opened()
+        except Exception as error:  # noqa: BLE001 - an argument of a wrong type may do anything
+            # An event is what calls: whoever started the command is to hear of it.
+            self.fail(error)
 
     def refused(self, event: ChannelOpenRefused) -> None:
         """The server gives us no channel."""
@@ -255,12 +259,9 @@ class Remote:
         """A redirected stream's end does not work: the first cause is kept, and output may stop."""
         if self.failure is None:
             self.failure = error
-        if self._gone:
-            return
         peer = self.carrier.core.peer_identification
         if "OpenSSH" in peer or "tellin" in peer:
-            self.channel.request(EndOfWrite())
-            self.carrier.link.flush_soon()
+            self.ask(EndOfWrite())
 
     def abandon(self) -> None:
         """Give the command up: a signal for it, an end to the channel, and no more output.

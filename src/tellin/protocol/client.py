@@ -49,7 +49,11 @@ class ClientProtocol(Core):
             self._service_granted = True
 
     def freeze(self) -> bytes:
-        """The connection as data, for ``frozen`` of another core; only after login."""
+        """The connection as data, for ``frozen`` of another core; only after login.
+
+        Raises UsageError where that is impossible: during an exchange, while answers are due, and
+        for good once compression has begun (zlib@openssh.com does when the login is granted).
+        """
         if not self.authenticated:
             raise UsageError("a client's connection can be frozen only after login")
         return self._freeze(b"")

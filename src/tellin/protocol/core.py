@@ -348,7 +348,10 @@ class Core:
 
     def _freeze(self, own: bytes) -> bytes:
         if self._events:
-            raise UsageError("a connection cannot be frozen while events wait")
+            raise UsageError(
+                "a connection cannot be frozen while events wait",
+                hint="take them by events() first",
+            )
         return freeze(self._transport, self._connection, own)
 
     def _thaw(self, data: bytes) -> bytes:

@@ -104,6 +104,8 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
     """The connection as bytes; ``own`` is what the role adds. The frozen core must not be used again.
 
     Raises UsageError while an exchange runs, once compression has begun, or while replies are due.
+    A stream of zlib goes on from what it has seen so far, up to 32 KiB each way, and zlib gives that
+    to nobody: whoever wants to freeze a connection after the login negotiates no compression.
     """
     keying = transport.keying
     reader, writer = transport.reader, transport.writer
@@ -113,11 +115,19 @@ def freeze(transport: Transport, connection: Connection, own: bytes) -> bytes:
         or not resting
         or transport.pending() != len(transport.outgoing)
     ):
-        raise UsageError("a connection cannot be frozen during a key exchange")
+        raise UsageError(
+            "a connection cannot be frozen during a key exchange", hint="freeze after ExchangeDone"
+        )
     if reader.decompressor is not None or writer.compressor is not None:
-        raise UsageError("a connection cannot be frozen once compression has begun")
+        raise UsageError(
+            "a connection cannot be frozen once compression has begun",
+            hint="offer no compression but none (Compression no), or freeze before the login is granted",
+        )
     if not connection.settled():
-        raise UsageError("a connection cannot be frozen while requests are unanswered")
+        raise UsageError(
+            "a connection cannot be frozen while requests are unanswered",
+            hint="answer the peer's requests and give its data to sinks first",
+        )
     chosen, sending, receiving = keying.negotiated, keying.sending, keying.receiving
     assert chosen is not None
     assert sending is not None

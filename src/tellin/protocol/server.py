@@ -66,7 +66,9 @@ class ServerProtocol(Core):
         """The connection as data, for ``frozen`` of another core, in this process or another.
 
         The Authenticator's state is not in it: freeze when its decision has been made and before
-        ``grant_authentication``, or after login.
+        ``grant_authentication``, or after login. Raises UsageError where it is impossible: during an
+        exchange, while answers are due, and for good once compression has begun, which
+        zlib@openssh.com does when the login is granted. Before that it may be.
         """
         return self._freeze(
             FrozenServer(self._services, self._undecided, self._grace_at is not None).encode()

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import io
 import os
+from codecs import IncrementalDecoder
 from collections.abc import AsyncIterable, Callable, Iterable
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
@@ -158,14 +159,17 @@ class Called:
 
     def __init__(
         self,
+        loop: Loop,
         take: Callable[[list[memoryview]], int],
         *,
         on_finished: Callable[[], object],
         on_broken: Callable[[Exception], object],
     ) -> None:
+        self._loop = loop
         self._take: Callable[[list[memoryview]], int] | None = take
         self._on_finished = on_finished
         self._on_broken = on_broken
+        self._error: Exception | None = None
         self._finished = False
 
     def take(self, views: list[memoryview]) -> int:
@@ -175,13 +179,22 @@ class Called:
                 return self._take(views)
             except Exception as error:  # noqa: BLE001 - a user's function, called from within the core
                 self._take = None
-                self._on_broken(error)
+                self._error = error
+                # Later: within the core nobody may call its verbs.
+                self._loop.call_soon(self._tell)
         return sum(map(len, views))
+
+    def _tell(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            self._on_broken(error)
 
     def finish(self) -> None:
         """All is where it should be."""
         if not self._finished:
             self._finished = True
+            # Whoever ends must have heard that not all was taken.
+            self._tell()
             self._on_finished()
 
     def close(self) -> None:
@@ -213,8 +226,11 @@ class Ends:
 
     # Output
 
-    def output(self, target: Any) -> Drain:
-        """What takes a stream to ``target``; ``on_finished`` is called once for each."""
+    def output(self, target: Any, text: IncrementalDecoder | None = None) -> Drain:
+        """What takes a stream to ``target``; ``on_finished`` is called once for each.
+
+        ``text`` is what an object that takes text gets it by.
+        """
         if isinstance(target, Writer):
             return Relay(self.channel, self.link, target, on_finished=self.on_finished)
         if isinstance(target, str | os.PathLike):
@@ -233,7 +249,7 @@ class Ends:
         if hasattr(target, "drain"):
             return self._written(target)
         if hasattr(target, "write"):
-            return self._called(_by_copies(target.write))
+            return self._called(_by_copies(writing(target, text)))
         if callable(target):
             return self._called(_by_views(target))
         raise UsageError(f"output cannot go to {type(target).__name__}")
@@ -251,7 +267,7 @@ class Ends:
         )
 
     def _called(self, take: Callable[[list[memoryview]], int]) -> Called:
-        return Called(take, on_finished=self.on_finished, on_broken=self.on_broken)
+        return Called(self.loop, take, on_finished=self.on_finished, on_broken=self.on_broken)
 
     def _written(self, target: Any) -> Drain:
         """For asyncio's StreamWriter and what is like it: wait until it has taken what it was given."""
@@ -364,6 +380,14 @@ def descriptor_of(end: object) -> int | None:
     except OSError:
         return None
     return number
+
+
+def writing(target: Any, text: IncrementalDecoder | None) -> Callable[[bytes], object]:
+    """How an object takes bytes: as they are, or those that write text by a decoder."""
+    write: Callable[[Any], object] = target.write
+    if text is None or not isinstance(target, io.TextIOBase):
+        return write
+    return lambda data: write(text.decode(data))
 
 
 def _by_views(function: Callable[[memoryview], object]) -> Callable[[list[memoryview]], int]:

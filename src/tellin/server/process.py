@@ -351,6 +351,9 @@ class HandledSession:
         elif isinstance(request, ExecRequest):
             command = request.command.decode("utf-8", "surrogateescape")
         handler = handlers.session if subsystem is None else handlers.subsystems.get(subsystem)
+        if handler is None and not callable(handlers.session):
+            # What runs this machine's programs has a table of subsystems of its own.
+            handler = handlers.session
         forced = self.forced_command
         if forced is not None and callable(handler):
             self.original_command, command, subsystem = command or subsystem, forced, None
