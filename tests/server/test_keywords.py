@@ -696,6 +696,26 @@ def test_command_of_a_key_replaces_what_is_asked(sshd: Keywords) -> None:
     assert sshd.run("mine") == "by config\n"
 
 
+def test_r068_an_empty_command_of_a_key_is_a_command_that_does_nothing(sshd: Keywords) -> None:
+    """A key for forwarding alone, or for nobody: it opens no shell."""
+    sshd.authorize(f'command="" {sshd.line}')
+    sshd.use()
+    for request in (ExecRequest(b"echo mine"), ShellRequest(), SubsystemRequest("echo")):
+        session = sshd.log_in().session()
+        assert session.ask(request)
+        assert session.finish() == [ExitStatus(0)]
+        assert session.out.data == b""
+    assert sshd.log("Starting session").count("forced-command (key-option) for") == 3
+    second = PrivateKey.generate("ed25519")
+    sshd.authorize(f'command="" {sshd.line}', f'command="echo two" {second.public.to_line()}')
+    sshd.use(AuthenticationMethods="publickey,publickey")
+    caller = sshd.call().ready()
+    caller.key(sshd.user, sshd.key)
+    caller.key(sshd.user, second)
+    caller.closed()
+    sshd.log("the keys used demand different commands")
+
+
 @pytest.mark.parametrize(
     ("options", "terminal"),
     [("no-pty", False), ("restrict", False), ("restrict,pty", True), ("no-port-forwarding", True)],

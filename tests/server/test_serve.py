@@ -223,6 +223,27 @@ async def test_a_forced_command_runs_whatever_is_asked_for(tmp_path: Path) -> No
 
 
 @awaited
+async def test_r068_an_empty_command_is_one_that_runs_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "authorized_keys"
+    file.write_text(f'command="" {USER_KEY.public.to_line()}\n')
+    heard: list[str | None] = []
+
+    async def tell(process: Process) -> None:
+        heard.append(process.command)
+
+    for session in (tell, tellin.RunCommands(shell="/bin/sh")):  # noqa: S604 - the path of a shell
+        async with (
+            serving(authorized_keys=file, session=session) as server,
+            connecting(server) as connection,
+        ):
+            done = await connection.run("echo mine")
+            assert (done.stdout, done.exit_status) == ("", 0)
+            async with connection.shell() as shell:
+                assert await shell.stdout.read() == ""
+    assert heard == ["", ""]
+
+
+@awaited
 async def test_two_things_can_be_demanded() -> None:
     options: Any = {
         "authorized_keys": USER_KEY.public,

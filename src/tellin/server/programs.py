@@ -48,7 +48,7 @@ class RunCommands:
             # The session has looked at the variables before it granted them.
             _taken,
             self._subsystems,
-            forced_command=session.forced_command or "",
+            forced_command=session.forced_command,
             permit_terminal=True,
         )
         return CommandSession(

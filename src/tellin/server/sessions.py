@@ -54,7 +54,7 @@ class SessionRules(Record):
     environment: Mapping[str, str]  # set whatever the client says
     accepts: Callable[[str], bool]  # which variables of the client's are taken (AcceptEnv)
     subsystems: Mapping[str, str]
-    forced_command: str = ""
+    forced_command: str | None = None  # an empty one is one too: whoever has it runs nothing
     forced_by: str = ""  # where that stands, for the log
     permit_terminal: bool = True
     change_user: bool = False  # whether the child must become the account
@@ -189,7 +189,7 @@ class CommandSession:
     def _signalled(self, request: SignalRequest) -> bool:
         number = SIGNALS.get(request.signal)
         # Case 214: a forced command is not the client's to signal.
-        if number is None or self._child is None or self._rules.forced_command:
+        if number is None or self._child is None or self._rules.forced_command is not None:
             return False
         return self._child.send_signal(number)
 
@@ -220,7 +220,8 @@ class CommandSession:
 
     def _start(self, command: str | None, kind: str) -> bool:
         rules = self._rules
-        wanted = rules.forced_command or command
+        forced = rules.forced_command is not None
+        wanted = rules.forced_command if forced else command
         if self._started:
             return False  # case 209
         if wanted is not None and wanted.split(None, 1)[:1] == [BUILT_IN]:
@@ -228,7 +229,7 @@ class CommandSession:
             return False
         self._started = True
         where = f" on {self._pty.name.removeprefix('/dev/')}" if self._pty else ""
-        if rules.forced_command:
+        if forced:
             kind = f"forced-command ({rules.forced_by})"
         self._note(f"Starting session: {kind}{where} for {rules.account.name}")
         closed = notices.closed_to(rules.account)
@@ -237,7 +238,7 @@ class CommandSession:
         elif rules.password_expired and self._pty is None:
             self._turn_away(notices.EXPIRED + notices.NO_TERMINAL, 1)
         else:
-            self._run(wanted, original=command if rules.forced_command else None)
+            self._run(wanted, original=command if forced else None)
         return True
 
     def _run(self, command: str | None, *, original: str | None) -> None:

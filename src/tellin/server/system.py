@@ -220,7 +220,7 @@ class SystemServices:
         self._journal.verbose(
             f"Accepted key {key.kind} {key.fingerprint()} found at {grant.where}"
         )
-        forced = bool(grant.options.command) or bool(self._config.force_command)
+        forced = grant.options.command is not None or bool(self._config.force_command)
         if not self._access.root_may(account, PUBLIC_KEY, forced_command=forced):
             self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")
             return Refused("root may not log in by key")
@@ -327,15 +327,16 @@ class SystemServices:
             source=str(peer),
         )
 
-    def _forced_command(self, options: list[KeyOptions]) -> tuple[str, str]:
+    def _forced_command(self, options: list[KeyOptions]) -> tuple[str | None, str]:
         """The command that is run whatever is asked for, and where it is from."""
         if self._config.force_command:
             return self._config.force_command, "config"
-        commands = {one.command for one in options if one.command}
+        # command="" runs nothing, and that is what it is for.
+        commands = {one.command for one in options if one.command is not None}
         if len(commands) > 1:
             # R068: each factor's word holds; two that contradict each other hold together nowhere.
             raise TellinError("the keys used demand different commands")
-        return next(iter(commands), ""), "key-option"
+        return next(iter(commands), None), "key-option"
 
     # Sessions
 
