@@ -182,6 +182,46 @@ def _powers(path: Path) -> Iterator[tuple[str, int, str]]:
             yield "pow", node.lineno, ast.unparse(node.args[1])
 
 
+# What a handler of signals may do is to remember them. These are the two that do so, the one that
+# puts the terminal back before it dies of what came, and what was there before.
+HANDLERS = {
+    "signal.SIG_DFL",
+    "signal.SIG_IGN",
+    "signal.SIG_DFL if before is None else before",
+    "signal.SIG_DFL if handler is None else handler",
+    "_delivered",
+    "self._note",
+    "self._killed",
+}
+
+
+def test_r037_no_handler_of_a_signal_does_more_than_note_it() -> None:
+    """CVE-2006-5051, CVE-2024-6387: the time to log in ended in a handler that logged and freed."""
+    bad = []
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            what = ast.unparse(node.func)
+            if what == "signal.signal" and ast.unparse(node.args[1]) not in HANDLERS:
+                bad.append(f"{name(path)}:{node.lineno}")
+            # Timers of the system, which end in a signal: the loop has its own.
+            if what in {"signal.alarm", "signal.setitimer"}:
+                bad.append(f"{name(path)}:{node.lineno}")
+    assert not bad
+    loop = PACKAGE / "runtime" / "loop.py"
+    (delivered,) = [
+        node
+        for node in ast.walk(tree(loop))
+        if isinstance(node, ast.FunctionDef) and node.name == "_delivered"
+    ]
+    assert not [node for node in ast.walk(delivered) if isinstance(node, ast.Call)]
+    # A server has no other: its signals are the loop's.
+    for path in SOURCES:
+        if path.relative_to(PACKAGE).parts[0] == "server":
+            assert "signal.signal" not in {what for what, _ in calls(path)}, name(path)
+
+
 def test_the_version_is_said_once_and_again_the_same() -> None:
     from tellin.transport.version import VERSION
 

@@ -85,12 +85,16 @@ def test_r038_nothing_is_raised_to_a_power_for_a_bad_value(
     def forbidden(*arguments: int) -> int:
         raise AssertionError("a power was computed")
 
-    fixed_prime(2048)
+    prime = fixed_prime(2048)
+    method = KEY_EXCHANGES["diffie-hellman-group14-sha256"]
+    client = method.start()
     monkeypatch.setattr(finite_field, "pow", forbidden, raising=False)
-    with pytest.raises(AssertionError):
-        KEY_EXCHANGES["diffie-hellman-group14-sha256"].respond(15)
-    with pytest.raises(KeyExchangeFailed):
-        KEY_EXCHANGES["diffie-hellman-group14-sha256"].respond(1)
+    for side in (method.respond, client.finish):
+        with pytest.raises(AssertionError):
+            side(15)
+        for value in (0, 1, prime - 1, prime, prime + 1, -1, 1 << 1000, 1 << 9000):
+            with pytest.raises(KeyExchangeFailed):
+                side(value)
 
 
 def test_the_client_checks_the_server_too() -> None:

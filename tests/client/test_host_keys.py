@@ -330,6 +330,8 @@ def test_r048_a_first_visit_and_the_usual_one_offer_the_same() -> None:
     for known in (
         record(KEY),
         record(KEY) + record(ECDSA) + record(RSA.public),
+        # What else is known does not show either: RSA stands before ECDSA, known or not.
+        record(KEY) + record(ECDSA),
         record(RSA.public, "elsewhere"),
         "@revoked " + record(RSA.public),
         "@cert-authority " + record(RSA.public),

@@ -21,6 +21,7 @@ from tests.conversations.bare import (
     write,
 )
 
+from tellin.connection import windows
 from tellin.connection.channel import Channel
 from tellin.connection.machine import ConnectionSettings
 from tellin.connection.requests import (
@@ -164,6 +165,10 @@ def test_r131_case_189_a_tiny_maximum_packet_is_refused(open_pair: Loopback, siz
     inject_only(open_pair, b"\x5a" + string(b"session") + pack(">III", 7, 1 << 20, size))
     assert not open_pair.server.closed
     assert not open_pair.server.channels
+    assert not open_pair.seen(ChannelAsked)
+    # The peer hears it, by its own number, and does not wait for ever.
+    (refusal,) = sent_by_server(open_pair)
+    assert refusal[:5] == b"\x5c" + pack(">I", 7)
 
 
 def test_r133_refused_channels_leave_nothing_behind(open_pair: Loopback) -> None:
@@ -263,40 +268,63 @@ def test_r139_case_198_data_beyond_the_window(session: Session) -> None:
     assert len(theirs.sink.data) < (2 << 20) + 4 * (128 << 10)
 
 
-def test_r140_channels_are_limited_and_half_open_ones_count(pair: Pair) -> None:
-    limit = ConnectionSettings(maximum_channels=4, channel_types=frozenset({"session"}))
+def test_r140_channels_of_all_types_are_limited_and_half_open_ones_count(pair: Pair) -> None:
+    types = ("session", "direct-tcpip", "another@example.com")
+    limit = ConnectionSettings(maximum_channels=4, channel_types=frozenset(types))
     made = pair(server_core={"connection": limit})
     made.log_in()
+    # One of them is open, and the others are only asked for.
+    ours, _ = made.session()
     made.answers[ChannelAsked] = lambda *_: None
-    for _ in range(6):
-        made.client.open_channel("session")
+    for kind in (*types, *types):
+        made.client.open_channel(kind)
     made.pump()
     assert len(made.seen(ChannelAsked)) == 4
-    assert [event.reason for event in made.seen(ChannelOpenRefused)] == [4, 4]
+    assert [event.reason for event in made.seen(ChannelOpenRefused)] == [4] * 3
     assert not made.server.closed
+    # The place of one that is gone is free again.
+    ours.close()
+    made.pump()
+    made.client.open_channel(types[1])
+    made.pump()
+    assert len(made.seen(ChannelAsked)) == 5
 
 
-def test_r141_flood_both_ways_over_64_channels_with_tiny_windows(pair: Pair) -> None:
+def test_r141_flood_both_ways_over_64_channels_with_tiny_windows(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "LEAST_WINDOW", 4096)
     tiny = ConnectionSettings(
         receive_budget=1, maximum_packet=1024, channel_types=frozenset({"session"})
     )
     made = pair(client_core={"connection": tiny}, server_core={"connection": tiny})
     made.log_in()
     ends = [end for _ in range(64) for end in made.session()]
-    left = dict.fromkeys(ends, 0)
-    size = 80_000
+    assert {end.send_window for end in ends} == {4096}
+    size = 50_000
+    left = dict.fromkeys(ends, size)
     for end in ends:
         end.sink = Collector(end)
+    # As a driver does it: whoever finds no room waits until it hears of some.
+    ready = set(ends)
     for _ in range(20_000):
-        moving = [end for end in ends if left[end] < size]
-        if not moving:
-            break
-        for end in moving:
-            left[end] += end.send(bytes(min(5000, size - left[end])))
+        for end in list(ready):
+            sent = end.send(bytes(left[end]))
+            left[end] -= sent
             assert made.client.unsent < 1 << 20
             assert made.server.unsent < 1 << 20
-        made.step()
-    made.pump()
+            if left[end]:
+                assert end.room() == 0
+            ready.discard(end)
+        moved = made.step()
+        for event in made.seen(ChannelWritable):
+            if left[event.channel]:
+                ready.add(event.channel)
+        made.client_events.clear()
+        made.server_events.clear()
+        if not moved and not ready:
+            break
+    assert not any(left.values())
     assert all(isinstance(end.sink, Collector) and len(end.sink.data) == size for end in ends)
 
 
@@ -529,15 +557,19 @@ def opened() -> Loopback:
     return made
 
 
-def open_payloads(made: Loopback) -> list[bytes]:
-    """The data in what the server has to send, read by the client's own reader."""
+def sent_by_server(made: Loopback) -> list[bytes]:
+    """What the server has to send, read by the client's own reader and handled by nobody."""
     reader = made.client._transport.reader
     reader.buffer.append(take(made.server))
     found = []
     while (payload := reader.next()) is not None:
-        if payload[0] == 94:
-            found.append(bytes(payload[9:]))
+        found.append(bytes(payload))
     return found
+
+
+def open_payloads(made: Loopback) -> list[bytes]:
+    """The data in it."""
+    return [payload[9:] for payload in sent_by_server(made) if payload[0] == 94]
 
 
 @given(

@@ -443,7 +443,7 @@ def test_r043_a_thousand_abandoned_exchanges_leave_no_memory_behind() -> None:
     abandon(150)
     gc.collect()
     before = resident()
-    abandon(500)
+    abandon(1000)
     gc.collect()
     assert resident() - before < 5 << 20
 

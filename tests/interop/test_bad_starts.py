@@ -387,6 +387,17 @@ def test_nobody_is_asked_for_anything_by_a_server_that_is_not_trusted(
     assert b"password" not in said
 
 
+def test_r048_whoever_listens_does_not_learn_whether_the_host_is_known(tmp_path: Path) -> None:
+    """CVE-2020-14145: the order of what is asked for told whom a false key would be noticed by."""
+    client, key = TellinClient(tmp_path), make_key(tmp_path / "key")
+    offers = [
+        client.offer(key, options=options)
+        for options in ({}, {"UserKnownHostsFile": "/dev/null"}, {"UserKnownHostsFile": "none"})
+    ]
+    assert len({offer.host_key for offer in offers}) == 1
+    assert offers[0].host_key.index("ssh-ed25519") < offers[0].host_key.index("rsa-sha2-512")
+
+
 # ------------------------------------------------------------------------- with nothing but its defaults
 
 
