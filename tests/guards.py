@@ -302,13 +302,6 @@ TRANSPORT: Final = (
     ),
     _guard(
         "R069",
-        "server/access.py",
-        "visitor.address and options.allows_from(visitor.host, visitor.address)",
-        "options.allows_from(visitor.host, visitor.address)",
-        "server/test_access.py::test_r069_a_key_for_some_addresses_lets_in_from_no_other",
-    ),
-    _guard(
-        "R069",
         "server/admission.py",
         "if options.from_patterns is not None and not (\n        peer.host and",
         "if peer.host and options.from_patterns is not None and not (\n        peer.host and",
