@@ -12,7 +12,6 @@ import pytest
 from tests.interop.tellin_peer import TellinServer
 from tests.server.caller import Caller, CallerSession
 
-from tellin.connection.machine import Connection
 from tellin.connection.messages import ChannelRequest
 from tellin.connection.requests import (
     BreakRequest,
@@ -87,13 +86,14 @@ def session(call: Call) -> CallerSession:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[ChannelRequest]:
     """Every request that reaches a caller, also where it has closed the channel before."""
     arrived: list[ChannelRequest] = []
-    real = Connection._requested
+    real = ChannelRequest.decode
 
-    def requested(connection: Connection, message: ChannelRequest) -> None:
-        arrived.append(message)
-        real(connection, message)
+    def decode(payload: memoryview) -> ChannelRequest:
+        arrived.append(real(payload))
+        return arrived[-1]
 
-    monkeypatch.setattr(Connection, "_requested", requested)
+    # Nothing else reads a request in this process, which is the caller's.
+    monkeypatch.setattr(ChannelRequest, "decode", decode)
     return arrived
 
 

@@ -131,7 +131,9 @@ class Invocation:
 
     def _identity(self, value: str) -> None:
         try:
-            os.stat(os.path.expanduser(value))  # noqa: PTH111, PTH116 - start-up time
+            # Tokens are put in later; a doubled sign is one.
+            path = os.path.expanduser(value).replace("%%", "%")  # noqa: PTH111 - start-up time
+            os.stat(path)  # noqa: PTH116 - the same
         except OSError as error:
             # As if it were not there: the default keys take its place, where it was the only one.
             say_error(f"Warning: Identity file {visible(value)} not accessible: {error.strerror}.")

@@ -62,9 +62,9 @@ def proposal(
             if role is Role.CLIENT
             else (EXT_INFO_SERVER, STRICT_SERVER)
         )
-    if follows or (first and role is Role.SERVER):
-        # A server says it to everybody: a client's guess is then right whenever it names what is
-        # chosen, whatever the server likes best, and a flight is saved.
+    if follows:
+        # Not by a server, though a flight would be saved now and then: an auditor takes the name
+        # for an exchange that it does not know, and warns.
         markers += (GUESS_BY_CHOICE,)
     return KexInit(
         cookie,
