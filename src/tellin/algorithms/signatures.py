@@ -82,8 +82,7 @@ for _name, _key_type, _hash_name, _doc in (
             key_type=_key_type,
             hash_name=_hash_name,
             standing=Standing.CLIENT,
-            # As in OpenSSH: what a browser has signed is taken where it is named.
-            user_standing=Standing.OFF if _name.startswith("webauthn") else Standing.DEFAULT,
+            user_standing=Standing.DEFAULT,
             source="OpenSSH PROTOCOL.u2f",
             doc=_doc,
         )
