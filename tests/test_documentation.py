@@ -77,6 +77,54 @@ def test_the_server_that_adds_up_works(tmp_path: Path) -> None:
     assert (wrong.status, wrong.stderr.strip()) == (1, b"only numbers")
 
 
+@pytest.mark.peer("sshd")
+def test_what_programs_do_with_a_connection_works(tmp_path: Path) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    with OpenSSHServer(tmp_path) as server:
+        known_hosts.write_text(server.target.known_hosts(), "ascii")
+        words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
+        done = run("client_recipes.py", *words, str(known_hosts))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "it says: line 1",
+        "it says: line 2",
+        "it says: line 3",
+        "ended with status 0",
+        "['a', 'b']",
+        "100000 lines, never in this program's hands",
+        "b'1\\n2\\n'",
+        "127.0.0.1: 'echo no such thing >&2; exit 2' ended with status 2 / no such thing",
+        "over a socket",
+        "is ED25519 right?",
+        "ED25519 it is",
+        "authentication ('publickey',) ('publickey',) 1 ()",
+    ]
+
+
+def test_what_servers_let_in_and_do_works() -> None:
+    done = run("server_recipes.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "<Completed 'shout' on 127.0.0.1: ended with status 0, 6 + 0 written>",
+        "b'back'",
+        "eve@127.0.0.1: Permission denied (publickey).",
+        "127",
+        "['/', 'worker']",
+        "b'LOUD'",
+    ]
+
+
+def test_what_threads_do_works() -> None:
+    done = run("blocking_recipes.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "it says: b'2 lines from ann\\n'",
+        "[0, 1, 2, 3, 4]",
+        "3 lines from ann",
+        "ended with status 3",
+    ]
+
+
 def test_every_example_is_shown_in_a_page() -> None:
     shown = set()
     for page in (ROOT / "docs").rglob("*.md"):

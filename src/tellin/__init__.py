@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
+    from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
+    from tellin.config.known_hosts import KnownHosts as KnownHosts
     from tellin.errors import AuthenticationFailed as AuthenticationFailed
     from tellin.errors import ChannelRefused as ChannelRefused
     from tellin.errors import CommandFailed as CommandFailed
@@ -30,19 +32,23 @@ if TYPE_CHECKING:
     from tellin.errors import NegotiationFailed as NegotiationFailed
     from tellin.errors import ProtocolError as ProtocolError
     from tellin.errors import RequestRefused as RequestRefused
+    from tellin.errors import SignatureFailed as SignatureFailed
     from tellin.errors import TellinError as TellinError
     from tellin.errors import TimedOut as TimedOut
     from tellin.errors import UsageError as UsageError
     from tellin.errors import WrongPassphrase as WrongPassphrase
     from tellin.keys import PrivateKey as PrivateKey
     from tellin.keys import PublicKey as PublicKey
+    from tellin.keys import Signer as Signer
     from tellin.keys import load_private_key as load_private_key
     from tellin.keys import load_public_key as load_public_key
+    from tellin.protocol.core import KeepAlive as KeepAlive
     from tellin.runtime.channel_streams import Reader as Reader
     from tellin.runtime.channel_streams import Writer as Writer
     from tellin.runtime.redirection import Redirect as Redirect
     from tellin.server.admission import Candidate as Candidate
     from tellin.server.process import ServerProcess as ServerProcess
+    from tellin.server.process import Terminal as Terminal
     from tellin.server.programs import RunCommands as RunCommands
     from tellin.server.serve import Server as Server
     from tellin.server.serve import serve as serve
@@ -52,6 +58,8 @@ _HOMES = {
     "tellin.client.connected": ("Connection",),
     "tellin.client.host_keys": ("HostKeyPolicy",),
     "tellin.client.process": ("Completed", "Process"),
+    "tellin.client.questions": ("HostKeyQuestion",),
+    "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.errors": (
         "AuthenticationFailed",
         "ChannelRefused",
@@ -68,16 +76,18 @@ _HOMES = {
         "NegotiationFailed",
         "ProtocolError",
         "RequestRefused",
+        "SignatureFailed",
         "TellinError",
         "TimedOut",
         "UsageError",
         "WrongPassphrase",
     ),
-    "tellin.keys": ("PrivateKey", "PublicKey", "load_private_key", "load_public_key"),
+    "tellin.keys": ("PrivateKey", "PublicKey", "Signer", "load_private_key", "load_public_key"),
+    "tellin.protocol.core": ("KeepAlive",),
     "tellin.runtime.channel_streams": ("Reader", "Writer"),
     "tellin.runtime.redirection": ("Redirect",),
     "tellin.server.admission": ("Candidate",),
-    "tellin.server.process": ("ServerProcess",),
+    "tellin.server.process": ("ServerProcess", "Terminal"),
     "tellin.server.programs": ("RunCommands",),
     "tellin.server.serve": ("Server", "serve"),
 }
@@ -96,10 +106,13 @@ __all__ = [
     "Disconnected",
     "HostKeyChanged",
     "HostKeyPolicy",
+    "HostKeyQuestion",
     "HostKeyRejected",
     "HostKeyRevoked",
     "HostKeyUnknown",
+    "KeepAlive",
     "KeyFileError",
+    "KnownHosts",
     "NegotiationFailed",
     "PrivateKey",
     "Process",
@@ -111,7 +124,10 @@ __all__ = [
     "RunCommands",
     "Server",
     "ServerProcess",
+    "SignatureFailed",
+    "Signer",
     "TellinError",
+    "Terminal",
     "TimedOut",
     "UsageError",
     "Writer",

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""The library as a typed program uses it; ``make check`` reads this, nobody runs it."""
+
+import asyncio
+import io
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, assert_type
+
+import tellin
+from tellin import blocking
+
+
+class Token:
+    """A signer of one's own."""
+
+    def __init__(self, key: tellin.PrivateKey) -> None:
+        self.public: tellin.PublicKey = key.public
+        self._key = key
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        return self._key.sign(data, algorithm)
+
+
+async def know() -> str:
+    return "a password"
+
+
+def ask(question: tellin.HostKeyQuestion) -> bool:
+    return question.fingerprint == "SHA256:..."
+
+
+async def gen() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+async def connects(key: tellin.PrivateKey, signer: tellin.Signer, sock: socket.socket) -> None:
+    async with tellin.connect(
+        "host",
+        port=22,
+        user="me",
+        host_keys=tellin.HostKeyPolicy.ACCEPT_NEW,
+        known_hosts=[Path("known_hosts")],
+        keys=[key, "file", Path("file"), b"contents", signer, Token(key)],
+        passphrase=lambda name: name,
+        password=know,
+        questions=lambda name, instruction, prompts: ["x" for _ in prompts],
+        config=None,
+        sock=sock,
+        keepalive=tellin.KeepAlive(30.0),
+        ciphers="+3des-cbc",
+        macs=["hmac-sha2-256"],
+        key_algorithms="rsa-sha2-256",
+    ) as connection:
+        assert_type(connection, tellin.Connection)
+        assert_type(connection.host_key, tellin.PublicKey)
+    asking = await tellin.connect("host", host_keys=ask, known_hosts=tellin.KnownHosts())
+    assert_type(asking, tellin.Connection)
+
+
+async def runs(connection: tellin.Connection, encoding: str | None) -> None:
+    done = await connection.run("x", check=True, timeout=3, input="text", env={"LANG": "C"})
+    assert_type(done, tellin.Completed[str])
+    assert_type(done.stdout, str)
+    raw = await connection.run("x", encoding=None, input=memoryview(b"x"))
+    assert_type(raw.stderr, bytes)
+    either = await connection.run("x", encoding=encoding)
+    assert_type(either, tellin.Completed[str] | tellin.Completed[bytes])
+    try:
+        raw.check()
+    except tellin.CommandFailed as error:
+        assert_type((error.hint, error.stage), tuple[str, str])
+    except tellin.AuthenticationFailed as error:
+        assert_type(error.tried + error.allowed + error.keys + error.unused, tuple[str, ...])
+    except tellin.NegotiationFailed as error:
+        assert_type((error.kind, error.ours), tuple[str, tuple[str, ...]])
+    except tellin.HostKeyRejected as error:
+        assert_type(error.fingerprint, str)
+
+
+async def redirects(connection: tellin.Connection, sock: socket.socket) -> None:
+    run = connection.run
+    await run("x", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    await run("x", stdin="path", stdout=Path("path"), stderr=tellin.Redirect.STDOUT)
+    await run("x", stdin=sys.stdin, stdout=sys.stdout, stderr=2)
+    await run("x", stdin=io.BytesIO(b"x"), stdout=io.StringIO(), stderr=io.BytesIO())
+    await run("x", stdin=sock, stdout=sock)
+    await run("x", stdin=[b"a", "b"], stdout=lambda view: print(bytes(view)))
+    await run("x", stdin=gen())
+    with subprocess.Popen(["x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as local:  # noqa: ASYNC220 - nobody runs it
+        await run("x", stdin=local.stdout, stdout=local.stdin)
+    child = await asyncio.create_subprocess_exec("x", stdin=-1, stdout=-1)
+    await run("x", stdin=child.stdout, stdout=child.stdin)
+
+
+async def starts(connection: tellin.Connection) -> None:
+    async with connection.start("y") as process:
+        assert_type(process, tellin.Process[str])
+        await process.stdin.write("x")
+        assert_type(await process.stdout.readline(), str)
+        async for line in process.stdout:
+            assert_type(line, str)
+        async for chunk in process.stderr.chunks():
+            assert_type(chunk, str)
+        assert_type(await process.communicate("x"), tellin.Completed[str])
+    first = await connection.start("y", encoding=None)
+    await first.stdin.write(bytearray(b"x"))
+    second = await connection.start("z", stdin=first.stdout, encoding=None)
+    assert_type(second, tellin.Process[bytes])
+    await connection.run("z", stdout=second.stdin)
+    async with connection.shell(term="xterm") as shell, connection.subsystem("sftp") as sftp:
+        assert_type(shell, tellin.Process[str])
+        assert_type(sftp, tellin.Process[bytes])
+
+
+async def session(process: tellin.ServerProcess[str]) -> int:
+    process.on_resize = lambda terminal: print(terminal.columns)
+    assert_type(process.terminal, tellin.Terminal | None)
+    async for line in process.stdin:
+        await process.stdout.write(line)
+    return 0
+
+
+def plain(process: tellin.ServerProcess[bytes]) -> None:
+    process.exit(0)
+
+
+async def allow(candidate: tellin.Candidate) -> bool:
+    return candidate.user == "me" and candidate.key is not None
+
+
+async def serves(key: tellin.PrivateKey) -> None:
+    async with tellin.serve(
+        host_keys=[key, "file", Path("file"), b"contents"],
+        session=session,
+        subsystems={"plain": plain, "programs": tellin.RunCommands()},
+        authorized_keys={"me": [key.public, Path("authorized_keys")]},
+        authorize=allow,
+        password={"me": "x"},
+        authentication_methods=["publickey,password"],
+    ) as server:
+        assert_type(server, tellin.Server)
+        assert_type(server.port, int)
+    other = await tellin.serve(host_keys=[key], authorize=lambda candidate: True)
+    await other.aclose(grace=1)
+
+
+def waits(key: tellin.PrivateKey, handler: Callable[[blocking.ServerProcess[Any]], int]) -> None:
+    with (
+        blocking.serve(host_keys=[key], authorized_keys=key.public, session=handler) as server,
+        blocking.connect("host", keys=[key], host_keys=ask, password=lambda: "x") as connection,
+    ):
+        assert_type(server, blocking.Server)
+        assert_type(connection.run("x", check=True, input="x"), tellin.Completed[str])
+        assert_type(connection.run("x", encoding=None).stdout, bytes)
+        connection.run("x", stdin=iter([b"x"]), stdout=print)
+        with connection.start("x", encoding=None) as process:
+            for line in process.stdout:
+                assert_type(line, bytes)
+            second = connection.start("y", stdin=process.stdout, stderr=subprocess.STDOUT)
+            connection.run("y", stdout=second.stdin)
+            assert_type(second.communicate("x"), tellin.Completed[str])
