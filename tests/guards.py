@@ -788,7 +788,7 @@ LOGIN: Final = (
     _guard(
         "R036",
         "userauth/text.py",
-        "text = text.translate(_ESCAPES)",
+        "text = text.translate(_escapes())",
         "text = str(text)",
         "userauth/test_text.py::test_r036_control_characters_are_escaped",
         IDENTIFICATION + "test_r036_case_014_lines_before_are_shown_escaped",

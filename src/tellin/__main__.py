@@ -2,15 +2,22 @@
 """``python -m tellin``, ``tellin PROGRAM``, and links named after a program."""
 
 import atexit
+import gc
 import os
 import sys
 from typing import NoReturn
 
-from tellin.programs.command import start
+import tellin
+from tellin.programs.finding import find_by_name
 
 
 def main() -> NoReturn:
     """Run the program that the command line names, and end with its status."""
+    # What is loaded stays: looking through it for garbage again and again is a part of a start.
+    gc.disable()
+    find_by_name(tellin)
+    from tellin.programs.command import start  # found by its name, too
+
     status = start(sys.argv)
     # Taking the interpreter apart module by module costs more than many of the programs do
     # themselves: what is registered for the end is run, and the rest is left to the kernel.

@@ -10,7 +10,7 @@ from tellin.client import asking
 from tellin.client.asking import TerminalPrompter
 from tellin.client.questions import HostKeyQuestion, Nobody
 from tellin.keys import PrivateKey
-from tellin.keys.randomart import randomart
+from tellin.keys.pictures import randomart
 from tellin.runtime.journal import INFO, Journal
 
 KEY = PrivateKey.generate("ed25519").public

@@ -591,6 +591,53 @@ def one_line(done_stderr: bytes) -> str:
     return lines[0]
 
 
+# What a run loads
+
+
+def loaded(stderr: bytes) -> list[str]:
+    """The modules that Python says it has imported, in order."""
+    lines = [line for line in stderr.decode().splitlines() if line.startswith("import time:")]
+    return [line.rpartition("|")[2].strip() for line in lines[1:]]
+
+
+def test_a_login_loads_only_what_it_needs(ssh: Ssh) -> None:
+    flags = ["-o", "KexAlgorithms=curve25519-sha256"]
+    done = ssh.run("true", flags=flags, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.status == 0
+    names = set(loaded(done.stderr))
+    assert {"tellin.client.login", "tellin.keys.ed25519"} <= names
+    # Each of these would make every login wait.
+    needless = {
+        *("asyncio", "bcrypt", "dataclasses", "difflib", "hashlib", "inspect", "logging"),
+        *("pathlib", "secrets", "socket", "subprocess", "tempfile", "threading", "zlib"),
+        "cryptography.hazmat.primitives.asymmetric",
+        "cryptography.hazmat.primitives.ciphers",
+        "cryptography.hazmat.primitives.serialization",
+        "tellin.algorithms.block_modes",
+        "tellin.algorithms.finite_field",
+        "tellin.client.narration",
+        "tellin.keys.pem",
+        "tellin.keys.pictures",
+        "tellin.keys.rsa",
+        "tellin.protocol.freezing",
+        "tellin.protocol.server",
+    }
+    assert sorted(names & needless) == []
+
+
+def test_names_of_algorithms_are_checked_without_the_algorithms(ssh: Ssh) -> None:
+    flags = ["-c", "aes256-gcm@openssh.com", "-o", "KexAlgorithms=curve25519-sha256"]
+    done = ssh.run("true", flags=flags, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.status == 0
+    names = loaded(done.stderr)
+    # It connects between these two.
+    first = min(names.index(name) for name in names if name.startswith("cryptography"))
+    assert names.index("tellin.client.offer") < first
+
+
+# How it can go wrong before there is a connection
+
+
 def test_a_closed_port(ssh: Ssh) -> None:
     port = free_port()
     done = ssh.run("true", flags=["-p", str(port)])

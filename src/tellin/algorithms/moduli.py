@@ -4,7 +4,6 @@
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
-from tellin.algorithms.finite_field import FIXED_GENERATOR, FIXED_SIZES, fixed_prime
 from tellin.errors import KeyExchangeFailed
 
 _LEAST_BITS: Final = 2048  # RFC 8270
@@ -61,6 +60,13 @@ class Moduli:
         if size:
             candidates = self.groups[size]
         else:
+            # Here, since the arithmetic of groups is loaded with the first method that needs it.
+            from tellin.algorithms.finite_field import (  # noqa: PLC0415  (start-up time)
+                FIXED_GENERATOR,
+                FIXED_SIZES,
+                fixed_prime,
+            )
+
             size = _nearest(FIXED_SIZES, minimum, preferred, maximum)
             if not size:
                 raise KeyExchangeFailed(f"no group of {minimum} to {maximum} bits")

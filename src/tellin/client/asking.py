@@ -29,7 +29,7 @@ class TerminalPrompter:
             lines.append("but keys of different type are already known for this host.")
         lines.append(f"{key.kind} key fingerprint is {question.fingerprint}.")
         if self._visual:
-            from tellin.keys.randomart import randomart  # noqa: PLC0415  (start-up time)
+            from tellin.keys.pictures import randomart  # noqa: PLC0415  (start-up time)
 
             lines += randomart(key).splitlines()
         if question.elsewhere:

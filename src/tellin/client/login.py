@@ -53,7 +53,7 @@ class Login:
         self.granted: Authenticated | None = None
         self.failed: AuthenticationFailed | None = None
         # For the error: keys that were offered, and keys that could not be, with the reason.
-        self.offered: list[str] = []
+        self.offered: list[tuple[str, PublicKey]] = []
         self.unused: list[str] = []
         self._allowed: tuple[str, ...] | None = None
         self._forbidden: set[str] = set()
@@ -173,7 +173,7 @@ class Login:
             f"{self.plan.user}@{self.plan.host}: Permission denied ({','.join(allowed)}).",
             tried=tried,
             allowed=allowed,
-            keys=self.offered,
+            keys=[_named(name, public) for name, public in self.offered],
             unused=self.unused,
             hint=_hint(tried, [name for name in allowed if name not in self._begun], self.unused),
         )
@@ -190,6 +190,11 @@ class Login:
         else:
             if self.method != NONE:
                 self.journal.debug2(f"we sent a {self.method} packet, wait for reply")
+
+
+def _named(name: str, public: PublicKey) -> str:
+    shown = f"{public.kind} {public.fingerprint()}"
+    return shown if name in shown else f"{name} {shown}"
 
 
 def _hint(tried: Sequence[str], untried: Sequence[str], unused: Sequence[str]) -> str:
@@ -317,8 +322,7 @@ class _Keys(_Method):
             login.unused.append(f"{identity.name} (no signature algorithm that the server takes)")
             return False
         self._current = identity
-        shown = f"{public.kind} {public.fingerprint()}"
-        login.offered.append(shown if identity.name in shown else f"{identity.name} {shown}")
+        login.offered.append((identity.name, public))
         self._second_choices = deque(algorithms[1:])
         self._request(identity, public, algorithms[0])
         return True

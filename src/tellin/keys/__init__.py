@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Keys: public and private, on the wire and in files, certificates, signatures of files, revocations."""
 
-from tellin.keys.formats import load_private_key, load_public_key
-from tellin.keys.private import PrivateKey, Signer
-from tellin.keys.public import PublicKey
-from tellin.keys.randomart import randomart
-
 # Type checkers take this for true.
 TYPE_CHECKING = False
 
@@ -14,13 +9,23 @@ if TYPE_CHECKING:
     from tellin.keys.certificates import CertificateRole as CertificateRole
     from tellin.keys.certificates import load_certificate as load_certificate
     from tellin.keys.file_signatures import FileSignature as FileSignature
+    from tellin.keys.formats import load_private_key as load_private_key
+    from tellin.keys.formats import load_public_key as load_public_key
+    from tellin.keys.pictures import randomart as randomart
+    from tellin.keys.private import PrivateKey as PrivateKey
+    from tellin.keys.private import Signer as Signer
+    from tellin.keys.public import PublicKey as PublicKey
     from tellin.keys.revocation import RevocationList as RevocationList
     from tellin.keys.revocation import load_revocations as load_revocations
 
-# What a login with a plain key has no use for is loaded when it is first asked for.
+# Each is loaded when it is first asked for: whoever compares two blobs waits for no file format.
 _HOMES = {
     "tellin.keys.certificates": ("Certificate", "CertificateRole", "load_certificate"),
     "tellin.keys.file_signatures": ("FileSignature",),
+    "tellin.keys.formats": ("load_private_key", "load_public_key"),
+    "tellin.keys.pictures": ("randomart",),
+    "tellin.keys.private": ("PrivateKey", "Signer"),
+    "tellin.keys.public": ("PublicKey",),
     "tellin.keys.revocation": ("RevocationList", "load_revocations"),
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How a program is found, started and ended: names, options, messages and exit statuses."""
 
+import gc
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from importlib import import_module
 from typing import Final
 
 from tellin.errors import TellinError, UsageError
-from tellin.userauth.text import escape_text
+from tellin.userauth.text import escape_text, show_undecoded
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 _NOT_UNDERSTOOD: Final = 2
@@ -124,18 +125,14 @@ class Failure(TellinError):
         self.usage = usage
 
 
-# Bytes of a file name or comment that were no UTF-8, as OpenSSH shows them.
-_UNDECODED: Final = {0xDC00 + byte: f"\\{byte:03o}" for byte in range(0x80, 0x100)}
-
-
 def visible(text: str) -> str:
     """``text`` with whatever could steer a terminal shown in octal (R036); tabs stay."""
-    return "\t".join(map(escape_text, text.translate(_UNDECODED).split("\t")))
+    return "\t".join(map(escape_text, show_undecoded(text).split("\t")))
 
 
 def say_error(text: str) -> None:
     """Lines on standard error, ended as OpenSSH ends them: also a raw terminal begins a new one."""
-    shown = escape_text(text.translate(_UNDECODED), keep_newlines=True)
+    shown = escape_text(show_undecoded(text), keep_newlines=True)
     sys.stderr.write("".join(f"{line}\r\n" for line in shown.split("\n")))
     sys.stderr.flush()
 
@@ -165,6 +162,9 @@ def start(argv: Sequence[str]) -> int:
                 return _itself(list(argv[1:]))
             name, arguments = found
             program = load(name)
+            # What is loaded by now stays, and is not to be looked through for garbage.
+            gc.freeze()
+            gc.enable()
             failure = program.failure
             return program.run(arguments)
         finally:

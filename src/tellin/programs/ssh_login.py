@@ -6,7 +6,6 @@ Loaded while the server is still busy with the first exchange.
 
 import os
 
-from tellin.client.asking import TerminalPrompter
 from tellin.client.connection import ClientConnection
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
 from tellin.client.identities import FileKeys, KeyPolicy, KeySource
@@ -36,6 +35,8 @@ def equip(
     place.address = "" if config.proxy_command else connection.place.address
     prompter: Prompter = Nobody()
     if not config.batch_mode:
+        from tellin.client.asking import TerminalPrompter
+
         prompter = TerminalPrompter(
             journal, who=f"{config.user}@{config.host_argument}", visual=config.visual_host_key
         )
@@ -109,7 +110,7 @@ def _files(config: SshConfig, prompter: Prompter, journal: Journal) -> FileKeys:
 
 def _draw(key: PublicKey, config: SshConfig, journal: Journal) -> None:
     if config.visual_host_key and journal.level >= INFO:
-        from tellin.keys.randomart import randomart
+        from tellin.keys.pictures import randomart
 
         journal.info(f"Host key fingerprint is {key.fingerprint(config.fingerprint_hash)}")
         for line in randomart(key, config.fingerprint_hash).splitlines():

@@ -16,7 +16,6 @@ from tellin.errors import (
     UsageError,
 )
 from tellin.protocol.events import Event, PongReceived
-from tellin.protocol.freezing import freeze, thaw
 from tellin.transport.machine import STAGES, Phase, Transport
 from tellin.transport.messages import Ping
 from tellin.transport.negotiation import Negotiated
@@ -352,9 +351,14 @@ class Core:
                 "a connection cannot be frozen while events wait",
                 hint="take them by events() first",
             )
+        # Few connections ever change their process; the others do not wait for what it takes.
+        from tellin.protocol.freezing import freeze  # noqa: PLC0415  (start-up time)
+
         return freeze(self._transport, self._connection, own)
 
     def _thaw(self, data: bytes) -> bytes:
+        from tellin.protocol.freezing import thaw  # noqa: PLC0415  (start-up time)
+
         own = thaw(data, self._transport, self._connection)
         if self.authenticated:
             self._login_done()

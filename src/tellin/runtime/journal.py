@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from tellin.userauth.text import escape_text
+from tellin.userauth.text import escape_text, show_undecoded
 
 QUIET: Final = 0
 FATAL: Final = 1
@@ -27,9 +27,6 @@ LEVELS: Final[dict[str, int]] = {
     "DEBUG2": DEBUG2,
     "DEBUG3": DEBUG3,
 }
-
-# Bytes of a file name that were no UTF-8, as OpenSSH shows them.
-_UNDECODED: Final = {0xDC00 + byte: f"\\{byte:03o}" for byte in range(0x80, 0x100)}
 
 
 def to_descriptor(fd: int) -> Callable[[str], None]:
@@ -69,7 +66,7 @@ class Journal:
         """Write ``line`` if lines of this level are wanted."""
         if level <= self.level:
             mark = f"debug{level - VERBOSE}: " if level >= DEBUG1 else ""
-            self.write(escape_text((mark + line).translate(_UNDECODED)))
+            self.write(escape_text(show_undecoded(mark + line)))
 
     def fatal(self, line: str) -> None:
         """Say why there will be no connection."""

@@ -3,7 +3,6 @@
 
 from typing import Final
 
-from tellin.algorithms.finite_field import FiniteFieldInitiator
 from tellin.algorithms.key_exchange import (
     KEY_EXCHANGES,
     Family,
@@ -146,8 +145,10 @@ class DhExchange(Exchange):
         return KexDhInit(self._initiator.public)
 
     def _note(self, value: int) -> None:
-        if isinstance(self._initiator, FiniteFieldInitiator):
-            self.values += ((value, self._initiator.bits),)
+        # An initiator of these methods knows the size of its group.
+        bits = getattr(self._initiator, "bits", 0)
+        if bits:
+            self.values += ((value, bits),)
 
     def receive(self, message: Message, context: Context) -> Message | Agreed:
         self.expected = {}
