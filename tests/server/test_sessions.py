@@ -12,6 +12,7 @@ import pytest
 from tests.interop.tellin_peer import TellinServer
 from tests.server.caller import Caller, CallerSession
 
+from tellin.connection.channel import Half
 from tellin.connection.messages import ChannelRequest
 from tellin.connection.requests import (
     BreakRequest,
@@ -196,6 +197,24 @@ def test_a_background_process_that_holds_the_pipes_holds_the_channel(
     gate.write_text("")
     assert session.finish() == [ExitStatus(5)]
     assert session.out.data == b"late\n"
+
+
+def test_the_end_of_the_output_is_told_while_its_command_goes_on(call: Call, place: Path) -> None:
+    gates = [place / "first", place / "second", place / "last"]
+    for gate in gates:
+        os.mkfifo(gate, 0o644)
+    caller = call()
+    session = caller.session()
+    # One stream ends, the other later, and the command last of all: none waits for the next.
+    first, second, last = gates
+    script = f"exec 1>&-; cat {first} >&2; exec 2>&-; : <{second}; : <{last}; exit 6"
+    assert session.ask(ExecRequest(script.encode()))
+    first.write_text("between")
+    second.write_text("")
+    caller.wait_for(lambda: session.channel.receiving is Half.EOF)
+    assert (session.err.data, session.requests()) == (b"between", [])
+    last.write_text("")
+    assert session.finish() == [ExitStatus(6)]
 
 
 def test_a_background_process_without_the_pipes_holds_nothing(

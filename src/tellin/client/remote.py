@@ -205,6 +205,9 @@ class Remote:
     def closed(self) -> None:
         """The channel is gone."""
         self._over(None)
+        # Nobody waits for our CLOSE. What the program does next leaves in the same flight: it asks
+        # for another command, or says goodbye.
+        self.carrier.link.hold_flight()
 
     def lost(self, failure: ConnectionLost) -> None:
         """The connection is gone."""

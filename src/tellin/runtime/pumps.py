@@ -291,6 +291,7 @@ class FdSource:
         self._fill = self._read if edit is None else self._copy
         self._left = memoryview(b"")
         self._enlarged = False
+        self._filled = False
         self._call: Cancellable | None = None
 
     def start(self) -> None:
@@ -342,11 +343,10 @@ class FdSource:
             pass
         except OSError as error:
             self._ended(None if _is_hangup(self.fd, error) else error)
-        if self.flow is Flow.ENDED:
-            # How it ended goes out with what follows from it.
-            self._link.flush_soon()
-        else:
+        if self._filled or self.flow is not Flow.ENDED:
+            self._filled = False
             self._link.flush()
+        # An end alone goes out with what follows from it: whoever was told of it knows when.
         if self.flow is Flow.READING and not self._descriptor.pollable:
             self._call = self._loop.call_soon(self._readable)
 
@@ -361,6 +361,7 @@ class FdSource:
             self._ended(None)
             return False
         self._channel.commit(count)
+        self._filled = True
         if count >= _FULL_PIPE and not self._enlarged:
             # dd bs=64k through 64 KiB: 2,700 MB/s and 16,384 reads a GiB; through 1 MiB: 5,600 reads.
             self._enlarged = True
@@ -386,6 +387,7 @@ class FdSource:
         if data:
             view = memoryview(data)
             self._left = view[self._channel.send(view) :]
+            self._filled = True
             if self._left:
                 self._unwatch(Flow.NO_ROOM)
         return count == len(block) and not self._left

@@ -120,6 +120,7 @@ class Link:
         self._reading = False
         self._writing = False
         self._held = False
+        self._patient = False
         self._busy = False
         self._unsent = 0
         self._events: list[Any] = []  # the last first
@@ -144,7 +145,14 @@ class Link:
     def flush(self) -> None:
         """The same at once, for whoever is called by the loop itself: one turn of it is saved."""
         if not self._busy:
+            if self._flush_call is not None:
+                self._flush_call.cancel()
+                self._flush_call = None
             self._turn()
+
+    def hold_flight(self) -> None:
+        """For ``on_event``: what is to be sent now waits for the next turn, and for what comes until then."""
+        self._patient = True
 
     def pause(self) -> None:
         """Take nothing more from the peer for now."""
@@ -305,13 +313,14 @@ class Link:
         if self.is_over():
             return
         self._dispatch()
-        for _ in range(_ROUNDS_PER_TURN):
+        patient, self._patient = self._patient and not self.core.closed, False
+        for _ in range(0 if patient else _ROUNDS_PER_TURN):
             # What has left can only bring events: room for a source, keys that have served enough.
             if self._over or not self._flush() or not self._dispatch():
                 break
         else:
             # A source that fills what was sent at once must not keep the turn for itself.
-            if self._flush_call is None:
+            if self._flush_call is None and not self._over:
                 self._flush_call = self.loop.call_soon(self._flush_due)
         if self.stage is _OPEN:
             if not self.core.closed:

@@ -24,7 +24,7 @@ from tellin.connection.requests import (
 )
 from tellin.connection.requests import ExitStatus as ExitStatusRequest
 from tellin.runtime.journal import INFO, VERBOSE
-from tellin.runtime.loop import Loop
+from tellin.runtime.loop import Cancellable, Loop
 from tellin.runtime.privileges import Account
 from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, spawn
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
@@ -73,6 +73,7 @@ class CommandSession:
         "_child",
         "_client_variables",
         "_end_told",
+        "_flight",
         "_link",
         "_loop",
         "_on_closed",
@@ -113,6 +114,7 @@ class CommandSession:
         self._open_sources = 0
         self._started = False
         self._end_told = False
+        self._flight: Cancellable | None = None
         self._overdue = False
 
     # What the client asks
@@ -399,7 +401,20 @@ class CommandSession:
         if self._open_sources == 0:
             self._channel.eof()
             self._finish_if_done()
-        self._link.flush_soon()
+            self._send_end()
+
+    def _send_end(self) -> None:
+        """Send the end of the output and the status in one flight: when one comes, so does the other."""
+        if self._end_told and not self._open_sources:
+            self._depart()
+        elif self._flight is None:
+            self._flight = self._loop.call_later(_SAME_FLIGHT, self._depart)
+
+    def _depart(self) -> None:
+        if self._flight is not None:
+            self._flight.cancel()
+            self._flight = None
+        self._link.flush()
 
     def _exited(self, ended: ExitStatus) -> None:
         if self._pty is not None and self._open_sources:
@@ -433,7 +448,7 @@ class CommandSession:
         else:
             self._say(ExitStatusRequest(ended.status if ended.status is not None else 255))
         self._finish_if_done()
-        self._link.flush_soon()
+        self._send_end()
 
     def _say(self, request: Request) -> None:
         # A client may close the channel, or we, before the command comes to its end.
@@ -501,6 +516,8 @@ class CommandSession:
 
 # How long the output of a command that has ended may still come out of its terminal (seconds).
 _TERMINAL_GRACE: Final = 0.05
+# How long the end of a command's output waits for its status, and the status for that (seconds).
+_SAME_FLIGHT: Final = 0.002
 _OTHERS: Final = 0o022
 
 
