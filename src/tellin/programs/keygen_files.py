@@ -10,6 +10,7 @@ import stat
 
 from tellin.errors import KeyFileError
 from tellin.keys import PublicKey, load_public_key
+from tellin.keys.certificates import Certificate, is_certificate_type
 from tellin.keys.formats import MOST_BYTES
 from tellin.programs.command import visible
 
@@ -52,6 +53,31 @@ def read_public(path: str) -> PublicKey:
         with contextlib.suppress(KeyFileError):
             return PublicKey.from_line(line)
     raise KeyFileError("a file without a public key")
+
+
+def key_of_line(text: str) -> PublicKey | Certificate:
+    """The key or the certificate of a line ``type base64 comment``; raises KeyFileError."""
+    if is_certificate_type(text.split(None, 1)[0] if text.strip() else ""):
+        return Certificate.from_line(text)
+    return PublicKey.from_line(text)
+
+
+def find_public_or_certificate(path: str) -> PublicKey | Certificate:
+    """As ``find_public``, and what it finds may be a certificate."""
+    for candidate in (path, f"{path}.pub"):
+        with contextlib.suppress(OSError, KeyFileError):
+            for line in read(candidate).decode("utf-8", "surrogateescape").split("\n"):
+                with contextlib.suppress(KeyFileError):
+                    return key_of_line(line)
+    return load_public_key(read(path))
+
+
+def is_private(path: str) -> bool:
+    """Whether a file begins as a private key does; one that is not there does not."""
+    try:
+        return b"PRIVATE KEY" in read(path).partition(b"\n")[0]
+    except OSError:
+        return False
 
 
 def find_public(path: str) -> PublicKey:

@@ -36,6 +36,8 @@ _TYPES: Final = {
     "ssh-ed25519": "ed25519",
     "ecdsa": "ecdsa",
     **{kind.key_type: "ecdsa" for kind in KINDS.values() if isinstance(kind, Ecdsa)},
+    "mldsa44-ed25519": "mldsa44-ed25519",
+    "ssh-mldsa44-ed25519@openssh.com": "mldsa44-ed25519",
     "rsa": "rsa",
     "ssh-rsa": "rsa",
     "rsa-sha2-256": "rsa",
@@ -54,7 +56,7 @@ def make(settings: Settings) -> int:
     if comment is None:
         comment = _user_at_host()
     key = PrivateKey.generate(kind, bits=bits, comment=comment)
-    path = file_of(settings, "Enter file in which to save the key", f"id_{kind}")
+    path = file_of(settings, "Enter file in which to save the key", f"id_{kind.replace('-', '_')}")
     if settings.file is None:
         _make_user_directory(path, say)
     replace = _may_write(path)
@@ -88,7 +90,7 @@ def _chosen(name: str, bits: int | None) -> tuple[str, int | None]:
     kind = _TYPES.get(name.lower())
     if kind is None:
         raise Failure(f"unknown key type {name}", status=FATAL)
-    if kind == "ed25519":
+    if kind in {"ed25519", "mldsa44-ed25519"}:
         # There is one size; OpenSSH too lets -b pass.
         return kind, None
     if kind == "ecdsa":
@@ -140,7 +142,7 @@ def _new_passphrase(path: str) -> bytes:
 
 def _encoded(settings: Settings, key: PrivateKey, secret: bytes) -> bytes:
     # The old PEM form has none for Ed25519; OpenSSH writes its own format then.
-    plain = settings.format in {None, "RFC4716"}
+    plain = settings.format in {None, "RFC4716"} or key.public.kind == "MLDSA44-ED25519"
     if plain or (settings.format == "PEM" and key.public.kind == "ED25519"):
         rounds = settings.rounds or _DEFAULT_ROUNDS
         return key.to_openssh(

@@ -31,6 +31,25 @@ class Settings:
         self.hash_name = "sha256"
         self.quiet = False
         self.verbose = False
+        # What is signed, revoked or looked up; one letter means different things to different modes.
+        self.operation: str | None = None
+        """The word of -Y."""
+        self.signer: str | None = None
+        """-s: the authority's key, or a signature's file."""
+        self.identity: str | None = None
+        """-I: a certificate's key id, or who is said to have signed."""
+        self.names: str | None = None
+        """-n: principals, or a signature's namespace."""
+        self.interval: str | None = None
+        self.serial: str | None = None
+        """-z: a certificate's serial number, or the number of a revocation list."""
+        self.options: list[str] = []
+        self.for_host = False
+        self.prefer_agent = False
+        self.update = False
+        self.generic = False
+        self.host: str | None = None
+        """-F, -R and -r: a host; with -Y the file of revoked keys."""
 
 
 def _bits(settings: Settings, value: str) -> None:
@@ -103,6 +122,62 @@ def _hash(settings: Settings, value: str) -> None:
     settings.hash_name = value.lower()
 
 
+def _signer(settings: Settings, value: str) -> None:
+    settings.signer = value
+
+
+def _identity(settings: Settings, value: str) -> None:
+    settings.identity = value
+
+
+def _names(settings: Settings, value: str) -> None:
+    settings.names = value
+
+
+def _interval(settings: Settings, value: str) -> None:
+    settings.interval = value
+
+
+def _serial(settings: Settings, value: str) -> None:
+    settings.serial = value
+
+
+def _option(settings: Settings, value: str) -> None:
+    settings.options.append(value)
+
+
+def _operation(settings: Settings, value: str) -> None:
+    settings.modes.add("Y")
+    settings.operation = value
+
+
+def _host(letter: str) -> Callable[[Settings, str], None]:
+    def take(settings: Settings, value: str) -> None:
+        settings.modes.add(letter)
+        settings.host = value
+
+    return take
+
+
+def _moduli(settings: Settings, value: str) -> None:
+    settings.modes.add("M")
+    settings.operation = value
+
+
+def _refused(what: str) -> Callable[[Settings, str], None]:
+    def take(settings: Settings, value: str) -> None:
+        raise Failure(f"ssh-keygen: {what} are not supported", status=FATAL)
+
+    return take
+
+
+def _set(attribute: str) -> Callable[[Settings, str], None]:
+    def take(settings: Settings, value: str) -> None:
+        setattr(settings, attribute, True)
+
+    return take
+
+
 def _quiet(settings: Settings, value: str) -> None:
     settings.quiet = True
 
@@ -115,12 +190,33 @@ VALUES: Final[Mapping[str, Callable[[Settings, str], None]]] = {
     "a": _rounds,
     "b": _bits,
     "C": _comment,
+    "D": _refused("keys on PKCS#11 tokens"),
     "E": _hash,
+    "F": _host("F"),
     "f": _file,
+    "I": _identity,
+    "M": _moduli,
     "m": _format,
     "N": _new_passphrase,
+    "n": _names,
+    "O": _option,
     "P": _old_passphrase,
+    "R": _host("R"),
+    "r": _host("r"),
+    "s": _signer,
     "t": _key_type,
+    "V": _interval,
+    "w": _refused("FIDO authenticators"),
+    "Y": _operation,
     "Z": _cipher,
+    "z": _serial,
 }
-FLAGS: Final[Mapping[str, Callable[[Settings, str], None]]] = {"q": _quiet, "v": _verbose}
+FLAGS: Final[Mapping[str, Callable[[Settings, str], None]]] = {
+    "g": _set("generic"),
+    "h": _set("for_host"),
+    "K": _refused("FIDO authenticators"),
+    "q": _quiet,
+    "U": _set("prefer_agent"),
+    "u": _set("update"),
+    "v": _verbose,
+}

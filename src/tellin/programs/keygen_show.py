@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from tellin.errors import KeyFileError, UsageError
-from tellin.keys import PublicKey, load_private_key, load_public_key, randomart
+from tellin.keys import PublicKey, load_private_key, load_public_key, randomart, rfc4716
+from tellin.keys.certificates import Certificate
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import account, file_of, must_exist, open_key, quoted
@@ -52,23 +53,27 @@ def fingerprints(settings: Settings) -> int:
             _print_fingerprint(settings, key, comment)
             return 0
     shown = False
-    for key, comment in _keys_of_lines(data.decode("utf-8", "surrogateescape")):
-        _print_fingerprint(settings, key, comment)
+    for found, comment in _keys_of_lines(data.decode("utf-8", "surrogateescape")):
+        _print_fingerprint(settings, found, comment)
         shown = True
     if not shown:
         raise Failure(f"{visible(path)} is not a public key file.", status=FATAL)
     return 0
 
 
-def _print_fingerprint(settings: Settings, key: PublicKey, comment: str | None) -> None:
+def _print_fingerprint(
+    settings: Settings, shown: PublicKey | Certificate, comment: str | None
+) -> None:
+    # A certificate's fingerprint is that of its key.
+    key = shown.key if isinstance(shown, Certificate) else shown
     short = key.bubble_babble() if "B" in settings.modes else key.fingerprint(settings.hash_name)
     beside = "no comment" if comment is None else visible(comment)
-    print(f"{key.bits} {short} {beside} ({key.kind})")
+    print(f"{key.bits} {short} {beside} ({shown.kind})")
     if settings.verbose:
-        print(randomart(key, settings.hash_name))
+        print(randomart(key, settings.hash_name, kind=shown.kind))
 
 
-def _keys_of_lines(text: str) -> Iterator[tuple[PublicKey, str | None]]:
+def _keys_of_lines(text: str) -> Iterator[tuple[PublicKey | Certificate, str | None]]:
     for line in text.split("\n"):
         body = line.lstrip(" \t").removesuffix("\r")
         if not body or body.startswith("#"):
@@ -88,13 +93,13 @@ def _keys_of_lines(text: str) -> Iterator[tuple[PublicKey, str | None]]:
         yield key, comment
 
 
-def _leading_key(text: str) -> tuple[PublicKey, str] | None:
-    """The key that ``text`` begins with, and what stands behind it."""
+def _leading_key(text: str) -> tuple[PublicKey | Certificate, str] | None:
+    """The key or certificate that ``text`` begins with, and what stands behind it."""
     words = text.split(None, 2)
     if len(words) < 2:
         return None
     try:
-        key = PublicKey.from_line(f"{words[0]} {words[1]}")
+        key = keygen_files.key_of_line(f"{words[0]} {words[1]}")
     except KeyFileError:
         return None
     return key, words[2] if len(words) == 3 else ""
@@ -144,22 +149,30 @@ def export(settings: Settings) -> int:
     """A public key in the format of -m, RFC 4716 if there is none."""
     path = file_of(settings, _WHICH)
     must_exist(path, prefix=_PROGRAM)
+    key: PublicKey | Certificate
     try:
-        key = keygen_files.find_public(path)
+        key = keygen_files.find_public_or_certificate(path)
     except (OSError, KeyFileError):
         key = _opened_public(settings, path)
-    if settings.format == "PKCS8":
+    if isinstance(key, Certificate):
+        if settings.format not in {None, "RFC4716"}:
+            raise Failure(f"unsupported key type {key.kind}", status=FATAL)
+        text = rfc4716.write(key.blob, _converted(key.key.bits, key.kind))
+    elif settings.format == "PKCS8":
         text = key.to_pkcs8().decode("ascii")
     elif settings.format == "PEM":
         if key.kind == "ED25519":
             raise Failure("do_convert_to_pem: unsupported key type ED25519", status=FATAL)
         text = key.to_pem().decode("ascii")
     else:
-        who = f"{account().pw_name}@{os.uname().nodename}"
-        comment = f"{key.bits}-bit {key.kind}, converted by {who} from OpenSSH"
-        text = key.to_rfc4716(comment[:_RFC4716_COMMENT])
+        text = key.to_rfc4716(_converted(key.bits, key.kind))
     sys.stdout.write(text)
     return 0
+
+
+def _converted(bits: int, kind: str) -> str:
+    who = f"{account().pw_name}@{os.uname().nodename}"
+    return f"{bits}-bit {kind}, converted by {who} from OpenSSH"[:_RFC4716_COMMENT]
 
 
 def import_(settings: Settings) -> int:
