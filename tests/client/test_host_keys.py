@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.client.scene import GRANT, Answers, Scene
 
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, certified
 from tellin.client.host_keys import HostKeyPolicy
 from tellin.client.identities import MemoryKeys
 from tellin.client.preferences import settings
@@ -318,6 +318,10 @@ def test_a_record_that_cannot_be_written_ends_nothing() -> None:
     assert scene.said("Failed to add the host to the list of known hosts")
 
 
+# Where no authority is on record, a certificate is worth no more than its key.
+OFFERED = (*HOST_KEY_ALGORITHMS, *map(certified, HOST_KEY_ALGORITHMS))
+
+
 def offer(known: str, *, port: int = 22, algorithms: str = "") -> tuple[str, ...]:
     """The host key algorithms that somebody with these records asks a server for."""
     config = SshConfig(host_key_algorithms=algorithms)
@@ -326,7 +330,7 @@ def offer(known: str, *, port: int = 22, algorithms: str = "") -> tuple[str, ...
 
 
 def test_r048_a_first_visit_and_the_usual_one_offer_the_same() -> None:
-    assert offer("") == HOST_KEY_ALGORITHMS
+    assert offer("") == OFFERED
     for known in (
         record(KEY),
         record(KEY) + record(ECDSA) + record(RSA.public),
@@ -334,23 +338,36 @@ def test_r048_a_first_visit_and_the_usual_one_offer_the_same() -> None:
         record(KEY) + record(ECDSA),
         record(RSA.public, "elsewhere"),
         "@revoked " + record(RSA.public),
-        "@cert-authority " + record(RSA.public),
+        "@cert-authority " + record(RSA.public, "elsewhere"),
         "host ssh-rsa\n",
     ):
-        assert offer(known) == HOST_KEY_ALGORITHMS
+        assert offer(known) == OFFERED
+
+
+def test_r048_certificates_are_asked_for_first_where_an_authority_is_on_record() -> None:
+    certificates = tuple(map(certified, HOST_KEY_ALGORITHMS))
+    authority = "@cert-authority " + record(RSA.public, "*")
+    assert offer(authority) == (*certificates, *HOST_KEY_ALGORITHMS)
+    assert offer(authority + record(KEY)) == (*certificates, *HOST_KEY_ALGORITHMS)
+    assert offer(authority + record(RSA.public))[: len(certificates) + 1] == (
+        *certificates,
+        "rsa-sha2-512",
+    )
+    # A list that was written out stands as it is.
+    assert offer(authority, algorithms="ssh-ed25519") == ("ssh-ed25519",)
 
 
 def test_keys_of_a_type_that_is_on_record_are_asked_for_first() -> None:
     rsa = ("rsa-sha2-512", "rsa-sha2-256")
     found = offer(record(RSA.public))
     assert found[:2] == rsa
-    assert found[2:] == tuple(name for name in HOST_KEY_ALGORITHMS if name not in rsa)
+    assert found[2:] == tuple(name for name in OFFERED if name not in rsa)
     assert offer(record(ECDSA))[0] == "ecdsa-sha2-nistp256"
     assert offer(record(ECDSA) + record(RSA.public))[:3] == (*rsa, "ecdsa-sha2-nistp256")
     # Under another port the name is another one; a record without the port is good all the same.
     assert offer(record(RSA.public, "[host]:2222"), port=2222)[:2] == rsa
     assert offer(record(RSA.public), port=2222)[:2] == rsa
-    assert offer(record(RSA.public, "[host]:2222")) == HOST_KEY_ALGORITHMS
+    assert offer(record(RSA.public, "[host]:2222")) == OFFERED
     assert offer(hash_name("host", salt=bytes(20)) + record(RSA.public)[4:])[:2] == rsa
 
 

@@ -4,7 +4,7 @@
 import pytest
 
 from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES, KEY_EXCHANGES
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, with_certificates
 from tellin.client.offer import algorithms
 from tellin.client.preferences import keepalive, login_plan, settings
 from tellin.config.algorithm_lists import with_lists
@@ -23,7 +23,8 @@ def test_nothing_configured_is_every_default() -> None:
     made = settings(read())
     offered = made.preferences
     assert offered.key_exchanges == CLIENT_KEY_EXCHANGES
-    assert offered.host_keys == HOST_KEY_ALGORITHMS
+    assert set(offered.host_keys) == set(with_certificates(HOST_KEY_ALGORITHMS))
+    assert offered.host_keys[: len(HOST_KEY_ALGORITHMS)] == HOST_KEY_ALGORITHMS
     assert offered.compressions == ("none", "zlib@openssh.com")
     assert made.identification == IDENTIFICATION
     assert (made.rekey_bytes, made.rekey_seconds) == (0, 0.0)
@@ -49,7 +50,7 @@ def test_lists_are_replaced_extended_and_shortened() -> None:
     assert offered.macs[-1] == "hmac-sha1"
     assert not [name for name in offered.key_exchanges if name.startswith("ecdh-")]
     assert offered.host_keys[0] == "rsa-sha2-256"
-    assert set(offered.host_keys) == set(HOST_KEY_ALGORITHMS)
+    assert set(offered.host_keys) == set(with_certificates(HOST_KEY_ALGORITHMS))
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,14 @@ def test_an_unknown_name_is_refused_with_its_place(keyword: str, spec: str) -> N
 
 
 def test_a_client_passes_over_names_that_other_programs_have() -> None:
-    text = "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,ssh-ed25519,ssh-dss"
+    text = "HostKeyAlgorithms ssh-dss-cert-v01@openssh.com,ssh-ed25519,ssh-dss"
     found = client_algorithms(read_ssh_config(paper(text), "host"))
     assert found.host_keys == ("ssh-ed25519",)
     found = client_algorithms(read_ssh_config(paper("HostKeyAlgorithms +ssh-dss"), "host"))
     assert found.host_keys == client_algorithms(SshConfig()).host_keys
     with pytest.raises(ConfigError, match=r"HostKeyAlgorithms: none of 'ssh-dss' is supported"):
         client_algorithms(read_ssh_config(paper("HostKeyAlgorithms ssh-dss"), "host"))
-    with pytest.raises(ConfigError, match="unknown signature algorithm 'ssh-dss'"):
+    with pytest.raises(ConfigError, match="unknown key algorithm 'ssh-dss'"):
         server_algorithms(SshdConfig(host_key_algorithms="+ssh-dss"))
 
 

@@ -355,7 +355,7 @@ def test_values_that_ask_for_nothing_are_taken_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["ProxyJump bastion", "RevokedHostKeys /x", "RefuseConnection no way, 'never'"]
+    "line", ["ProxyJump bastion", "BindInterface lo", "RefuseConnection no way, 'never'"]
 )
 def test_what_would_change_where_we_go_is_refused_where_it_counts(line: str) -> None:
     with pytest.raises(ConfigError, match=f"^{USER} line 2: .* is not supported"):
@@ -494,11 +494,11 @@ def test_which_files_and_blocks_have_a_say_is_told() -> None:
 
 def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:
     assert read_ssh_config(paper("UserKnownHostsFile x\nPort 1"), "h").not_yet == ()
-    assert read_ssh_config(paper("UpdateHostKeys no\nCertificateFile none"), "h").not_yet == ()
-    found = read_ssh_config(paper("UpdateHostKeys ask\nCertificateFile 'a b'"), "h").not_yet
+    assert read_ssh_config(paper("UpdateHostKeys no\nTunnelDevice x"), "h").not_yet == ()
+    found = read_ssh_config(paper("UpdateHostKeys ask\nPKCS11Provider 'a b'"), "h").not_yet
     assert [(left.keyword, left.value) for left in found] == [
         ("UpdateHostKeys", "ask"),
-        ("CertificateFile", "a b"),
+        ("PKCS11Provider", "a b"),
     ]
 
 
@@ -520,6 +520,7 @@ LINES = [
     "UserKnownHostsFile a 'b c'", "UserKnownHostsFile none", "VersionAddendum a  b", "Tag t",
     "VisualHostKey yes", "WarnWeakCrypto no-pq-kex", "SecurityProfile strict",
     "ForkAfterAuthentication yes", "IgnoreUnknown a,b", "Port 99",
+    "CertificateFile 'a b'", "CASignatureAlgorithms -rsa*", "RevokedHostKeys a 'b c'",
 ]  # fmt: skip
 
 

@@ -79,8 +79,8 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "X11Forwarding yes",
         "UsePAM yes",
         "ChrootDirectory /x",
-        "TrustedUserCAKeys /etc/ca.pub",
-        "RevokedKeys /x",
+        "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
+        "RevokedKeys ''",
         "AllowTcpForwarding local",
         "MaxAuthTries " + "9" * 9000,
     ],
@@ -238,7 +238,9 @@ SPECIAL = {
     "DenyGroups": "a", "PubkeyAcceptedAlgorithms": "ssh-ed25519", "RekeyLimit": "1G 1h",
     "ClientAliveCountMax": "0", "ClientAliveInterval": "5", "Subsystem": "a b",
     "ForceCommand": "x", "PermitTTY": "no", "AcceptEnv": "X", "SetEnv": "A=1", "Banner": "/b",
-    "LogLevel": "QUIET",
+    "LogLevel": "QUIET", "TrustedUserCAKeys": "/ca", "AuthorizedPrincipalsFile": "/p/%u",
+    "AuthorizedPrincipalsCommand": "/c %i", "AuthorizedPrincipalsCommandUser": "a",
+    "AuthorizedKeysCommand": "/c %k", "AuthorizedKeysCommandUser": "a", "RevokedKeys": "/r /s",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tellin.config.destination import parse_destination, parse_jump, parse_port
 from tellin.config.grammar import read_line, read_lines
 from tellin.config.key_options import read_expiry, read_options
 from tellin.config.known_hosts import KnownHosts, decode_key, make_line
+from tellin.config.principals import Principals
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.sshd_reading import Peer, read_sshd_config
 from tellin.config.surroundings import Surroundings
@@ -133,6 +134,9 @@ AUTHORIZED_OPTIONS = (
     b'restrict,pty,from="192.0.2.0/24,!192.0.2.9",command="echo \\"hi\\"",environment="A=b",'
     b'permitopen="host:80",permitlisten="*:8080",expiry-time="20301231235959Z",no-pty'
 )
+
+
+PRINCIPALS = b"alice\n" + AUTHORIZED_OPTIONS + b' bob # and so on\n\tcommand="a b" carol\n'
 
 
 def authorized_keys_files() -> Iterator[bytes]:
@@ -279,6 +283,12 @@ HARNESSES = [
             b"20301231",
             b"203012312359Z",
         ],
+    ),
+    Harness(
+        "principals",
+        on_text(lambda text: Principals.parse(text).find(("alice", "b"))),
+        covers=["tellin.config.principals.Principals.parse"],
+        seeds=lambda: [PRINCIPALS],
     ),
     Harness(
         "config_lines",

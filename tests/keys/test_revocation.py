@@ -464,3 +464,9 @@ def test_hosts_are_revoked_alike() -> None:
         principals=["*"],
     )
     assert made.revokes(host)
+
+
+@pytest.mark.parametrize("line", ["\x0b", "\x1c\x1d", "\u2003", "\x0bssh-ed25519 AAAA"])
+def test_r108_what_unicode_alone_calls_a_space_is_no_empty_line(line: str) -> None:
+    with pytest.raises(KeyFileError, match="line 1"):
+        load_revocations(line.encode())

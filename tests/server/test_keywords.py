@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.certified import Certified, authority, user_certificate
 from tests.interop.tellin_peer import TellinServer
 from tests.server.caller import Caller
 
@@ -23,6 +24,7 @@ from tellin.connection.requests import (
     SubsystemRequest,
 )
 from tellin.errors import NegotiationFailed, ProtocolError
+from tellin.keys.certificates import Certificate
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol.events import (
@@ -88,6 +90,23 @@ class Keywords:
     def authorize(self, *lines: str) -> None:
         """Write authorized_keys."""
         (self.server.directory / "authorized_keys").write_text("".join(f"{x}\n" for x in lines))
+
+    def may_in_by(self, certificate: Certificate) -> bool:
+        """Whether our key logs in, shown by this certificate."""
+        shown = Certified(self.key, certificate)
+        return isinstance(self.call().ready().key(self.user, shown), Authenticated)
+
+    def files(self) -> dict[str, str]:
+        """Files for keywords, by the words that stand for them: anybody may read them."""
+        place = self.server.directory
+        texts = {
+            "AUTHORITIES": f"# whom we trust\n{authority().public.to_line()}\n",
+            "KEYS": f"{self.line}\n",
+            "ROLES": "# who may be this user\nother\nrole\n",
+        }
+        for name, text in texts.items():
+            (place / name).write_text(text)
+        return {name: str(place / name) for name in texts}
 
     @property
     def line(self) -> str:
@@ -207,10 +226,40 @@ def _logged(sshd: Keywords) -> bool:
     return "Accepted publickey" in sshd.log("")
 
 
+def _certified_may_in(sshd: Keywords) -> bool:
+    return sshd.may_in_by(user_certificate(sshd.key.public, sshd.user))
+
+
+def _role_may_in(sshd: Keywords) -> bool:
+    return sshd.may_in_by(user_certificate(sshd.key.public, "role"))
+
+
+# Where no file lets the key in, and where an authority may.
+NO_FILE: dict[str, object] = {"AuthorizedKeysFile": "none"}
+AUTHORITY: dict[str, object] = {**NO_FILE, "TrustedUserCAKeys": "AUTHORITIES"}
+
 # For each keyword: what stands outside, what stands in the block, and what shows that the block
 # is in force.
 IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], object]] = {
     "AcceptEnv": ({}, "OTHER", lambda sshd: _variable(sshd, "OTHER"), "given"),
+    "AuthorizedKeysCommand": (
+        {**NO_FILE, "AuthorizedKeysCommandUser": "USER"}, "/usr/bin/cat KEYS", _may_in, True,
+    ),
+    "AuthorizedKeysCommandUser": (
+        {**NO_FILE, "AuthorizedKeysCommand": "/usr/bin/cat KEYS",
+         "AuthorizedKeysCommandUser": "nobody-here"}, "USER", _may_in, True,
+    ),
+    "AuthorizedPrincipalsCommand": (
+        {**AUTHORITY, "AuthorizedPrincipalsCommandUser": "USER"}, "/usr/bin/printf role",
+        _role_may_in, True,
+    ),
+    "AuthorizedPrincipalsCommandUser": (
+        {**AUTHORITY, "AuthorizedPrincipalsCommand": "/usr/bin/printf role",
+         "AuthorizedPrincipalsCommandUser": "nobody-here"}, "USER", _role_may_in, True,
+    ),
+    "AuthorizedPrincipalsFile": (AUTHORITY, "ROLES", _role_may_in, True),
+    "RevokedKeys": ({}, "KEYS", _may_in, False),
+    "TrustedUserCAKeys": (NO_FILE, "AUTHORITIES", _certified_may_in, True),
     "AllowGroups": ({"AllowGroups": "*"}, "nobody-here", _may_in, False),
     "AllowUsers": ({"AllowUsers": "*"}, "somebody-else", _may_in, False),
     "AuthenticationMethods": (
@@ -257,13 +306,18 @@ def test_r113_a_match_block_is_in_force(sshd: Keywords, tmp_path: Path, keyword:
     outside, inside, look, expected = IN_MATCH[keyword]
     banner = tmp_path / "banner"
     banner.write_text("come in\n")
-    words = {"BANNER": str(banner), "USER": sshd.user, "GROUP": sshd.group}
-    sshd.use(**outside, match=f"User {sshd.user}\n  {keyword} {words.get(inside, inside)}")
+    words = {"BANNER": str(banner), "USER": sshd.user, "GROUP": sshd.group, **sshd.files()}
+
+    def put_in(text: object) -> object:
+        return " ".join(words.get(word, word) for word in str(text).split(" "))
+
+    given = {name: put_in(value) for name, value in outside.items()}
+    sshd.use(**given, match=f"User {sshd.user}\n  {keyword} {put_in(inside)}")
     found = look(sshd)
     assert expected is ... or found == expected
     # And for everybody else it is not: nobody is called that.
     if expected is not ...:
-        sshd.use(**outside, match=f"User not-me\n  {keyword} {words.get(inside, inside)}")
+        sshd.use(**given, match=f"User not-me\n  {keyword} {put_in(inside)}")
         assert look_or_raise(look, sshd) != expected
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Constraints
-from tellin.agent.credentials import Credential, Public, inner_key, read_public
+from tellin.agent.credentials import Credential, Public, read_public
 from tellin.agent.messages import (
     REPLIES,
     RSA_SHA2_256,
@@ -21,7 +21,7 @@ from tellin.agent.messages import (
 )
 from tellin.algorithms.signatures import plain
 from tellin.errors import KeyFileError, MalformedPacket
-from tellin.keys.certificates import Certificate
+from tellin.keys.certificates import Certificate, inner_key
 from tellin.keys.private import PrivateKey
 from tellin.wire import Cursor, Message, string
 

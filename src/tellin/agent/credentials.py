@@ -82,8 +82,3 @@ def read_public(blob: bytes, comment: str = "") -> Public:
     if is_certificate_type(key_type):
         return Certificate.from_blob(blob, comment)
     return PublicKey.from_blob(blob, comment)
-
-
-def inner_key(public: Public) -> PublicKey:
-    """The key that signs."""
-    return public.key if isinstance(public, Certificate) else public

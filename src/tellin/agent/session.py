@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Binding, Constraints, permitted
-from tellin.agent.credentials import Credential, inner_key, read_public
+from tellin.agent.credentials import Credential, read_public
 from tellin.agent.keyring import Held, Keyring
 from tellin.agent.messages import (
     RSA_SHA2_256,
@@ -16,6 +16,7 @@ from tellin.agent.messages import (
     framed,
 )
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed, UsageError
+from tellin.keys.certificates import inner_key
 from tellin.userauth.messages import (
     HOST_BOUND,
     PUBLIC_KEY,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The signature algorithms of host keys and user keys (RFC 4253 section 6.6, RFC 5656, RFC 8332, RFC 8709)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tellin.algorithms.registry import Algorithm, Registry, Standing
@@ -151,3 +152,30 @@ def certified(name: str) -> str:
 def plain(name: str) -> str:
     """The name without certificate, of what may be a certificate's."""
     return _PLAIN.get(name, name)
+
+
+def with_certificates(names: Sequence[str]) -> tuple[str, ...]:
+    """The same algorithms for certificates, and behind these for keys alone."""
+    return (*map(certified, names), *names)
+
+
+class ShownKey(Algorithm):
+    """A row of ``SHOWN_KEYS``: a name by which a key, or its certificate, is shown to the other side."""
+
+    def __init__(self, row: SignatureAlgorithm, *, certificate: bool) -> None:
+        super().__init__(
+            certified(row.name) if certificate else row.name,
+            standing=row.standing,
+            source="draft-miller-ssh-cert" if certificate else row.source,
+            doc=f"{row.doc}, by a certificate" if certificate else row.doc,
+        )
+        self.key_type = row.key_type
+        self.certificate = certificate
+
+
+# What the lists of host keys' and users' algorithms may name. Signatures themselves are by the
+# names of SIGNATURES alone: a certificate's says what comes with one.
+SHOWN_KEYS: Final = Registry[ShownKey]("key algorithm")
+for _row in SIGNATURES:
+    SHOWN_KEYS.add(ShownKey(_row, certificate=False))
+    SHOWN_KEYS.add(ShownKey(_row, certificate=True))

@@ -15,7 +15,8 @@ from tellin.agent.client import (
 from tellin.agent.credentials import Public
 from tellin.agent.messages import RequestIdentities
 from tellin.client.agents import AgentLink
-from tellin.client.identities import Identity, KeySource
+from tellin.client.identities import Identity, KeySource, Shown
+from tellin.keys.certificates import CertificateRole
 from tellin.keys.public import PublicKey
 from tellin.protocol.client import ClientProtocol
 from tellin.runtime.journal import Journal
@@ -32,9 +33,9 @@ class AgentIdentity:
     ready = False
 
     def __init__(
-        self, ask: Ask, public: PublicKey, *, name: str, explicit: bool, journal: Journal
+        self, ask: Ask, public: Public, *, name: str, explicit: bool, journal: Journal
     ) -> None:
-        self.public: PublicKey | None = public
+        self.public: Shown | None = public
         self.name = name
         self.explicit = explicit
         self._key = public
@@ -127,8 +128,7 @@ class AgentKeys:
         self._ask(request, bound)
 
     def _ordered(self, held: Sequence[Public], files: Sequence[Identity]) -> list[Identity]:
-        # Certificates are for logins that look for them.
-        by_blob = {key.blob: key for key in held if isinstance(key, PublicKey)}
+        by_blob = {key.blob: key for key in held if _logs_in(key)}
         both: list[Identity] = []
         rest: list[Identity] = []
         for file in files:
@@ -145,13 +145,18 @@ class AgentKeys:
             *rest,
         ]
 
-    def _identity(self, key: PublicKey, name: str, *, explicit: bool) -> AgentIdentity:
+    def _identity(self, key: Public, name: str, *, explicit: bool) -> AgentIdentity:
         return AgentIdentity(self._ask, key, name=name, explicit=explicit, journal=self._journal)
 
 
 _NAMELESS: Final = "(no comment)"
 
 
-def _public_of(file: Identity) -> PublicKey | None:
+def _logs_in(key: Public) -> bool:
+    """Whether it may be a user's: an agent may hold a host's certificate too."""
+    return isinstance(key, PublicKey) or key.role is CertificateRole.USER
+
+
+def _public_of(file: Identity) -> Shown | None:
     """The public half of a file's key, also where the file is no more than that."""
     return file.public

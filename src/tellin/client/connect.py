@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import pwd
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,19 +21,34 @@ from tellin.client.credentials import (
     Passphrase,
     Password,
     Questions,
+    UserCertificate,
+    add_certificates,
     default_keys,
     needs_reading,
     read_keys,
 )
 from tellin.client.endings import NOWHERE, Place
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations
 from tellin.client.identities import Identity
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
+from tellin.client.preferences import (
+    authority_algorithms,
+    login_plan,
+    required_rsa_size,
+    settings,
+)
 from tellin.client.preferences import keepalive as configured_keepalive
-from tellin.client.preferences import login_plan, required_rsa_size, settings
 from tellin.client.records import HostPlace, known_types
-from tellin.client.trust import HostKeys, KnownHostsSource, LoadedRecords, Path, Trust
+from tellin.client.trust import (
+    HostKeys,
+    KnownHostsSource,
+    LoadedRecords,
+    Path,
+    RevokedHostKeys,
+    Trust,
+    read_revoked,
+)
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
@@ -98,6 +114,8 @@ def connect(
     host_keys: HostKeys = None,
     known_hosts: KnownHostsSource = None,
     keys: Sequence[Key] = (),
+    certificates: Sequence[UserCertificate] = (),
+    revoked_host_keys: RevokedHostKeys = (),
     passphrase: Passphrase | None = None,
     password: Password | None = None,
     questions: Questions | None = None,
@@ -114,6 +132,7 @@ def connect(
     host_key_algorithms: Algorithms = None,
     key_algorithms: Algorithms = None,
     rekey_limit: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Opening[Connection]:
     """Connect and log in: ``async with tellin.connect("host", ...) as connection``, or await it.
 
@@ -121,8 +140,13 @@ def connect(
     HostKeyPolicy, the server's public keys, or a function that is asked about an unknown host),
     by ``known_hosts`` alone (strictly those), or by StrictHostKeyChecking in the configuration.
     ``config`` is "default" for ~/.ssh/config and the system's, a file to read instead, or None to
-    read nothing at all. ``keys`` replace the configured ones. ``sock`` is a connected socket to use,
+    read nothing at all. ``keys`` replace the configured ones; ``certificates`` for them are tried
+    first, and one in KEY-cert.pub is found without being named. ``sock`` is a connected socket to use,
     which then belongs to the connection; ``host`` remains the name its key is looked up under.
+
+    Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
+    are judged by ``clock``, in seconds of the epoch. What ``revoked_host_keys`` list, as lines or as
+    a revocation list, proves nothing any more.
 
     Functions that are asked are called on the loop, and may be coroutine functions. A Signer of your
     own among ``keys`` signs in a thread.
@@ -154,6 +178,9 @@ def connect(
         options=options,
         trust=trust,
         keys=tuple(keys),
+        certificates=tuple(certificates),
+        revoked=revoked_host_keys,
+        clock=clock,
         passphrase=passphrase,
         callbacks=Callbacks(
             host_key=trust.ask,
@@ -188,6 +215,7 @@ class _Prepared(Record):
     unused: list[str]
     addresses: list[Address]
     bind: Any
+    revocations: Sequence[tuple[str, Revocations]]
 
 
 class _Login(Record):
@@ -198,6 +226,9 @@ class _Login(Record):
     options: list[str]
     trust: Trust
     keys: tuple[Key, ...]
+    certificates: tuple[UserCertificate, ...]
+    revoked: RevokedHostKeys
+    clock: Callable[[], float]
     passphrase: Passphrase | None
     callbacks: Callbacks
     config: Path | None
@@ -239,7 +270,8 @@ class _Login(Record):
             self.config is None
             and self.user is not None
             and not (self.trust.reads and self.trust.files)
-            and not needs_reading(self.keys)
+            and not needs_reading((*self.keys, *self.certificates))
+            and not self.revoked
             and (self.sock is not None or _literal(self.host, 0) is not None)
         )
 
@@ -277,6 +309,12 @@ class _Login(Record):
             identities = read_keys(self.keys, self.passphrase)
         else:
             identities, unused = default_keys(config.identity_file, self.passphrase)
+        identities = add_certificates(
+            identities,
+            self.certificates or config.certificate_file,
+            self.keys or config.identity_file,
+            unused,
+        )
         return _Prepared(
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the
@@ -289,6 +327,7 @@ class _Login(Record):
             unused,
             addresses,
             bind_source(config.bind_address) if config.bind_address else None,
+            read_revoked(self.revoked or config.revoked_host_keys),
         )
 
     def _read_config(self) -> SshConfig:
@@ -459,6 +498,9 @@ class _Login(Record):
             hash_names=config.hash_known_hosts,
             fingerprint_hash=config.fingerprint_hash,
             required_rsa_size=required_rsa_size(config),
+            authority_algorithms=authority_algorithms(config),
+            revocations=lambda: prepared.revocations,
+            clock=self.clock,
             on_unsafe=lambda: driver.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         )
 

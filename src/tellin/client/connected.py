@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Unpack, overload
 
+from tellin import keys
+from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.connection import ClientConnection
 from tellin.client.options import Command, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
@@ -39,6 +41,7 @@ from tellin.runtime.opening import Opening
 from tellin.runtime.redirection import Collected, Redirect, Source, Target, plain
 from tellin.runtime.stream import Link
 from tellin.runtime.terminal_modes import encode_pairs
+from tellin.wire import Cursor
 
 
 class Driver(ClientConnection):
@@ -85,8 +88,17 @@ class Connection:
 
     @property
     def host_key(self) -> PublicKey:
-        """The key that the server has shown."""
-        return PublicKey.from_blob(self.core.host_key)
+        """The key that the server has shown, or that is in its certificate."""
+        certificate = self.host_certificate
+        return PublicKey.from_blob(self.core.host_key) if certificate is None else certificate.key
+
+    @property
+    def host_certificate(self) -> "keys.Certificate | None":
+        """The certificate that the server has shown, if it was asked for one and had it."""
+        blob = self.core.host_key
+        key_type = Cursor(blob).text()
+        # Few servers have one: its class is loaded here alone.
+        return None if uncertified(key_type) == key_type else keys.Certificate.from_blob(blob)
 
     @property
     def server_version(self) -> str:

@@ -6,9 +6,9 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from tellin.client.identities import Identity, MemoryIdentity, read_key_file
+from tellin.client.identities import Identity, MemoryIdentity, Shown, read_key_file
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
 from tellin.client.trust import AskHostKey
 from tellin.errors import KeyFileError, TellinError, UsageError, WrongPassphrase
@@ -20,6 +20,22 @@ from tellin.runtime.journal import ERROR, Journal
 
 Key: TypeAlias = Signer | str | os.PathLike[str] | bytes
 """A key in memory, the file of one, or what such a file holds."""
+
+
+class Certified(Protocol):
+    """A certificate in memory: a `tellin.keys.Certificate`."""
+
+    @property
+    def blob(self) -> bytes:
+        """As it stands on the wire."""
+
+    @property
+    def key_id(self) -> str:
+        """What its authority called it."""
+
+
+UserCertificate: TypeAlias = Certified | str | os.PathLike[str]
+"""A certificate for one of the keys, or its file."""
 
 Passphrase: TypeAlias = str | bytes | Callable[[str], str | bytes | Awaitable[str | bytes]]
 """What opens encrypted keys, or who knows it; the function gets the file's name."""
@@ -159,7 +175,7 @@ class DeferredIdentity:
     def __init__(self, name: str, public: PublicKey, *, explicit: bool) -> None:
         self.name = name
         self.explicit = explicit
-        self.public: PublicKey | None = public
+        self.public: Shown | None = public
         self.fault: Exception | None = None
         self.on_signed: Callable[[], object] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -250,7 +266,7 @@ class Identities:
         done(self._found)
 
 
-def needs_reading(keys: Sequence[Key]) -> bool:
+def needs_reading(keys: Sequence[object]) -> bool:
     """Whether any of them has to be read or decoded."""
     return any(isinstance(key, str | bytes | os.PathLike) for key in keys)
 
@@ -347,3 +363,48 @@ def default_keys(
         except OSError as error:
             unused.append(f"{path} ({error.strerror})")
     return found, unused
+
+
+def add_certificates(
+    found: list[Identity],
+    listed: Sequence[UserCertificate],
+    files: Sequence[Key],
+    unused: list[str],
+) -> list[Identity]:
+    """The keys with certificates among them: those ``listed``, or else those beside the keys' files.
+
+    Raises KeyFileError for a certificate in memory that is none; files that are of no use are noted
+    in ``unused``.
+    """
+    beside = [
+        path
+        for one in (() if listed else files)
+        if isinstance(one, str | os.PathLike)
+        and os.path.lexists(f"{(path := os.path.expanduser(os.fspath(one)))}-cert.pub")  # noqa: PTH111
+    ]
+    if not (listed or beside):
+        return found
+    # Who has no certificate does not pay for it.
+    from tellin.client.certified import (  # noqa: PLC0415  (start-up time)
+        beside_key,
+        read_certificate,
+        user_certificate,
+        with_certificates,
+    )
+
+    first, behind = [], []
+    for one in listed:
+        if not isinstance(one, str | os.PathLike):
+            first.append((one.key_id, user_certificate(one.blob)))
+            continue
+        path = os.path.expanduser(os.fspath(one))  # noqa: PTH111 - a text
+        try:
+            first.append((path, read_certificate(path)))
+        except (TellinError, OSError) as error:
+            unused.append(str(error))
+    for path in beside:
+        try:
+            behind.append((path, read_certificate(beside_key(path))))
+        except (TellinError, OSError) as error:
+            unused.append(str(error))
+    return with_certificates(found, first, behind)

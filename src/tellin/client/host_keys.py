@@ -5,10 +5,13 @@ Nothing secret leaves before this is settled, and whatever is not a plain yes is
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final
+from typing import Any, Final, Protocol
 
+from tellin.algorithms.signatures import CA_SIGNATURE_ALGORITHMS, plain
+from tellin.client.identities import Shown
 from tellin.client.questions import HostKeyQuestion, Prompter
 from tellin.client.records import HostPlace, Records
 from tellin.config.known_hosts import (
@@ -32,6 +35,13 @@ from tellin.runtime.journal import Journal
 
 _BOX: Final = "@" * 59
 _SALT_BYTES: Final = 20
+
+
+class Revocations(Protocol):
+    """Knows which keys are revoked: a `tellin.keys.RevocationList`, for one."""
+
+    def revokes(self, key: Any) -> bool:
+        """Whether a key is revoked; of a certificate, itself, its key or its authority (R104)."""
 
 
 class HostKeyPolicy(Enum):
@@ -66,6 +76,9 @@ class HostKeyCheck:
         hash_names: bool = False,
         fingerprint_hash: str = "sha256",
         required_rsa_size: int = 0,
+        authority_algorithms: Sequence[str] = CA_SIGNATURE_ALGORITHMS,
+        revocations: Callable[[], Sequence[tuple[str, Revocations]]] | None = None,
+        clock: Callable[[], float] = time.time,
         on_unsafe: Callable[[], object] | None = None,
         on_trusted: Callable[[PublicKey], object] | None = None,
     ) -> None:
@@ -78,6 +91,9 @@ class HostKeyCheck:
         self._hash_names = hash_names
         self._fingerprint_hash = fingerprint_hash
         self._required_rsa_size = required_rsa_size
+        self._authority_algorithms = authority_algorithms
+        self._revocations = revocations
+        self._clock = clock
         self._on_unsafe = on_unsafe
         self._on_trusted = on_trusted
         self._key: PublicKey | None = None
@@ -103,9 +119,46 @@ class HostKeyCheck:
         self._core.reject_host_key(error)
 
     def _judge(self, event: HostKeyOffered) -> None:
+        if plain(event.algorithm) != event.algorithm:
+            self._judge_certificate(event.key_blob)
+            return
         key = self._key = PublicKey.from_blob(event.key_blob)
         if self._journal.debugs:
             self._journal.debug(f"Server host key: {key.key_type} {key.fingerprint()}")
+        self._check_first(key, key)
+        self._judge_key(key)
+
+    def _judge_certificate(self, blob: bytes) -> None:
+        # Few servers have certificates.
+        from tellin.client.host_certificates import describe, vouching  # noqa: PLC0415
+        from tellin.keys.certificates import Certificate  # noqa: PLC0415
+
+        certificate = Certificate.from_blob(blob)
+        key = self._key = certificate.key
+        if self._journal.debugs:
+            describe(certificate, self._journal)
+        self._check_first(key, certificate)
+        found = self._look_up(key, authority=certificate.authority.blob)
+        if found.state is HostKeyState.REVOKED:
+            # R104: the authority, or the key inside.
+            self._revoked(certificate)
+        entry = vouching(
+            certificate,
+            self._place,
+            found,
+            now=self._clock(),
+            algorithms=self._authority_algorithms,
+            journal=self._journal,
+        )
+        if entry is None:
+            # R106: what nobody vouches for is as good as the key in it, and no better.
+            self._judge_key(key)
+        else:
+            self._known(certificate, entry, "host certificate", "CA key")
+            self._trust()
+
+    def _check_first(self, key: PublicKey, shown: Shown) -> None:
+        """What no record can make good."""
         if self._policy is None:
             raise HostKeyUnknown(
                 "no host key policy was given",
@@ -115,6 +168,15 @@ class HostKeyCheck:
             raise HostKeyRejected(
                 f"the host key is of {key.bits} bits, where {self._required_rsa_size} are required"
             )
+        if self._revocations is None:
+            return
+        for name, revoked in self._revocations():
+            if revoked.revokes(shown):
+                raise HostKeyRevoked(
+                    f"Host key {shown.kind} {shown.fingerprint()} revoked by file {name}"
+                )
+
+    def _judge_key(self, key: PublicKey) -> None:
         found = self._look_up(key)
         if found.state is HostKeyState.REVOKED:
             self._revoked(key)
@@ -125,31 +187,38 @@ class HostKeyCheck:
         else:
             self._unknown(key, found)
 
-    def _look_up(self, key: PublicKey) -> Lookup:
+    def _look_up(self, key: PublicKey, *, authority: bytes | None = None) -> Lookup:
         place = self._place
         records = self._records.read()
-        found = records.lookup((place.name,), key.blob, match_only=place.portless)
+        found = records.lookup(
+            (place.name,), key.blob, authority=authority, match_only=place.portless
+        )
         for warning in records.warnings:
             self._journal.verbose(warning)
         if len(place.names) > 1 and found.state is not HostKeyState.REVOKED:
-            here = records.lookup((place.address_name,), key.blob)
+            here = records.lookup((place.address_name,), key.blob, authority=authority)
             if here.state is HostKeyState.REVOKED:
                 return here
-            if here.state is HostKeyState.CHANGED and found.state is HostKeyState.MATCHES:
+            # A certificate speaks for the name; what else is on record is looked at without one.
+            changed = here.state is HostKeyState.CHANGED and authority is None
+            if changed and found.state is HostKeyState.MATCHES:
                 self._address_differs(key, here)
         return found
 
     # The four answers
 
     def _matches(self, key: PublicKey, found: Lookup) -> None:
-        journal = self._journal
-        if journal.debugs and found.entry is not None:
-            name = self._place.name
-            journal.debug(f"Host '{name}' is known and matches the {key.kind} host key.")
-            journal.debug(f"Found key in {found.entry.where}")
+        if found.entry is not None:
+            self._known(key, found.entry, "host key", "key")
         self._trust()
 
-    def _revoked(self, key: PublicKey) -> None:
+    def _known(self, shown: Shown, entry: Entry, what: str, found: str) -> None:
+        if self._journal.debugs:
+            name = self._place.name
+            self._journal.debug(f"Host '{name}' is known and matches the {shown.kind} {what}.")
+            self._journal.debug(f"Found {found} in {entry.where}")
+
+    def _revoked(self, key: Shown) -> None:
         name = self._place.name
         self._box("@       WARNING: REVOKED HOST KEY DETECTED!               @")
         self._journal.error(f"The {key.kind} host key for {name} is marked as revoked.")

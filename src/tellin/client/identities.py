@@ -18,6 +18,33 @@ from tellin.wire import Record
 _BOX: Final = "@" * 59
 
 
+class Shown(Protocol):
+    """What a server is shown of a key: its public half, or a certificate for it."""
+
+    @property
+    def blob(self) -> bytes:
+        """As it stands on the wire."""
+
+    @property
+    def key_type(self) -> str:
+        """The type's name on the wire."""
+
+    @property
+    def kind(self) -> str:
+        """The type's name in messages."""
+
+    @property
+    def bits(self) -> int:
+        """The size of the key."""
+
+    @property
+    def signature_algorithms(self) -> tuple[str, ...]:
+        """The names under which it can be shown together with a signature, best first."""
+
+    def fingerprint(self, hash_name: str = "sha256") -> str:
+        """That of the key."""
+
+
 class Identity(Protocol):
     """One key that may log in."""
 
@@ -30,8 +57,8 @@ class Identity(Protocol):
         """Whether the user named it, rather than it being tried by custom."""
 
     @property
-    def public(self) -> PublicKey | None:
-        """Its public half; None if ``open`` must find that out."""
+    def public(self) -> Shown | None:
+        """Its public half, or its certificate; None if ``open`` must find that out."""
 
     @property
     def usable(self) -> bool:

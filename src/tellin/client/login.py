@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tellin.client.identities import Identity, KeySource
+from tellin.algorithms.signatures import plain
+from tellin.client.identities import Identity, KeySource, Shown
 from tellin.client.login_plan import LoginPlan
 from tellin.client.questions import Prompter
 from tellin.errors import AuthenticationFailed
-from tellin.keys.public import PublicKey
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import (
     Authenticated,
@@ -53,7 +53,7 @@ class Login:
         self.granted: Authenticated | None = None
         self.failed: AuthenticationFailed | None = None
         # For the error: keys that were offered, and keys that could not be, with the reason.
-        self.offered: list[tuple[str, PublicKey]] = []
+        self.offered: list[tuple[str, Shown]] = []
         self.unused: list[str] = []
         self._allowed: tuple[str, ...] | None = None
         self._forbidden: set[str] = set()
@@ -192,7 +192,7 @@ class Login:
                 self.journal.debug2(f"we sent a {self.method} packet, wait for reply")
 
 
-def _named(name: str, public: PublicKey) -> str:
+def _named(name: str, public: Shown) -> str:
     shown = f"{public.kind} {public.fingerprint()}"
     return shown if name in shown else f"{name} {shown}"
 
@@ -303,12 +303,12 @@ class _Keys(_Method):
         identity.open(opened)
         return True
 
-    def _try(self, identity: Identity, public: PublicKey) -> bool:
+    def _try(self, identity: Identity, public: Shown) -> bool:
         login, plan = self.login, self.login.plan
         if public.blob in self._tried:
             return False
         self._tried.add(public.blob)
-        if public.kind == "RSA" and public.bits < plan.required_rsa_size:
+        if plain(public.key_type) == "ssh-rsa" and public.bits < plan.required_rsa_size:
             login.journal.debug(
                 f"key_load: skipping {identity.name}: RSA of {public.bits} bits is too short"
             )
@@ -335,12 +335,12 @@ class _Keys(_Method):
             algorithm = self._second_choices.popleft()
             # What the server has said in the meantime may settle it: then one of the list was
             # tried already, or this one is on it.
-            if known is None or algorithm in known:
+            if known is None or plain(algorithm) in known:
                 self._request(identity, public, algorithm)
                 return True
         return False
 
-    def _algorithms(self, public: PublicKey) -> tuple[str, ...]:
+    def _algorithms(self, public: Shown) -> tuple[str, ...]:
         """What the key can sign with, we allow, and the server, if it has said so, takes."""
         wanted = self.login.plan.key_algorithms
         able = public.signature_algorithms
@@ -349,12 +349,12 @@ class _Keys(_Method):
             able = tuple(dict.fromkeys((*able, public.key_type)))
         mutual = tuple(name for name in wanted if name in able) if wanted else able
         known = self.login.core.server_signature_algorithms
-        if known is None or public.key_type != "ssh-rsa":
+        if known is None or plain(public.key_type) != "ssh-rsa":
             # Other keys have one algorithm, which is named as the key's type and cannot surprise.
             return mutual
-        return tuple(name for name in mutual if name in known)[:1]
+        return tuple(name for name in mutual if plain(name) in known)[:1]
 
-    def _request(self, identity: Identity, public: PublicKey, algorithm: str) -> None:
+    def _request(self, identity: Identity, public: Shown, algorithm: str) -> None:
         login = self.login
         login.begin(PUBLIC_KEY)
         if login.journal.debugs:
@@ -407,7 +407,7 @@ class _Keys(_Method):
             self.login.proceed()
 
 
-def _described(identity: Identity, public: PublicKey) -> str:
+def _described(identity: Identity, public: Shown) -> str:
     how = " explicit" if identity.explicit else ""
     return f"{identity.name} {public.kind} {public.fingerprint()}{how}"
 

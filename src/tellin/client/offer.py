@@ -9,7 +9,12 @@ from tellin.algorithms.ciphers import preferred_ciphers
 from tellin.algorithms.compression import COMPRESSING, DEFAULT_COMPRESSIONS
 from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES
 from tellin.algorithms.macs import CLIENT_MACS
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import (
+    CA_SIGNATURE_ALGORITHMS,
+    HOST_KEY_ALGORITHMS,
+    USER_KEY_ALGORITHMS,
+    with_certificates,
+)
 from tellin.config.algorithm_lists import AlgorithmLists, select
 from tellin.config.ssh_config import SshConfig
 from tellin.runtime.machine import has_aes
@@ -21,11 +26,12 @@ def algorithms(config: SshConfig) -> AlgorithmLists:
         config,
         AlgorithmLists(
             CLIENT_KEY_EXCHANGES,
-            HOST_KEY_ALGORITHMS,
+            with_certificates(HOST_KEY_ALGORITHMS),
             preferred_ciphers(has_aes=has_aes()),
             CLIENT_MACS,
             COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
-            USER_KEY_ALGORITHMS,
+            with_certificates(USER_KEY_ALGORITHMS),
+            CA_SIGNATURE_ALGORITHMS,
         ),
         lenient=True,
     )

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The keyword arguments of ``connect``, ``run`` and ``start``, for whoever passes them on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
-from tellin.client.credentials import ChangePassword, Key, Passphrase, Password, Questions
-from tellin.client.trust import HostKeys, KnownHostsSource, Path
+from tellin.client.credentials import (
+    ChangePassword,
+    Key,
+    Passphrase,
+    Password,
+    Questions,
+    UserCertificate,
+)
+from tellin.client.trust import HostKeys, KnownHostsSource, Path, RevokedHostKeys
 from tellin.protocol.core import KeepAlive
 from tellin.runtime.redirection import Source, Target
 
@@ -63,6 +70,8 @@ class ConnectOptions(TypedDict, total=False):
     host_keys: HostKeys
     known_hosts: KnownHostsSource
     keys: Sequence[Key]
+    certificates: Sequence[UserCertificate]
+    revoked_host_keys: RevokedHostKeys
     passphrase: Passphrase | None
     password: Password | None
     questions: Questions | None
@@ -79,3 +88,4 @@ class ConnectOptions(TypedDict, total=False):
     host_key_algorithms: Algorithms
     key_algorithms: Algorithms
     rekey_limit: int | None
+    clock: Callable[[], float]

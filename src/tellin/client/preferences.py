@@ -4,9 +4,15 @@
 import os
 from typing import Final
 
-from tellin.algorithms.signatures import SIGNATURES, USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import (
+    CA_SIGNATURE_ALGORITHMS,
+    SHOWN_KEYS,
+    USER_KEY_ALGORITHMS,
+    with_certificates,
+)
 from tellin.client.login_plan import LoginPlan
 from tellin.client.offer import algorithms
+from tellin.client.records import AUTHORITY
 from tellin.config.algorithm_lists import select_one
 from tellin.config.ssh_config import SshConfig
 from tellin.protocol.core import KeepAlive
@@ -23,7 +29,7 @@ _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 
 
 def preferences(config: SshConfig, known: frozenset[str] = frozenset()) -> Preferences:
-    """What to offer in KEXINIT; ``known`` are the types of the keys that are on record for the host."""
+    """What to offer in KEXINIT; ``known`` is what is on record for the host (``known_types``)."""
     lists = algorithms(config)
     host_keys = lists.host_keys
     # A list that somebody wrote out stands as it is.
@@ -35,12 +41,19 @@ def preferences(config: SshConfig, known: frozenset[str] = frozenset()) -> Prefe
 
 
 def _known_first(host_keys: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
-    """Keys of a type that is on record before others: those would have to be asked about."""
+    """Keys of a type that is on record before others: those would have to be asked about.
+
+    Certificates come before all keys where an authority is on record, and behind them where none
+    is: there one is worth as much as the key in it, and asking for it would spoil our guess.
+    """
+    vouched = AUTHORITY in known
+    keys = [name for name in host_keys if not SHOWN_KEYS[name].certificate]
     # R048, CVE-2020-14145: who knows no key of the host, and who knows the one that comes first
     # anyway, offer the same. So most who listen cannot tell a first visit, which is worth an attack.
-    if SIGNATURES[host_keys[0]].key_type in known:
-        return host_keys
-    return tuple(sorted(host_keys, key=lambda name: SIGNATURES[name].key_type not in known))
+    if keys and SHOWN_KEYS[keys[0]].key_type not in known:
+        keys.sort(key=lambda name: SHOWN_KEYS[name].key_type not in known)
+    certificates = [name for name in host_keys if SHOWN_KEYS[name].certificate]
+    return (*certificates, *keys) if vouched else (*keys, *certificates)
 
 
 def settings(
@@ -74,6 +87,11 @@ def keepalive(config: SshConfig) -> KeepAlive:
     )
 
 
+def authority_algorithms(config: SshConfig) -> tuple[str, ...]:
+    """What authorities may sign host certificates by."""
+    return select_one(config, "ca_signature_algorithms", CA_SIGNATURE_ALGORITHMS, lenient=True)
+
+
 def required_rsa_size(config: SshConfig) -> int:
     """The fewest bits of an RSA key, ours or the server's."""
     return max(_LEAST_RSA_SIZE, config.required_rsa_size)
@@ -95,7 +113,10 @@ def login_plan(config: SshConfig, *, host: str) -> LoginPlan:
             if enabled.get(name) and not (config.batch_mode and name in PASSWORD_METHODS)
         ),
         key_algorithms=select_one(
-            config, "pubkey_accepted_algorithms", USER_KEY_ALGORITHMS, lenient=True
+            config,
+            "pubkey_accepted_algorithms",
+            with_certificates(USER_KEY_ALGORITHMS),
+            lenient=True,
         ),
         required_rsa_size=required_rsa_size(config),
         # OpenSSH's clients take host-bound for yes: a server that does not know the form gets the other.

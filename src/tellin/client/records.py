@@ -7,9 +7,9 @@ keys that it knows come first in what it asks for.
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-from tellin.config.known_hosts import KnownHosts, host_name
+from tellin.config.known_hosts import KnownHosts, Marker, host_name
 from tellin.runtime.files import append_line, make_private_directory, read_text
 from tellin.runtime.journal import Journal
 from tellin.wire import Record
@@ -119,6 +119,10 @@ class MemoryRecords:
         self.text += line + "\n"
 
 
+AUTHORITY: Final = Marker.CERT_AUTHORITY.value
+"""Among the types that are known: somebody may sign the server's certificates."""
+
+
 def known_types(known: KnownHosts, place: HostPlace) -> frozenset[str]:
-    """The types of the keys that are on record for a server and not revoked."""
+    """The types of the keys that are on record for a server and not revoked, and ``AUTHORITY``."""
     return known.types((place.name, *place.portless))

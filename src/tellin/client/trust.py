@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
-from tellin.client.host_keys import HostKeyPolicy
+from tellin.client.host_keys import HostKeyPolicy, Revocations
 from tellin.client.questions import HostKeyQuestion
 from tellin.client.records import FileRecords, HostPlace
 from tellin.config.known_hosts import HostKeyState, KnownHosts, Lookup, make_line
@@ -24,6 +24,10 @@ HostKeys: TypeAlias = HostKeyPolicy | PublicKey | Iterable[PublicKey] | AskHostK
 Path: TypeAlias = str | os.PathLike[str]
 KnownHostsSource: TypeAlias = KnownHosts | Path | Sequence[Path] | None
 """Records, or the files that hold them; the first file takes what is new."""
+
+
+RevokedHostKeys: TypeAlias = Revocations | Path | Sequence[Revocations | Path]
+"""Revoked keys: lists of them, or files as RevokedHostKeys names them."""
 
 
 class PinnedKeys(KnownHosts):
@@ -123,6 +127,21 @@ class Trust:
             everybody = config.global_known_hosts_file
         files = FileRecords(user, everybody, Journal())
         return LoadedRecords(files.read(), files if user else None)
+
+
+def read_revoked(source: RevokedHostKeys) -> list[tuple[str, Revocations]]:
+    """The lists with their names; reads files, so not on a loop. Raises HostKeyRejected."""
+    several = source if isinstance(source, Sequence) and not isinstance(source, str) else (source,)
+    found: list[tuple[str, Revocations]] = []
+    for one in several:
+        if isinstance(one, str | os.PathLike):
+            # Few have any.
+            from tellin.client.revoked import revocation_lists  # noqa: PLC0415  (start-up time)
+
+            found += revocation_lists([os.path.expanduser(os.fspath(one))])  # noqa: PTH111 - a text
+        else:
+            found.append(("of the program", one))
+    return found
 
 
 class Stored(Protocol):

@@ -12,7 +12,7 @@ from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.key_exchange import KEY_EXCHANGES, STRICT_KEY_EXCHANGES
 from tellin.algorithms.macs import MACS
 from tellin.algorithms.registry import Registry
-from tellin.algorithms.signatures import SIGNATURES
+from tellin.algorithms.signatures import SHOWN_KEYS, SIGNATURES
 from tellin.config.keywords import KeywordFile
 from tellin.config.patterns import match_pattern
 from tellin.errors import ConfigError
@@ -30,10 +30,11 @@ _ELSEWHERE: Final = (
 # The keywords of both tables that hold such lists: the field of AlgorithmLists, and the names.
 _LISTS: Final[dict[str, tuple[str, Registry[Any]]]] = {
     "kex_algorithms": ("key_exchanges", KEY_EXCHANGES),
-    "host_key_algorithms": ("host_keys", SIGNATURES),
+    "host_key_algorithms": ("host_keys", SHOWN_KEYS),
     "ciphers": ("ciphers", CIPHERS),
     "macs": ("macs", MACS),
-    "pubkey_accepted_algorithms": ("user_keys", SIGNATURES),
+    "pubkey_accepted_algorithms": ("user_keys", SHOWN_KEYS),
+    "ca_signature_algorithms": ("authorities", SIGNATURES),
 }
 
 C = TypeVar("C", bound=KeywordFile)
@@ -49,6 +50,8 @@ class AlgorithmLists(Record):
     compressions: tuple[str, ...]
     user_keys: tuple[str, ...]
     """The signature algorithms of users' keys."""
+    authorities: tuple[str, ...]
+    """What authorities may sign certificates by."""
 
 
 def select(config: KeywordFile, defaults: AlgorithmLists, *, lenient: bool) -> AlgorithmLists:

@@ -170,11 +170,14 @@ class KnownHosts:
         }
 
     def types(self, names: Sequence[str]) -> frozenset[str]:
-        """The types of the plain keys on record under any of ``names``; revoked ones do not count."""
+        """The types of the plain keys on record under any of ``names``; revoked ones do not count.
+
+        The marker of an authority stands for its line.
+        """
         return frozenset(
-            fields.type_word
+            fields.marker.value or fields.type_word
             for fields, _, _ in self._scan()
-            if fields.marker is Marker.NONE
+            if fields.marker is not Marker.REVOKED
             and any(_names_fit(fields.names, name) for name in names)
         )
 

@@ -39,8 +39,6 @@ LATER: Final[dict[str, Pending]] = pending("""
     CanonicalizeHostname no none
     CanonicalizeMaxDots *
     CanonicalizePermittedCNAMEs *
-    CASignatureAlgorithms
-    CertificateFile none
     ChannelTimeout none
     ClearAllForwardings *
     ControlMaster no
@@ -78,7 +76,6 @@ LATER: Final[dict[str, Pending]] = pending("""
     !ProxyUseFdpass no
     !RefuseConnection
     RemoteForward
-    !RevokedHostKeys none
     SecurityKeyProvider *
     StreamLocalBindMask *
     StreamLocalBindUnlink *
@@ -213,6 +210,18 @@ class SshConfig(
         "GlobalKnownHostsFile", kinds.PATHS, tokens="~", tier=Tier.RARE,
         default=("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"),
         doc="Files of host keys for all users; never written.",
+    )
+    certificate_file: tuple[str, ...] = keyword(
+        "CertificateFile", kinds.PATH_EACH, default=(), merge=append, tokens=ANYWHERE,
+        doc="A certificate for one of the keys; that in KEY-cert.pub is found without it.",
+    )
+    ca_signature_algorithms: str = keyword(
+        "CASignatureAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", tier=Tier.RARE,
+        doc="What authorities may sign host certificates by.",
+    )
+    revoked_host_keys: tuple[str, ...] = keyword(
+        "RevokedHostKeys", kinds.PATHS, default=(), tokens="$~", tier=Tier.RARE,
+        doc="Files of host keys that are no longer believed, as lines or as a revocation list.",
     )
     hash_known_hosts: bool = keyword(
         "HashKnownHosts", kinds.YES_NO, default=False,

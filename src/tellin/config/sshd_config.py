@@ -20,12 +20,6 @@ LATER: Final[dict[str, Pending]] = pending("""
     AllowAgentForwarding no
     AllowStreamLocalForwarding no
     AllowTcpForwarding no
-    AuthorizedKeysCommand none
-    AuthorizedKeysCommandUser none
-    AuthorizedPrincipalsCommand none
-    AuthorizedPrincipalsCommandUser none
-    AuthorizedPrincipalsFile none
-    CASignatureAlgorithms *
     ChannelTimeout none
     ChrootDirectory none
     DisableForwarding yes no
@@ -39,7 +33,6 @@ LATER: Final[dict[str, Pending]] = pending("""
     HostbasedAcceptedAlgorithms *
     HostbasedAuthentication no
     HostbasedUsesNameFromPacketOnly *
-    HostCertificate none
     HostKeyAgent none
     IgnoreRhosts *
     IgnoreUserKnownHosts *
@@ -63,14 +56,12 @@ LATER: Final[dict[str, Pending]] = pending("""
     RDomain none
     RefuseConnection no
     RequiredRSASize 1024
-    RevokedKeys none
     SecurityKeyProvider *
     SshdAuthPath *
     SshdSessionPath *
     StreamLocalBindMask *
     StreamLocalBindUnlink *
     SyslogFacility auth
-    TrustedUserCAKeys none
     UnusedConnectionTimeout none
     UsePAM no
     X11DisplayOffset *
@@ -260,6 +251,47 @@ class SshdConfig(
         "AuthorizedKeysFile", kinds.PATHS, in_match=True, tokens="%hUu", tier=Tier.EVERYDAY,
         default=(".ssh/authorized_keys", ".ssh/authorized_keys2"),
         doc="Files with a user's public keys, relative to the home directory.",
+    )
+    authorized_keys_command: str | None = keyword(
+        "AuthorizedKeysCommand", kinds.COMMAND, default=None, in_match=True,
+        tokens="%CDfhikKstTuU",
+        doc="A program that prints lines of authorized_keys for the key it is told of.",
+    )
+    authorized_keys_command_user: str | None = keyword(
+        "AuthorizedKeysCommandUser", kinds.or_none(kinds.WORD), default=None, in_match=True,
+        doc="The account that AuthorizedKeysCommand runs as.",
+    )
+    trusted_user_ca_keys: str | None = keyword(
+        "TrustedUserCAKeys", kinds.or_none(kinds.PATH), default=None, in_match=True,
+        doc="A file of authorities whose certificates let their principals in.",
+    )
+    authorized_principals_file: str | None = keyword(
+        "AuthorizedPrincipalsFile", kinds.or_none(kinds.PATH), default=None, in_match=True,
+        tokens="%hUu",
+        doc="A file of the principals that may log in as this user, instead of the user's own name.",
+    )
+    authorized_principals_command: str | None = keyword(
+        "AuthorizedPrincipalsCommand", kinds.COMMAND, default=None, in_match=True,
+        tokens="%CDFfhikKstTuU",
+        doc="A program that prints lines of such a file for the certificate it is told of.",
+    )
+    authorized_principals_command_user: str | None = keyword(
+        "AuthorizedPrincipalsCommandUser", kinds.or_none(kinds.WORD), default=None,
+        in_match=True,
+        doc="The account that AuthorizedPrincipalsCommand runs as.",
+    )
+    ca_signature_algorithms: str = keyword(
+        "CASignatureAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", tier=Tier.RARE,
+        doc="What authorities may sign certificates by.",
+    )
+    revoked_keys: tuple[str, ...] = keyword(
+        "RevokedKeys", kinds.PATHS, default=(), in_match=True,
+        doc="Files of keys that no longer let in, as lines or as a revocation list; one that"
+        " cannot be read refuses all keys.",
+    )
+    host_certificate: tuple[str, ...] = keyword(
+        "HostCertificate", kinds.PATH_EACH, default=(), merge=append,
+        doc="A certificate for one of the host keys.",
     )
     pubkey_authentication: bool = keyword(
         "PubkeyAuthentication", kinds.YES_NO, default=True, in_match=True, tier=Tier.EVERYDAY,

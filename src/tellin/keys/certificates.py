@@ -218,6 +218,11 @@ class Certificate:
         return f"{self._kind.name}-CERT"
 
     @property
+    def bits(self) -> int:
+        """The size of the key inside."""
+        return self.key.bits
+
+    @property
     def signature_algorithms(self) -> tuple[str, ...]:
         """The names under which it can be shown together with a signature by its key, best first."""
         return tuple(certified(name) for name in self.key.signature_algorithms)
@@ -346,6 +351,11 @@ def kind_of_certificate(cursor: Cursor) -> Kind:
     if kind is None:
         raise KeyFileError(f"a certificate of the unknown type {key_type[:64]!r}")
     return kind
+
+
+def inner_key(shown: PublicKey | Certificate) -> PublicKey:
+    """The key that signs, of what is shown for it."""
+    return shown.key if isinstance(shown, Certificate) else shown
 
 
 def is_certificate_type(name: str) -> bool:

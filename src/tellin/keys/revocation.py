@@ -367,6 +367,7 @@ def _from_lines(data: bytes) -> RevocationList:
 
 def _key_of_line(text: str) -> PublicKey:
     # A certificate in such a list stands for its key, which OpenSSH compares too.
-    if is_certificate_type(text.split(None, 1)[0]):
+    # R108: space and tab part words, and nothing else that Unicode calls a space.
+    if is_certificate_type(text.replace("\t", " ").partition(" ")[0]):
         return Certificate.from_line(text).key
     return PublicKey.from_line(text)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tellin.agent.constraints import LONGEST_LIFETIME, Destination
-from tellin.agent.credentials import Public, inner_key
+from tellin.agent.credentials import Public
 from tellin.client.agents import Agent
 from tellin.config.kinds import read_seconds
 from tellin.errors import (
@@ -23,7 +23,7 @@ from tellin.errors import (
     SignatureFailed,
     WrongPassphrase,
 )
-from tellin.keys.certificates import is_certificate_type, load_certificate
+from tellin.keys.certificates import inner_key, is_certificate_type, load_certificate
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey

@@ -5,12 +5,13 @@ Loaded while the server is still busy with the first exchange.
 """
 
 import os
+from collections.abc import Callable, Sequence
 
 from tellin.client.connection import ClientConnection
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations
 from tellin.client.identities import FileKeys, KeyPolicy, KeySource
 from tellin.client.login import Login
-from tellin.client.preferences import login_plan, required_rsa_size
+from tellin.client.preferences import authority_algorithms, login_plan, required_rsa_size
 from tellin.client.questions import Nobody, Prompter
 from tellin.client.records import HostPlace, Records
 from tellin.config.ssh_config import SshConfig
@@ -58,6 +59,8 @@ def equip(
         hash_names=config.hash_known_hosts,
         fingerprint_hash=config.fingerprint_hash,
         required_rsa_size=required_rsa_size(config),
+        authority_algorithms=authority_algorithms(config),
+        revocations=_revocations(config),
         on_unsafe=lambda: login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         on_trusted=lambda key: _draw(key, config, journal),
     )
@@ -68,6 +71,44 @@ def equip(
 
 
 def _keys(
+    loop: Loop,
+    connection: ClientConnection,
+    config: SshConfig,
+    prompter: Prompter,
+    journal: Journal,
+) -> KeySource:
+    keys = _plain_keys(loop, connection, config, prompter, journal)
+    listed = config.certificate_file
+    # OpenSSH looks beside the keys only where no certificate is named.
+    beside = () if listed else tuple(filter(_has_certificate, config.identity_file))
+    if not (listed or beside):
+        return keys
+    # Who has no certificate does not pay for it.
+    from tellin.client.certified import CertifiedKeys
+
+    return CertifiedKeys(keys, listed=listed, beside=beside, journal=journal)
+
+
+def _has_certificate(path: str) -> bool:
+    return os.path.lexists(f"{path}-cert.pub")
+
+
+def _revocations(
+    config: SshConfig,
+) -> Callable[[], Sequence[tuple[str, Revocations]]] | None:
+    """What RevokedHostKeys names; one that cannot be read raises what is wrong with it."""
+    if not config.revoked_host_keys:
+        return None
+
+    def read() -> Sequence[tuple[str, Revocations]]:
+        from tellin.client.revoked import revocation_lists
+
+        return revocation_lists(config.revoked_host_keys)
+
+    return read
+
+
+def _plain_keys(
     loop: Loop,
     connection: ClientConnection,
     config: SshConfig,

@@ -8,7 +8,7 @@ from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.compression import COMPRESSIONS
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.algorithms.macs import MACS
-from tellin.algorithms.signatures import SIGNATURES
+from tellin.algorithms.signatures import SHOWN_KEYS, SIGNATURES, certified
 from tellin.programs.command import Failure
 
 _Names = Callable[[], Sequence[str]]
@@ -22,6 +22,10 @@ def _key_types() -> Sequence[str]:
     return list(dict.fromkeys(row.key_type for row in SIGNATURES))
 
 
+def _certificate_types() -> Sequence[str]:
+    return [certified(name) for name in _key_types()]
+
+
 def _help() -> Sequence[str]:
     return list(_QUERIES)
 
@@ -32,11 +36,11 @@ _QUERIES: Final[dict[str, _Names]] = {
     "compression": COMPRESSIONS.names,
     "help": _help,
     "kex": KEY_EXCHANGES.names,
-    "key": _key_types,
-    "key-ca-sign": list,  # certificates are not there yet
-    "key-cert": list,
+    "key": lambda: [*_key_types(), *_certificate_types()],
+    "key-ca-sign": SIGNATURES.names,
+    "key-cert": _certificate_types,
     "key-plain": _key_types,
-    "key-sig": SIGNATURES.names,
+    "key-sig": SHOWN_KEYS.names,
     "mac": MACS.names,
     "protocol-version": lambda: ["2"],
     "sig": SIGNATURES.names,
@@ -46,6 +50,7 @@ _KEYWORDS: Final = {
     "ciphers": "cipher",
     "macs": "mac",
     "kexalgorithms": "kex",
+    "casignaturealgorithms": "key-ca-sign",
     "hostkeyalgorithms": "key-sig",
     "pubkeyacceptedalgorithms": "key-sig",
     "pubkeyacceptedkeytypes": "key-sig",

@@ -13,6 +13,7 @@ from tellin.config.algorithm_lists import with_lists
 from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import SERVER_FILE, Peer, SshdSettings, read_sshd_config
 from tellin.errors import ConfigError, KeyFileError, TellinError
+from tellin.keys.certificates import Certificate, CertificateRole, load_certificate
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.programs.command import Failure, OptionError, Options, Program
@@ -301,7 +302,8 @@ def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
             # What is wrong in the file itself is said first.
             algorithms(config)
             raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
-        return Offer.of(configuration, keys, _moduli(config))
+        certificates = _host_certificates(config, keys, journal)
+        return Offer.of(configuration, keys, _moduli(config), certificates)
     except ConfigError as error:
         raise _config_failure(error) from None
 
@@ -329,6 +331,29 @@ def _host_key(path: str, complain: Callable[[str], None]) -> PrivateKey | None:
     except KeyFileError as error:
         complain(f"Unable to load host key: {error}")
         return None
+
+
+def _host_certificates(
+    config: SshdConfig, keys: list[PrivateKey], journal: Journal
+) -> list[Certificate]:
+    """The certificates for our keys: of two for one key the last."""
+    found: dict[bytes, Certificate] = {}
+    ours = {key.public.blob for key in keys}
+    for path in config.host_certificate:
+        try:
+            made = load_certificate(read_file(path, limit=_LARGEST_KEY_FILE))
+        except (OSError, TellinError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            journal.error(f'Could not load host certificate "{path}": {cause}')
+            continue
+        if made.role is not CertificateRole.HOST:
+            journal.error(f"Certificate file is not a host's certificate: {path}")
+        elif made.key.blob not in ours:
+            journal.error(f"No matching private key for certificate: {path}")
+        else:
+            found[made.key.blob] = made
+            journal.debug(f"host certificate: {made.key_type} {made.fingerprint()}")
+    return list(found.values())
 
 
 def _moduli(config: SshdConfig) -> Moduli | None:

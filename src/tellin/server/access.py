@@ -17,14 +17,20 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from tellin.algorithms.signatures import CA_SIGNATURE_ALGORITHMS
 from tellin.config.authorized_keys import AuthorizedKey, read_key
 from tellin.config.key_options import KeyOptions, Moment
 from tellin.config.patterns import match_any, match_user
 from tellin.config.tokens import expand
-from tellin.errors import ConfigError, TellinError
+from tellin.errors import CertificateRejected, ConfigError, TellinError
 from tellin.keys import PublicKey
+from tellin.keys.certificates import Certificate
+from tellin.keys.revocation import MOST_BYTES, RevocationList, load_revocations
+from tellin.runtime.files import read_file
 from tellin.runtime.privileges import Account
+from tellin.server.certificates import accepted, has_principal, permitted, revocation
 from tellin.server.passwords import ShadowEntry, Verdict, find_entry
+from tellin.userauth.questions import Shown
 from tellin.wire import Record
 
 # Ten thousand keys of 4096 bits fit in half of it; more is not read (case 317).
@@ -49,6 +55,16 @@ class RootLogin(Enum):
     NO = "no"
 
 
+class Helper(Record):
+    """A command that is asked who may log in, without a shell, and the account that it runs as."""
+
+    keyword: str
+    line: str
+    user: str
+    letters: str
+    """The tokens that it may hold."""
+
+
 class AccessRules(Record):
     """What sshd_config says of accounts and of their key files; patterns as in ssh_config."""
 
@@ -61,6 +77,13 @@ class AccessRules(Record):
     deny_groups: tuple[str, ...] = ()
     # A "!" before the hash locks an account for keys as well; where PAM decides, it does so alone.
     refuse_locked: bool = True
+    # Certificates: who may sign them and by what, for whom, and which keys are revoked.
+    authorities_file: str | None = None
+    authority_algorithms: tuple[str, ...] = CA_SIGNATURE_ALGORITHMS
+    principals_file: str | None = None
+    revoked_files: tuple[str, ...] = ()
+    keys_command: Helper | None = None
+    principals_command: Helper | None = None
 
 
 class Visitor(Record):
@@ -68,6 +91,8 @@ class Visitor(Record):
 
     host: str
     address: str
+    ends: str = ""
+    """Both ends of the connection: address and port of theirs, then of ours."""
 
     def __str__(self) -> str:
         return self.host or self.address or "UNKNOWN"
@@ -89,6 +114,7 @@ class AccountAccess:
         self._find = find
         self._shadow = shadow
         self._now = now
+        self._revoked: tuple[tuple[str, RevocationList], ...] | None = None
 
     def account(self, user: str) -> Account | None:
         """The account of that name, if there is one."""
@@ -127,16 +153,18 @@ class AccountAccess:
                 return False
 
     def authorize(
-        self, account: Account, user: str, key: PublicKey, visitor: Visitor
+        self, account: Account, user: str, key: Shown, visitor: Visitor
     ) -> AuthorizedKey | None:
-        """The first line of the user's files that lets ``key`` in from there and now."""
+        """The first line that lets ``key`` in from there and now, with what it allows."""
         try:
+            self._check_revoked(key)
             with filesystem_identity(account):
                 for path in self.key_files(account, user):
                     line = self._authorize_by(path, account, key, visitor)
                     if line is not None:
                         return line
-        except AccessRefused as refused:
+            return self._authorize_otherwise(account, user, key, visitor)
+        except (AccessRefused, CertificateRejected) as refused:
             self.notes.append(str(refused))
         return None
 
@@ -148,27 +176,87 @@ class AccountAccess:
                 found += _key_files(pattern, account, user)
         return found[:MAXIMUM_KEY_FILES]
 
+    def _authorize_otherwise(
+        self, account: Account, user: str, key: Shown, visitor: Visitor
+    ) -> AuthorizedKey | None:
+        """What besides the user's own files may let a key in: nothing here."""
+        return None
+
+    def _check_revoked(self, key: Shown) -> None:
+        if not self.rules.revoked_files:
+            return
+        if self._revoked is None:
+            self._revoked = tuple((path, _read_revoked(path)) for path in self.rules.revoked_files)
+        refusal = revocation(key, self._revoked)
+        if refusal:
+            raise AccessRefused(refusal)
+
     def _authorize_by(
-        self, path: str, account: Account, key: PublicKey, visitor: Visitor
+        self, path: str, account: Account, key: Shown, visitor: Visitor
     ) -> AuthorizedKey | None:
         try:
             text = read_guarded(path, account, strict=self.rules.strict_modes)
         except AccessRefused as refused:
             self.notes.append(f"Authentication refused: {refused}")
             return None
-        for line in self._lines_of(key, text or "", path):
-            refusal = self._line_refusal(line.options, visitor)
-            if refusal is None:
+        return self._authorize_in(text or "", path, account, key, visitor)
+
+    def _authorize_in(
+        self, text: str, path: str, account: Account, key: Shown, visitor: Visitor
+    ) -> AuthorizedKey | None:
+        for line in self._lines_of(key, text, path):
+            refusal = self.line_refusal(line.options, visitor)
+            if refusal is not None:
+                # As in sshd: what is not for this visitor does not stand before a line that is.
+                self.notes.append(f"{line.where}: key of {account.name} {refusal}")
+            elif not isinstance(key, Certificate):
                 return line
-            # As in sshd: what is not for this visitor does not stand before a line that is.
-            self.notes.append(f"{line.where}: key of {account.name} {refusal}")
+            else:
+                try:
+                    self._narrow(line, key, account, visitor)
+                except CertificateRejected as rejected:
+                    self.notes.append(str(rejected))
+                else:
+                    return line
         return None
 
-    def _lines_of(self, key: PublicKey, text: str, path: str) -> Iterator[AuthorizedKey]:
-        """The lines for this key, in order; one that is for it and not understood is noted."""
+    def _narrow(
+        self, line: AuthorizedKey, certificate: Certificate, account: Account, visitor: Visitor
+    ) -> None:
+        """Leave of an authority's line what the certificate allows too."""
+        if not has_principal(certificate, line.options):
+            raise CertificateRejected("Certificate does not contain an authorized principal")
+        line.options = self._permitted(
+            certificate,
+            line.options,
+            visitor,
+            names=(account.name,) if line.options.principals is None else None,
+        )
+        self.notes.append(accepted(certificate, f"found at {line.where}"))
+
+    def _permitted(
+        self,
+        certificate: Certificate,
+        line: KeyOptions,
+        visitor: Visitor,
+        *,
+        names: tuple[str, ...] | None,
+    ) -> KeyOptions:
+        return permitted(
+            certificate,
+            line,
+            names=names,
+            address=visitor.address,
+            now=self._now(),
+            algorithms=self.rules.authority_algorithms,
+        )
+
+    def _lines_of(self, key: Shown, text: str, path: str) -> Iterator[AuthorizedKey]:
+        """The lines for this key, or its authority, in order; one that is not understood is noted."""
+        signer = key if isinstance(key, PublicKey) else key.authority
         # Ten thousand lines are looked at in a millisecond and parsed in a tenth of a second:
         # each probe of a stranger would cost that (case 317).
-        encoded = b2a_base64(key.blob, newline=False).decode("ascii").rstrip("=")
+        encoded = b2a_base64(signer.blob, newline=False).decode("ascii").rstrip("=")
         for number, raw in enumerate(text.split("\n"), 1):
             line = raw.strip(" \t\r")
             if encoded not in line or line.startswith("#"):
@@ -179,11 +267,11 @@ class AccountAccess:
                 self.notes.append(f"{path}:{number}: {fault}")
                 continue
             found.file, found.line = path, number
-            # An authority's key signs certificates; it is not a user's.
-            if found.blob == key.blob and not found.options.cert_authority:
+            # An authority's key signs certificates; it is not a user's, nor is a user's one.
+            if found.blob == signer.blob and found.options.cert_authority is (signer is not key):
                 yield found
 
-    def _line_refusal(self, options: KeyOptions, visitor: Visitor) -> str | None:
+    def line_refusal(self, options: KeyOptions, visitor: Visitor) -> str | None:
         # Where there is no address, no rule about addresses is kept (R069).
         if options.from_patterns is not None and not (
             visitor.address and options.allows_from(visitor.host, visitor.address)
@@ -257,16 +345,32 @@ def _key_files(pattern: str, account: Account, user: str) -> list[str]:
         # What is put in is a name and not a pattern, whatever characters it holds.
         return glob.escape(value) if magic else value
 
+    path = file_of(pattern, account, user, quote=quote)
+    return sorted(glob.glob(path)) if magic else [path]  # noqa: PTH207  (absolute patterns)
+
+
+def file_of(name: str, account: Account, user: str, *, quote: Callable[[str], str] = str) -> str:
+    """A user's file by its name in the configuration; ``quote`` is applied to what is put in."""
+
     def user_name() -> str:
         if not safe_in_paths(user):
             raise AccessRefused(f"user name {user[:100]!a} is not put into a file name")
         return quote(user)
 
     tokens = {"h": lambda: quote(account.home), "u": user_name, "U": lambda: str(account.uid)}
-    path = expand(pattern, tokens, allowed="huU")
-    if not path.startswith("/"):
-        path = f"{quote(account.home)}/{path}"
-    return sorted(glob.glob(path)) if magic else [path]  # noqa: PTH207  (absolute patterns)
+    path = expand(name, tokens, allowed="huU")
+    return path if path.startswith("/") else f"{quote(account.home)}/{path}"
+
+
+def _read_revoked(path: str) -> RevocationList:
+    """What a file of RevokedKeys holds; one that is missing or damaged revokes everything (case 306)."""
+    try:
+        return load_revocations(read_file(path, limit=MOST_BYTES), name=path)
+    except (OSError, TellinError) as error:
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise AccessRefused(
+            f"Error checking authentication key in revoked keys file {path}: {cause}"
+        ) from None
 
 
 def group_names(account: Account) -> list[str]:

@@ -13,11 +13,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from tellin.algorithms.signatures import plain
 from tellin.config.authorized_keys import AuthorizedKey, AuthorizedKeys
 from tellin.config.key_options import KeyOptions, Moment
-from tellin.errors import ConfigError, ProtocolError, UsageError
+from tellin.errors import CertificateRejected, ConfigError, ProtocolError, UsageError
 from tellin.keys import PublicKey
-from tellin.runtime.files import read_text
+from tellin.keys.certificates import Certificate, inner_key
+from tellin.keys.revocation import MOST_BYTES as MOST_REVOCATIONS
+from tellin.keys.revocation import RevocationList, load_revocations
+from tellin.runtime.files import read_file, read_text
+from tellin.server.certificates import has_principal, permitted, revocation
 from tellin.server.connection import Peer
 from tellin.server.passwords import failure_delay
 from tellin.userauth.messages import (
@@ -43,6 +48,7 @@ from tellin.userauth.questions import (
     Prompts,
     Question,
     Refused,
+    Shown,
     UserQuestion,
 )
 from tellin.wire import Record
@@ -51,13 +57,18 @@ _log = logging.getLogger("tellin.server")
 
 
 class Candidate(Record):
-    """Who has shown what it takes; ``key`` has signed for this login, where it was by a key."""
+    """Who has shown what it takes; ``key`` has signed for this login, where it was by a key.
+
+    ``certificate`` is the one that the key was shown by; its authority is one of those that were
+    given to ``serve``, and it holds for this user, from there and now.
+    """
 
     user: str
     method: str
     key: PublicKey | None
     peer: Peer
     client_version: str
+    certificate: Certificate | None = None
 
 
 Authorize: TypeAlias = Callable[[Candidate], bool | Awaitable[bool]]
@@ -77,6 +88,9 @@ Path: TypeAlias = str | os.PathLike[str]
 KeyList: TypeAlias = PublicKey | Path | Iterable[PublicKey | Path]
 AuthorizedKeysSource: TypeAlias = KeyList | Mapping[str, KeyList] | None
 """Public keys, files in the format of authorized_keys, or either for each user."""
+
+RevocationSource: TypeAlias = RevocationList | Path | Iterable[RevocationList | Path] | None
+"""Revoked keys: lists of them, or files as RevokedKeys names them."""
 
 
 class Asker(Protocol):
@@ -110,13 +124,21 @@ class Admission:
         password: CheckPassword | Mapping[str, str] | None,
         dialogue: Dialogue | None,
         permit_none: bool,
+        authorities: KeyList | None = None,
+        revoked: RevocationSource = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.authorize = authorize
         self.password = _checker(password) if isinstance(password, Mapping) else password
         self.dialogue = dialogue
         self.permit_none = permit_none
         self._source = authorized_keys
-        self._keys: dict[str | None, dict[bytes, list[AuthorizedKey]]] | None = None
+        self._keys: _Lines | None = None
+        self._authority_source = authorities
+        self._authorities: _Lines = {}
+        self._revocation_source = revoked
+        self._revoked: list[tuple[str, RevocationList]] = []
+        self._clock = clock
         self._secret = os.urandom(32)
         self._tasks: set[asyncio.Task[None]] = set()
         if not (permit_none or self.methods()):
@@ -128,12 +150,16 @@ class Admission:
     @property
     def reads(self) -> bool:
         """Whether files have to be read first."""
-        return self._source is not None
+        return any(
+            source is not None
+            for source in (self._source, self._authority_source, self._revocation_source)
+        )
 
     def methods(self) -> tuple[str, ...]:
         """What is offered."""
         offered = {
             PUBLIC_KEY: self._source is not None
+            or self._authority_source is not None
             or (self.authorize is not None and self.password is None and self.dialogue is None),
             PASSWORD: self.password is not None,
             KEYBOARD_INTERACTIVE: self.dialogue is not None,
@@ -142,13 +168,18 @@ class Admission:
 
     def load(self) -> None:
         """Read the keys that may in; not on a loop. Raises ConfigError and OSError."""
-        source = self._source
-        if source is None:
-            return
-        if isinstance(source, Mapping):
-            self._keys = {user: _read(keys) for user, keys in source.items()}
-        else:
-            self._keys = {None: _read(source)}
+        if self._source is not None:
+            by_user = self._source if isinstance(self._source, Mapping) else {None: self._source}
+            found = [(user, _read(keys)) for user, keys in by_user.items()]
+            # An authority's key signs certificates; it is not a user's.
+            self._keys = {user: _those(lines, authority=False) for user, lines in found}
+            self._authorities = {user: _those(lines, authority=True) for user, lines in found}
+        if self._authority_source is not None:
+            self._keys = {} if self._keys is None else self._keys
+            trusted = self._authorities.setdefault(None, {})
+            for line in _read(self._authority_source):
+                trusted.setdefault(line.blob, []).append(line)
+        self._revoked = _read_revoked(self._revocation_source)
 
     # Questions
 
@@ -156,8 +187,7 @@ class Admission:
         """Answer a question, now or later."""
         match question:
             case UserQuestion():
-                keys = self._keys
-                known = keys is None or None in keys or question.user in keys
+                known = self._knows(question.user)
                 done(Account(known or self.password is not None or self.dialogue is not None))
             case KeyQuestion():
                 self._key(asker, question, done)
@@ -170,9 +200,21 @@ class Admission:
             case _:
                 done(Refused("not offered"))
 
+    def _knows(self, user: str) -> bool:
+        tables = [self._keys or {}, self._authorities]
+        return self._keys is None or any(
+            table.get(name) is not None for table in tables for name in (user, None)
+        )
+
     def _key(self, asker: Asker, question: KeyQuestion, done: Callable[[Answer], None]) -> None:
         grant: AuthorizedKey | None = None
-        if self._keys is not None:
+        refusal = revocation(question.key, self._revoked)
+        if refusal:
+            done(Refused(refusal))
+            return
+        # A function alone decides about keys, and about certificates only with an authority to
+        # begin with: what nobody vouches for says nothing (R105).
+        if self._keys is not None or isinstance(question.key, Certificate):
             found = self._find(asker, question.user, question.key)
             if isinstance(found, str):
                 done(Refused(found))
@@ -185,19 +227,52 @@ class Admission:
         else:
             self._confirm(asker, (question.user, PUBLIC_KEY, question.key), done, grant=grant)
 
-    def _find(self, asker: Asker, user: str, key: PublicKey) -> AuthorizedKey | str:
-        assert self._keys is not None
+    def _find(self, asker: Asker, user: str, key: Shown) -> AuthorizedKey | str:
+        certificate = key if isinstance(key, Certificate) else None
+        table = self._keys if certificate is None else self._authorities
+        signer = key if isinstance(key, PublicKey) else key.authority
         refusal = "no line lets this key in"
-        for line in (*self._lines(user, key), *self._lines(None, key)):
-            fault = _fault(line.options, asker.peer)
-            if not fault:
+        for line in (*_lines(table, user, signer), *_lines(table, None, signer)):
+            fault = self._fault(line.options, asker.peer)
+            if fault:
+                refusal = fault
+            elif certificate is None:
                 return line
-            refusal = fault
+            else:
+                try:
+                    return self._certified(line, certificate, user, asker.peer)
+                except CertificateRejected as rejected:
+                    refusal = str(rejected)
         return refusal
 
-    def _lines(self, user: str | None, key: PublicKey) -> Sequence[AuthorizedKey]:
-        assert self._keys is not None
-        return self._keys.get(user, {}).get(key.blob, ())
+    def _certified(
+        self, line: AuthorizedKey, certificate: Certificate, user: str, peer: Peer
+    ) -> AuthorizedKey:
+        """What an authority's line and its certificate both allow; raises CertificateRejected."""
+        if not has_principal(certificate, line.options):
+            raise CertificateRejected("Certificate does not contain an authorized principal")
+        options = permitted(
+            certificate,
+            line.options,
+            names=(user,) if line.options.principals is None else None,
+            address=peer.host,
+            now=self._clock(),
+        )
+        made = AuthorizedKey(line.blob, options, key_type=line.key_type, comment=line.comment)
+        made.file, made.line = line.file, line.line
+        return made
+
+    def _fault(self, options: KeyOptions, peer: Peer) -> str:
+        """Why a line does not let its key in from there and now."""
+        # Where there is no address, no rule about addresses is kept (R069).
+        if options.from_patterns is not None and not (
+            peer.host and options.allows_from("", peer.host)
+        ):
+            return "not from a permitted host"
+        now = self._clock()
+        if options.expired(utc=_moment(time.gmtime(now)), local=_moment(time.localtime(now))):
+            return "the key has expired"
+        return ""
 
     def _password(
         self, asker: Asker, question: PasswordQuestion, done: Callable[[Answer], None]
@@ -240,7 +315,7 @@ class Admission:
     def _confirm(
         self,
         asker: Asker,
-        shown: tuple[str, str, PublicKey | None],
+        shown: tuple[str, str, Shown | None],
         done: Callable[[Answer], None],
         *,
         grant: AuthorizedKey | None = None,
@@ -250,7 +325,15 @@ class Admission:
         if authorize is None:
             done(_accepted(grant))
             return
-        candidate = Candidate(*shown, asker.peer, asker.client_version)
+        user, method, key = shown
+        candidate = Candidate(
+            user,
+            method,
+            None if key is None else inner_key(key),
+            asker.peer,
+            asker.client_version,
+            key if isinstance(key, Certificate) else None,
+        )
 
         def decided(verdict: object) -> None:
             done(_accepted(grant) if verdict is True else Refused("not authorized"))
@@ -340,49 +423,63 @@ def _has_signed(asker: Asker, question: KeyQuestion, accepted: Accepted) -> bool
         key_blob=fields.key_blob,
         host_key_blob=fields.host_key_blob if isinstance(fields, HostBoundFields) else None,
     )
-    verified = question.key.verify(
+    algorithm = plain(fields.algorithm)
+    verified = inner_key(question.key).verify(
         data,
         fields.signature,
-        algorithm=fields.algorithm,
-        sha1=fields.algorithm == "ssh-rsa",
+        algorithm=algorithm,
+        sha1=algorithm == "ssh-rsa",
         touch_required=accepted.touch_required,
         verify_required=accepted.verify_required,
     )
     return verified is True
 
 
-def _read(keys: KeyList) -> dict[bytes, list[AuthorizedKey]]:
-    found: dict[bytes, list[AuthorizedKey]] = {}
+_Lines: TypeAlias = dict[str | None, dict[bytes, list[AuthorizedKey]]]
+
+
+def _lines(table: _Lines | None, user: str | None, key: PublicKey) -> Sequence[AuthorizedKey]:
+    return () if table is None else table.get(user, {}).get(key.blob, ())
+
+
+def _read(keys: KeyList) -> list[AuthorizedKey]:
+    found: list[AuthorizedKey] = []
     several = (keys,) if isinstance(keys, PublicKey | str | os.PathLike) else keys
     for one in several:
         if isinstance(one, PublicKey):
-            line = AuthorizedKey(
-                one.blob, KeyOptions(), key_type=one.key_type, comment=one.comment
+            found.append(
+                AuthorizedKey(one.blob, KeyOptions(), key_type=one.key_type, comment=one.comment)
             )
-            found.setdefault(one.blob, []).append(line)
             continue
         path = os.fspath(one)
         parsed = AuthorizedKeys.parse(read_text(path), file=path)
         for warning in parsed.warnings:
             _log.warning("%s", warning)
-        for line in parsed.keys:
-            # An authority's key signs certificates; it is not a user's.
-            if not line.options.cert_authority:
-                found.setdefault(line.blob, []).append(line)
+        found += parsed.keys
     return found
 
 
-def _fault(options: KeyOptions, peer: Peer) -> str:
-    """Why a line does not let its key in from there and now."""
-    # Where there is no address, no rule about addresses is kept (R069).
-    if options.from_patterns is not None and not (
-        peer.host and options.allows_from("", peer.host)
-    ):
-        return "not from a permitted host"
-    now = time.time()
-    if options.expired(utc=_moment(time.gmtime(now)), local=_moment(time.localtime(now))):
-        return "the key has expired"
-    return ""
+def _those(lines: Iterable[AuthorizedKey], *, authority: bool) -> dict[bytes, list[AuthorizedKey]]:
+    found: dict[bytes, list[AuthorizedKey]] = {}
+    for line in lines:
+        if line.options.cert_authority is authority:
+            found.setdefault(line.blob, []).append(line)
+    return found
+
+
+def _read_revoked(source: RevocationSource) -> list[tuple[str, RevocationList]]:
+    if source is None:
+        return []
+    several = (source,) if isinstance(source, RevocationList | str | os.PathLike) else source
+    found = []
+    for one in several:
+        if isinstance(one, RevocationList):
+            found.append(("of the program", one))
+        else:
+            path = os.fspath(one)
+            data = read_file(path, limit=MOST_REVOCATIONS)
+            found.append((path, load_revocations(data, name=path)))
+    return found
 
 
 def _moment(at: time.struct_time) -> Moment:

@@ -2,10 +2,11 @@
 """What every connection of one configuration is served with, whoever it is from."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tellin.algorithms.key_exchange import Moduli
 from tellin.config.sshd_reading import SshdSettings
+from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
 from tellin.protocol import Settings
 from tellin.runtime.privileges import Account
@@ -31,12 +32,14 @@ class Offer(Record, secret=("secret",)):
         configuration: SshdSettings,
         host_keys: list[PrivateKey],
         moduli: Moduli | None,
+        certificates: Sequence[Certificate] = (),
     ) -> "Offer":
         """Raises ConfigError where the configuration leaves nothing to offer."""
+        settings.check_helpers(configuration.always)
         return cls(
             configuration,
-            {key.public.blob: key for key in host_keys},
-            settings.core_settings(configuration.always, host_keys, moduli),
+            settings.signing_keys(host_keys, certificates),
+            settings.core_settings(configuration.always, host_keys, moduli, certificates),
             None if os.geteuid() == 0 else Account.numbered(os.geteuid()),
             os.urandom(32),
         )

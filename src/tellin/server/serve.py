@@ -5,16 +5,23 @@ import asyncio
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Required, TypeAlias, TypedDict
 
-from tellin.algorithms.signatures import SERVER_HOST_KEY_ALGORITHMS, USER_KEY_ALGORITHMS
+from tellin.algorithms.signatures import (
+    SERVER_HOST_KEY_ALGORITHMS,
+    USER_KEY_ALGORITHMS,
+    plain,
+    with_certificates,
+)
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.channel import Channel
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import DisconnectReason, KeyFileError, TellinError, UsageError
+from tellin.keys.certificates import Certificate, CertificateRole, load_certificate
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
@@ -33,6 +40,8 @@ from tellin.server.admission import (
     AuthorizedKeysSource,
     CheckPassword,
     Dialogue,
+    KeyList,
+    RevocationSource,
     forced_command,
     permits_terminal,
 )
@@ -45,6 +54,9 @@ _log = logging.getLogger("tellin.server")
 
 HostKey: TypeAlias = PrivateKey | str | os.PathLike[str] | bytes
 """A key in memory, its file, or what the file holds."""
+
+HostCertificate: TypeAlias = Certificate | str | os.PathLike[str]
+"""A host key's certificate, or its file."""
 
 Algorithms: TypeAlias = str | Sequence[str] | None
 
@@ -62,7 +74,10 @@ class ServeOptions(TypedDict, total=False):
     """The keyword arguments of ``serve`` but for who serves, for whoever passes them on."""
 
     host_keys: Required[Sequence[HostKey]]
+    host_certificates: Sequence[HostCertificate]
     authorized_keys: AuthorizedKeysSource
+    authorities: KeyList | None
+    revoked: RevocationSource
     authorize: Authorize | None
     password: CheckPassword | Mapping[str, str] | None
     questions: Dialogue | None
@@ -84,6 +99,7 @@ class ServeOptions(TypedDict, total=False):
     macs: Algorithms
     key_exchanges: Algorithms
     rekey_limit: int
+    clock: Callable[[], float]
 
 
 def serve(
@@ -93,7 +109,10 @@ def serve(
     host_keys: Sequence[HostKey],
     session: Handler | HandOver | None = None,
     subsystems: Mapping[str, Handler | HandOver] | None = None,
+    host_certificates: Sequence[HostCertificate] = (),
     authorized_keys: AuthorizedKeysSource = None,
+    authorities: KeyList | None = None,
+    revoked: RevocationSource = None,
     authorize: Authorize | None = None,
     password: CheckPassword | Mapping[str, str] | None = None,
     questions: Dialogue | None = None,
@@ -115,6 +134,7 @@ def serve(
     macs: Algorithms = None,
     key_exchanges: Algorithms = None,
     rekey_limit: int = 0,
+    clock: Callable[[], float] = time.time,
 ) -> "Opening[Server]":
     """Serve: ``async with tellin.serve(...) as server``, or await it for the server.
 
@@ -124,6 +144,10 @@ def serve(
     Who may in: the keys of ``authorized_keys``; whoever gives the right ``password`` or answers
     ``questions``; and ``authorize`` has the last word on each. It gets a Candidate whose key has
     signed, never one that was only asked about, and alone it decides about keys by itself.
+    ``authorities`` are the keys whose certificates let in every user that these list as principals;
+    authorized_keys may hold cert-authority lines as well. What ``revoked`` lists lets nobody in.
+    Certificates and expiry times are judged by ``clock``, in seconds of the epoch.
+    ``host_certificates`` are shown to clients that ask for them.
     ``authentication_methods`` are chains as in sshd_config, such as "publickey,password".
 
     ``sock`` is a listening socket to use instead of ``host`` and ``port``; with ``port=-1`` nothing
@@ -146,6 +170,9 @@ def serve(
         password=password,
         dialogue=questions,
         permit_none=permit_none,
+        authorities=authorities,
+        revoked=revoked,
+        clock=clock,
     )
     if isinstance(host_keys, str | bytes | os.PathLike | PrivateKey):
         raise UsageError("host_keys is a sequence, also for a single key")
@@ -170,7 +197,7 @@ def serve(
     )
 
     async def start() -> Server:
-        await server.start(host, port, sock, tuple(host_keys))
+        await server.start(host, port, sock, tuple(host_keys), tuple(host_certificates))
         return server
 
     return Opening(start)
@@ -264,7 +291,7 @@ class Server:
         self._over = asyncio.Event()
         plain = settings.policy(config, banner=banner)
         self._policy = Policy(
-            USER_KEY_ALGORITHMS,
+            with_certificates(USER_KEY_ALGORITHMS),
             methods=admission.methods(),
             chains=plain.chains,
             devices=("questions",),
@@ -275,15 +302,25 @@ class Server:
 
     # Beginning and end
 
-    async def start(self, host: str, port: int, sock: Any, host_keys: Sequence[HostKey]) -> None:
+    async def start(
+        self,
+        host: str,
+        port: int,
+        sock: Any,
+        host_keys: Sequence[HostKey],
+        host_certificates: Sequence[HostCertificate] = (),
+    ) -> None:
         """Read what has to be read, and listen."""
         loop = asyncio.get_running_loop()
 
         def prepare() -> list[Socket]:
             self._admission.load()
             keys = [_read_host_key(key) for key in host_keys]
-            self._host_keys = {key.public.blob: key for key in keys}
-            self._settings = settings.core_settings(_with_all(self._config, keys), keys, None)
+            certificates = [_read_certificate(one, keys) for one in host_certificates]
+            self._host_keys = settings.signing_keys(keys, certificates)
+            self._settings = settings.core_settings(
+                _with_all(self._config, keys, certificates), keys, None, certificates
+            )
             return [] if sock is not None or port < 0 else listen(host, port, backlog=BACKLOG)
 
         listening = await loop.run_in_executor(None, prepare)
@@ -425,12 +462,12 @@ class Server:
         self, key_blob: bytes, algorithm: str, data: bytes, done: Callable[[bytes | None], None]
     ) -> None:
         """Sign with a host key: at once, or in a thread where that takes long."""
-        key = self._host_keys[key_blob]
-        if algorithm not in _SLOW:
-            done(key.sign(data, algorithm))
+        key, name = self._host_keys[key_blob], plain(algorithm)
+        if name not in _SLOW:
+            done(key.sign(data, name))
             return
         # RSA with SHA-1 comes this far only where it was asked for by name (R077).
-        sign = functools.partial(key.sign, data, algorithm, sha1=algorithm == "ssh-rsa")
+        sign = functools.partial(key.sign, data, name, sha1=name == "ssh-rsa")
 
         def signed(signing: "asyncio.Future[bytes]") -> None:
             if signing.cancelled():
@@ -498,10 +535,13 @@ class Server:
         return None if login is None else forced_command(one.grant for one in login.factors)
 
 
-def _with_all(config: SshdConfig, keys: Sequence[PrivateKey]) -> SshdConfig:
+def _with_all(
+    config: SshdConfig, keys: Sequence[PrivateKey], certificates: Sequence[Certificate]
+) -> SshdConfig:
     """Offer every key that was given, also of a type that is not among the defaults."""
-    able = [name for key in keys for name in key.public.signature_algorithms]
-    first = [name for name in SERVER_HOST_KEY_ALGORITHMS if name in able]
+    able = [name for one in certificates for name in one.signature_algorithms]
+    able += [name for key in keys for name in key.public.signature_algorithms]
+    first = [name for name in with_certificates(SERVER_HOST_KEY_ALGORITHMS) if name in able]
     return config.replaced(host_key_algorithms=",".join(dict.fromkeys([*first, *able])))
 
 
@@ -515,6 +555,20 @@ def _read_host_key(key: HostKey) -> PrivateKey:
         return load_private_key(read_file(path), name=path)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
+
+
+def _read_certificate(certificate: HostCertificate, keys: Sequence[PrivateKey]) -> Certificate:
+    if not isinstance(certificate, Certificate):
+        path = os.fspath(certificate)
+        try:
+            certificate = load_certificate(read_file(path), name=path)
+        except OSError as error:
+            raise KeyFileError(f"{path}: {error.strerror}") from error
+    if certificate.role is not CertificateRole.HOST:
+        raise UsageError(f"not a host's certificate: {certificate!r}")
+    if all(key.public != certificate.key for key in keys):
+        raise UsageError(f"a certificate for none of the host keys: {certificate!r}")
+    return certificate
 
 
 def _peer_of(connection: Socket) -> Peer:

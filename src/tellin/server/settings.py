@@ -10,23 +10,28 @@ from tellin.algorithms.compression import DEFAULT_COMPRESSIONS
 from tellin.algorithms.key_exchange import SERVER_KEY_EXCHANGES, Moduli
 from tellin.algorithms.macs import SERVER_MACS
 from tellin.algorithms.signatures import (
+    CA_SIGNATURE_ALGORITHMS,
     SERVER_HOST_KEY_ALGORITHMS,
-    SIGNATURES,
+    SHOWN_KEYS,
     USER_KEY_ALGORITHMS,
+    plain,
+    with_certificates,
 )
-from tellin.config.algorithm_lists import AlgorithmLists, select
+from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError
+from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, Preferences, ServerProtocol, Settings
 from tellin.protocol.server import SESSION
 from tellin.runtime.machine import has_aes
-from tellin.server.access import AccessRules, RootLogin
+from tellin.server.access import AccessRules, Helper, RootLogin
 from tellin.transport.version import identification
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy, parse_chains
+from tellin.userauth.questions import Shown
 
 # Variables that change what a shell or an interpreter runs before the user's own words: a pattern
 # never lets them through, only their full name does (R150).
@@ -50,32 +55,49 @@ def algorithms(config: SshdConfig) -> AlgorithmLists:
         config,
         AlgorithmLists(
             SERVER_KEY_EXCHANGES,
-            SERVER_HOST_KEY_ALGORITHMS,
+            with_certificates(SERVER_HOST_KEY_ALGORITHMS),
             tuple(name for name in preferred_ciphers(has_aes=has_aes()) if name in known),
             SERVER_MACS,
             ("none",) if config.compression == "no" else DEFAULT_COMPRESSIONS,
-            USER_KEY_ALGORITHMS,
+            with_certificates(USER_KEY_ALGORITHMS),
+            CA_SIGNATURE_ALGORITHMS,
         ),
         lenient=False,
     )
 
 
+def signing_keys(
+    host_keys: Sequence[PrivateKey], certificates: Sequence[Certificate] = ()
+) -> dict[bytes, PrivateKey]:
+    """By what is shown of it, the key that signs: its own blob, or a certificate's for it."""
+    found = {key.public.blob: key for key in host_keys}
+    return found | {one.blob: found[one.key.blob] for one in certificates}
+
+
 def core_settings(
-    config: SshdConfig, host_keys: Sequence[PrivateKey], moduli: Moduli | None
+    config: SshdConfig,
+    host_keys: Sequence[PrivateKey],
+    moduli: Moduli | None,
+    certificates: Sequence[Certificate] = (),
 ) -> Settings:
-    """What every connection is told before it begins; raises ConfigError where nothing is left."""
+    """What every connection is told before it begins; raises ConfigError where nothing is left.
+
+    ``certificates`` are for keys among ``host_keys``.
+    """
     lists = algorithms(config)
-    # Which of the algorithms there is a key for, in the order of the list.
+    # Which of the algorithms there is a key or a certificate for, in the order of the list.
+    shown: list[Shown] = [*(key.public for key in host_keys), *certificates]
     pairs = tuple(
-        (name, key.public.blob)
+        (name, one.blob)
         for name in lists.host_keys
-        for key in host_keys
-        if key.public.key_type == SIGNATURES[name].key_type
+        for one in shown
+        if name in one.signature_algorithms or name == one.key_type
     )
     if not pairs:
         raise ConfigError("no hostkeys available -- exiting.")
     extensions = {
-        "server-sig-algs": ",".join(lists.user_keys).encode(),
+        # Names of signatures: what a certificate's key signs by is what it signs by alone.
+        "server-sig-algs": ",".join(dict.fromkeys(map(plain, lists.user_keys))).encode(),
         "publickey-hostbound@openssh.com": b"0",
         "ping@openssh.com": b"0",
     }
@@ -126,8 +148,9 @@ def policy(config: SshdConfig, *, banner: str = "") -> Policy:
         KEYBOARD_INTERACTIVE: config.kbd_interactive_authentication,
     }
     spec = config.pubkey_accepted_algorithms
+    default = with_certificates(USER_KEY_ALGORITHMS)
     return Policy(
-        SIGNATURES.select(spec, USER_KEY_ALGORITHMS) if spec else USER_KEY_ALGORITHMS,
+        SHOWN_KEYS.select(spec, default) if spec else default,
         methods=tuple(name for name, on in switches.items() if on),
         chains=parse_chains(config.authentication_methods),
         devices=("password",),
@@ -147,7 +170,32 @@ def access_rules(config: SshdConfig) -> AccessRules:
         deny_users=config.deny_users,
         allow_groups=config.allow_groups,
         deny_groups=config.deny_groups,
+        authorities_file=config.trusted_user_ca_keys,
+        authority_algorithms=select_one(
+            config, "ca_signature_algorithms", CA_SIGNATURE_ALGORITHMS, lenient=False
+        ),
+        principals_file=config.authorized_principals_file,
+        revoked_files=config.revoked_keys,
+        keys_command=_helper(config, "authorized_keys_command"),
+        principals_command=_helper(config, "authorized_principals_command"),
     )
+
+
+def _helper(config: SshdConfig, attribute: str) -> Helper | None:
+    line: str | None = getattr(config, attribute)
+    if line is None:
+        return None
+    row = config.rows[attribute]
+    user: str | None = getattr(config, f"{attribute}_user")
+    return Helper(row.spelling, line, user or "", row.tokens.removeprefix("%"))
+
+
+def check_helpers(config: SshdConfig) -> None:
+    """Raise ConfigError for a command of nobody's: whose rights would it have?"""
+    rules = access_rules(config)
+    for helper in (rules.keys_command, rules.principals_command):
+        if helper is not None and not helper.user:
+            raise ConfigError(f"{helper.keyword} set without {helper.keyword}User")
 
 
 def accepts_variable(config: SshdConfig) -> Callable[[str], bool]:

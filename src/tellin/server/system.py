@@ -8,16 +8,19 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from tellin.algorithms.signatures import plain
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
 from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.connection.channel import Channel
 from tellin.errors import ProtocolError, TellinError
+from tellin.keys import PublicKey
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account, become, refuse_inspection
 from tellin.server import settings
-from tellin.server.access import AccountAccess, Visitor, group_names
+from tellin.server.access import Visitor, group_names
+from tellin.server.authorities import SystemAccess
 from tellin.server.connection import Login, ServerConnection, SessionHandler
 from tellin.server.endings import Ending, Standing, shown_name
 from tellin.server.naming import find_name
@@ -83,8 +86,8 @@ class SystemServices:
         self._rules: SessionRules | None = None
         self._sessions = 0
 
-    def _make_access(self) -> AccountAccess:
-        return AccountAccess(settings.access_rules(self._config), find=self._find)
+    def _make_access(self) -> SystemAccess:
+        return SystemAccess(settings.access_rules(self._config), find=self._find)
 
     def _find(self, name: str) -> Account | None:
         """Without root there is one user who can be served: the one that runs us."""
@@ -100,9 +103,9 @@ class SystemServices:
     ) -> None:
         """Sign with a host key; once in every exchange."""
         self._journal.debug(f"kex: host key algorithm: {algorithm}")
+        name = plain(algorithm)
         # RSA with SHA-1 comes this far only where HostKeyAlgorithms names it (R077).
-        sha1 = algorithm == "ssh-rsa"
-        done(self._offer.host_keys[key_blob].sign(data, algorithm, sha1=sha1))
+        done(self._offer.host_keys[key_blob].sign(data, name, sha1=name == "ssh-rsa"))
 
     # Who may in
 
@@ -131,7 +134,9 @@ class SystemServices:
         )
 
     def _visitor(self, connection: ServerConnection) -> Visitor:
-        return Visitor(self._host, connection.peer.host)
+        peer = connection.peer
+        ends = f"{peer.host} {peer.port} {peer.local_host} {peer.local_port}"
+        return Visitor(self._host, peer.host, ends)
 
     def _banner(self) -> str:
         if self._config.banner is None:
@@ -217,9 +222,10 @@ class SystemServices:
         if grant is None:
             return Refused("no line of the user's files lets this key in")
         key = question.key
-        self._journal.verbose(
-            f"Accepted key {key.kind} {key.fingerprint()} found at {grant.where}"
-        )
+        if isinstance(key, PublicKey):
+            self._journal.verbose(
+                f"Accepted key {key.kind} {key.fingerprint()} found at {grant.where}"
+            )
         forced = grant.options.command is not None or bool(self._config.force_command)
         if not self._access.root_may(account, PUBLIC_KEY, forced_command=forced):
             self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")

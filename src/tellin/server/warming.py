@@ -12,6 +12,7 @@ from tellin.algorithms.ciphers import CIPHERS
 from tellin.algorithms.key_exchange import KEY_EXCHANGES, Family
 from tellin.algorithms.macs import MACS
 from tellin.algorithms.protection import make_sealer
+from tellin.algorithms.signatures import plain
 from tellin.errors import TellinError
 from tellin.keys.private import PrivateKey
 from tellin.protocol import ClientProtocol, Core, ServerProtocol, Settings
@@ -109,8 +110,8 @@ class _Rehearsal:
     def _server_event(self, event: Event) -> None:
         match event:
             case HostKeySignatureWanted(key_blob=blob, algorithm=algorithm, data=data):
-                sha1 = algorithm == "ssh-rsa"
-                signature = self._host_keys[blob].sign(data, algorithm, sha1=sha1)
+                name = plain(algorithm)
+                signature = self._host_keys[blob].sign(data, name, sha1=name == "ssh-rsa")
                 self._server.give_host_key_signature(signature)
             case AuthenticationAsked(payload=payload):
                 self._authenticator = Authenticator(

@@ -11,6 +11,7 @@ from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.algorithms.macs import MACS, Mac
 from tellin.algorithms.protection import make_opener, make_sealer
 from tellin.algorithms.sealing import Opener, Sealer
+from tellin.algorithms.signatures import plain
 from tellin.errors import (
     HostKeyRejected,
     KeyExchangeFailed,
@@ -288,19 +289,14 @@ class Keying:
         assert self.negotiated is not None
         algorithm = self.negotiated.host_key
         try:
-            key = PublicKey.from_blob(agreed.host_key)
+            key = _host_key(agreed.host_key, algorithm)
         except KeyFileError as error:
             raise MalformedPacket(f"the server's host key: {error}") from None
-        # R077: "ssh-rsa" names a key type and, where we offered it by name, RSA with SHA-1.
-        if algorithm not in key.signature_algorithms and algorithm != key.key_type:
-            raise HostKeyRejected(
-                f"the server sent a {key.key_type} key where {algorithm} was agreed"
-            )
         if not key.verify(
             agreed.exchange_hash,
             agreed.signature,
-            algorithm=algorithm,
-            sha1=algorithm == "ssh-rsa",
+            algorithm=plain(algorithm),
+            sha1=plain(algorithm) == "ssh-rsa",
         ):
             raise HostKeyRejected("the server's signature over the key exchange is wrong")
         # Whoever signs what we both said has read our packets in the right way.
@@ -387,3 +383,24 @@ class Keying:
         self.stage = Stage.IDLE
         self._emit(NewKeysReceived())
         self._emit(ExchangeDone(first))
+
+
+def _host_key(blob: bytes, algorithm: str) -> PublicKey:
+    """The key that signs for the host; one of another type, or without its certificate, is refused.
+
+    Whether a certificate is to be believed is decided outside, with the host's name and the time.
+    """
+    if plain(algorithm) == algorithm:
+        key = PublicKey.from_blob(blob)
+        names, key_type = key.signature_algorithms, key.key_type
+    else:
+        # Few servers have certificates.
+        from tellin.keys.certificates import Certificate  # noqa: PLC0415  (start-up time)
+
+        certificate = Certificate.from_blob(blob)
+        key = certificate.key
+        names, key_type = certificate.signature_algorithms, certificate.key_type
+    # R077: "ssh-rsa" names a key type and, where we offered it by name, RSA with SHA-1.
+    if algorithm not in names and algorithm != key_type:
+        raise HostKeyRejected(f"the server sent a {key_type} key where {algorithm} was agreed")
+    return key

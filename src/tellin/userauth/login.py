@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tellin.errors import KeyFileError, ProtocolError
 from tellin.keys import PublicKey
+from tellin.keys.certificates import Certificate, inner_key, is_certificate_type
 from tellin.userauth.messages import PASSWORD_METHODS, UserauthFailure
 from tellin.userauth.policy import Policy, Progress
 from tellin.userauth.questions import (
@@ -19,6 +20,7 @@ from tellin.userauth.questions import (
     Outcome,
     Question,
     Reply,
+    Shown,
     Step,
 )
 
@@ -77,12 +79,20 @@ class Login:
         return Ask(question)
 
     def decide(
-        self, method: str, answer: Answer, *, device: str = "", key: PublicKey | None = None
+        self, method: str, answer: Answer, *, device: str = "", key: Shown | None = None
     ) -> Step:
         """Let in, or one step further, on a yes for a user who exists; nothing else does it."""
         if not isinstance(answer, Accepted) or not self.known:
             return self.fail(method, reason_of(answer), device=device, key=key)
-        self.factors.append(Factor(method, device, key, answer.grant))
+        self.factors.append(
+            Factor(
+                method,
+                device,
+                None if key is None else inner_key(key),
+                answer.grant,
+                key if isinstance(key, Certificate) else None,
+            )
+        )
         if not self.progress.complete(method, device):
             self.note(Outcome.PARTIAL, method, device=device, key=key)
             return Reply((UserauthFailure(self.progress.methods(), partial_success=True),))
@@ -96,7 +106,7 @@ class Login:
         reason: str,
         *,
         device: str = "",
-        key: PublicKey | None = None,
+        key: Shown | None = None,
         counted: bool = True,
     ) -> Step:
         """Say no, and which methods can continue."""
@@ -110,30 +120,31 @@ class Login:
         method: str,
         *,
         device: str = "",
-        key: PublicKey | None = None,
+        key: Shown | None = None,
         reason: str = "",
     ) -> None:
         """Keep a fact for the log."""
         self.attempts.append(Attempt(outcome, self.user, self.known, method, device, key, reason))
 
-    def usable_key(
-        self, blob: bytes, algorithm: str, accepted: tuple[str, ...]
-    ) -> PublicKey | str:
-        """The key of a request, or why it cannot be one; never the end of the connection (R076)."""
+    def usable_key(self, blob: bytes, algorithm: str, accepted: tuple[str, ...]) -> Shown | str:
+        """The key of a request, or its certificate, or why it cannot be one; never the end of the connection (R076)."""
         # The exact name: one ECDSA curve listed does not let in the others (R071).
         if algorithm not in accepted:
             return "algorithm not accepted"
         try:
-            key = PublicKey.from_blob(blob)
+            # What the name says it is, it must be: a certificate is never taken for its key.
+            certified = is_certificate_type(algorithm)
+            key: Shown = (Certificate if certified else PublicKey).from_blob(blob)
         except (KeyFileError, ProtocolError) as error:
             return str(error)
         # RSA with SHA-1 bears the key type's own name; it is here only if the policy names it.
         if algorithm not in key.signature_algorithms and algorithm != key.key_type:
             return "algorithm of another type of key"
-        if key.kind == "RSA" and key.bits < self.policy.required_rsa_size:
+        inner = inner_key(key)
+        if inner.kind == "RSA" and inner.bits < self.policy.required_rsa_size:
             return "key too short"
-        # "publickey,publickey" asks for two keys.
-        if any(factor.key == key for factor in self.factors):
+        # "publickey,publickey" asks for two keys, not for one with and without its certificate.
+        if any(factor.key == inner for factor in self.factors):
             return "key already used"
         return key
 

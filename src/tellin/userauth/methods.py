@@ -4,7 +4,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from tellin.keys import PublicKey
+from tellin.algorithms.signatures import plain
+from tellin.keys.certificates import inner_key
 from tellin.userauth.login import (
     Login,
     State,
@@ -44,6 +45,7 @@ from tellin.userauth.questions import (
     PromptQuestion,
     Prompts,
     Reply,
+    Shown,
     Step,
 )
 
@@ -84,7 +86,7 @@ def public_key(login: Login, fields: PublicKeyFields) -> Step:
     )
 
 
-def _offer(login: Login, key: PublicKey, algorithm: str, answer: Answer) -> Step:
+def _offer(login: Login, key: Shown, algorithm: str, answer: Answer) -> Step:
     if not login.known or not isinstance(answer, Accepted):
         return login.fail(PUBLIC_KEY, reason_of(answer), key=key)
     login.offered = (key.blob, algorithm)
@@ -95,7 +97,7 @@ def _offer(login: Login, key: PublicKey, algorithm: str, answer: Answer) -> Step
 def _signed(
     login: Login,
     method: str,
-    key: PublicKey,
+    key: Shown,
     answer: Answer,
     *,
     data: bytes,
@@ -104,9 +106,9 @@ def _signed(
     # Only a key that may log in has its signature computed: less code that strangers can reach.
     verified = False
     if isinstance(answer, Accepted):
-        algorithm = fields.algorithm
+        algorithm = plain(fields.algorithm)
         # SHA-1 only under its own name, which is here only if the policy lists it.
-        verified = key.verify(
+        verified = inner_key(key).verify(
             data,
             fields.signature,
             algorithm=algorithm,

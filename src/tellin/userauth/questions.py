@@ -6,10 +6,15 @@ from typing import ClassVar
 
 from tellin.errors import UsageError
 from tellin.keys import PublicKey
+from tellin.keys.certificates import Certificate
 from tellin.userauth.messages import MAXIMUM_PROMPTS
 from tellin.userauth.policy import Policy
 from tellin.userauth.text import escape_text
 from tellin.wire import Message, Record
+
+Shown = PublicKey | Certificate
+"""What a client shows of its key: the key, or a certificate for it."""
+
 
 # Answers
 
@@ -77,13 +82,14 @@ class NoneQuestion(Record):
 class KeyQuestion(Record):
     """May this key log this user in? With ``probe`` nothing has been signed, and nothing is let in.
 
-    Asked before the signature is looked at: what it says is not proven yet.
+    Asked before the signature is looked at: what it says is not proven yet. A certificate comes as
+    it was sent, and only where the policy lists its algorithms: nothing of it has been judged.
     """
 
     answers: ClassVar[tuple[type[Record], ...]] = (Accepted, Refused)
     user: str
     known: bool
-    key: PublicKey
+    key: Shown
     algorithm: str
     probe: bool
 
@@ -114,7 +120,7 @@ class HostQuestion(Record):
     answers: ClassVar[tuple[type[Record], ...]] = (Accepted, Refused)
     user: str
     known: bool
-    key: PublicKey
+    key: Shown
     algorithm: str
     host_name: str
     client_user: str
@@ -129,12 +135,16 @@ Question = (
 
 
 class Factor(Record):
-    """One thing that was shown; ``key`` is the key that signed, and never one only asked about (R067)."""
+    """One thing that was shown; ``key`` is the key that signed, and never one only asked about (R067).
+
+    ``certificate`` is the one that it was shown by.
+    """
 
     method: str
     device: str
     key: PublicKey | None
     grant: object
+    certificate: Certificate | None = None
 
 
 class Reply(Record):
@@ -191,7 +201,7 @@ class Attempt(Record):
     known: bool
     method: str
     device: str = ""
-    key: PublicKey | None = None
+    key: Shown | None = None
     reason: str = ""
 
     def sentence(self, source: str, *, fingerprint_hash: str = "sha256") -> str:
@@ -209,7 +219,18 @@ class Attempt(Record):
         )
         if self.key is None:
             return line
-        return f"{line}: {self.key.kind} {self.key.fingerprint(fingerprint_hash)}"
+        return f"{line}: {_described(self.key, fingerprint_hash)}"
+
+
+def _described(key: Shown, fingerprint_hash: str) -> str:
+    text = f"{key.kind} {key.fingerprint(fingerprint_hash)}"
+    if isinstance(key, PublicKey):
+        return text
+    authority = key.authority
+    return (
+        f"{text} ID {escape_text(key.key_id)[:256]} (serial {key.serial})"
+        f" CA {authority.kind} {authority.fingerprint(fingerprint_hash)}"
+    )
 
 
 def check_answer(question: Question, value: Record) -> None:
