@@ -21,6 +21,8 @@ have dropbear && have dbclient || wanted="$wanted dropbear-bin"
 # Dropbear looks for authorized_keys in the account's home alone: the tests give it another passwd.
 nss_wrapper || wanted="$wanted libnss-wrapper"
 have plink && have puttygen || wanted="$wanted putty-tools"
+# A PKCS#11 token in software.
+have softhsm2-util || wanted="$wanted softhsm2"
 # An editor that takes the whole of a terminal.
 have vim || have vim.tiny || wanted="$wanted vim-tiny"
 have node || wanted="$wanted nodejs"

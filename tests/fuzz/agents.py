@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from tests.fuzz.harness import Harness
 
-from tellin.agent import messages
+from tellin.agent import messages, tokens
 from tellin.agent.client import AgentConversation, bind_request, identities, sign_request
 from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
 from tellin.agent.credentials import Credential, read_public
@@ -15,11 +15,14 @@ from tellin.agent.messages import framed
 from tellin.agent.session import AgentSession
 from tellin.errors import KeyFileError, MalformedPacket
 from tellin.keys.certificates import Certificate
+from tellin.keys.public import PublicKey
+from tellin.programs.ssh_pkcs11_helper import blob_of_point
 from tellin.testing.pairs import HOST_KEY
 from tellin.wire import Cursor, Message, string
 
 _HERE = Hop("", "", ())
 _THERE = Hop("me*", "there", (HostKey(HOST_KEY.public.blob, False),))
+_POINT = b"\x0b\x06\x08" + bytes.fromhex("2a8648ce3d030107") + b"\x04\x41\x04" + bytes(64)
 _BOUNDS = Constraints(60, True, (Destination(_HERE, _THERE),))
 
 
@@ -96,6 +99,35 @@ def credentials(data: bytes) -> None:
     assert again.public == found.public
 
 
+def token_points(data: bytes) -> None:
+    """Whatever a token calls its curve and its point is a sound key, or none."""
+    at = data[0] % (len(data)) if data else 0
+    with suppress(KeyFileError):
+        PublicKey.from_blob(blob_of_point(data[1:at], data[at:]))
+
+
+def token_reply(data: bytes) -> None:
+    """A hostile helper's bytes end in an answer, in None, or in MalformedPacket."""
+    parent = AgentConversation(tokens.ANSWERS, most=tokens.MOST_HELPER_BYTES)
+    for _ in range(3):
+        parent.ask(tokens.ListKeys("module", b"pin"), tokens.error_of)
+    with suppress(MalformedPacket):
+        parent.received(data)
+    parent.lost()
+
+
+def _token_seeds() -> list[bytes]:
+    key = (HOST_KEY.public.blob, "label")
+    resident = tokens.Resident(HOST_KEY.encode(), b"me")
+    return [
+        framed(tokens.Refused(1, "the token wants a PIN", "")),
+        framed(tokens.KeysListed((key, key))),
+        framed(tokens.Signed(HOST_KEY.sign(b"data"))) * 2,
+        framed(tokens.Enrolled(b"key", b"certificate", b"signature", b"data")),
+        framed(tokens.ResidentListed((resident, resident))),
+    ]
+
+
 def _agent_seeds() -> Iterator[bytes]:
     every = _requests()
     yield b"".join(map(framed, every))
@@ -118,6 +150,8 @@ def _certificate() -> Certificate:
 
 
 HARNESSES = [
+    Harness("token_points", token_points, covers=[], seeds=lambda: [_POINT]),
+    Harness("token_reply", token_reply, covers=[], seeds=_token_seeds),
     Harness(
         "agent_credentials",
         credentials,
@@ -156,6 +190,11 @@ HARNESSES = [
             "tellin.agent.constraints.Destination.read",
             "tellin.agent.constraints.Hop.read",
         ],
-        seeds=lambda: [_BOUNDS.encode(), Constraints(5).encode()],
+        seeds=lambda: [
+            _BOUNDS.encode(),
+            Constraints(5).encode(),
+            Constraints(provider="internal").encode(),
+            Constraints(certificates=(_certificate(),), certified_only=True).encode(),
+        ],
     ),
 ]

@@ -3,8 +3,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fuzz.harness import Harness, on_bytes, on_text
 from tests.keys.software_authenticator import WEBAUTHN, SoftwareAuthenticator
 
@@ -21,6 +25,7 @@ from tellin.keys.certificates import (
     text_option,
 )
 from tellin.keys.file_signatures import FileSignature
+from tellin.keys.pem import read_x509
 from tellin.keys.revocation import RevocationList, load_revocations
 
 
@@ -55,6 +60,24 @@ def token_signatures() -> Iterator[bytes]:
 @cache
 def authorities() -> tuple[PrivateKey, ...]:
     return PrivateKey.generate("ed25519"), PrivateKey.generate("ecdsa")
+
+
+@cache
+def x509_certificates() -> list[bytes]:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a token's")])
+    private = ec.generate_private_key(ec.SECP256R1())
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(day)
+        .not_valid_after(day)
+        .sign(private, hashes.SHA256())
+    )
+    return [made.public_bytes(serialization.Encoding.DER)]
 
 
 @cache
@@ -163,6 +186,12 @@ def allowed_signers() -> Iterator[bytes]:
 
 
 HARNESSES = [
+    Harness(
+        "x509",
+        on_bytes(read_x509, KeyFileError),
+        covers=["tellin.keys.pem.read_x509"],
+        seeds=x509_certificates,
+    ),
     Harness(
         "file_signature",
         verify_file(FileSignature.parse),

@@ -35,6 +35,7 @@ from tests.interop.servers import (
     Server,
     find,
 )
+from tests.interop.softhsm import MODULE
 from tests.interop.target import KEY_KINDS, Algorithms, Completed, KeyFile, Target, make_key
 
 __all__ = [
@@ -113,7 +114,15 @@ def _ssh2() -> str:
     return "" if there else "npm's ssh2 is not in build/peers (run tests/install_peers.sh)"
 
 
+def _softhsm() -> str:
+    if not MODULE:
+        return "no libsofthsm2.so here"
+    return _programs("softhsm2-util")() or _module("pkcs11")()
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
+    "softhsm": _softhsm,
+    "fido2": _module("fido2"),
     "openssh": _programs("ssh", "sshd"),
     "ssh": _programs("ssh"),
     "sshd": _programs("sshd"),

@@ -2,13 +2,14 @@
 """An agent's user: requests out, replies in, in their order; no socket."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Constraints
 from tellin.agent.credentials import Credential, Public, read_public
 from tellin.agent.messages import (
+    MOST_BYTES,
     REPLIES,
     RSA_SHA2_256,
     RSA_SHA2_512,
@@ -35,11 +36,18 @@ class AgentConversation:
     """What is asked of an agent and not answered yet.
 
     Bytes for the agent come out of ``take``; ``received`` takes its own. When the connection is
-    gone, ``lost`` tells everybody who waits: their reply is None.
+    gone, ``lost`` tells everybody who waits: their reply is None. ``replies`` are the messages
+    that may come, for helpers whose frames are an agent's and whose messages are not.
     """
 
-    def __init__(self) -> None:
-        self._frames = Frames()
+    def __init__(
+        self,
+        replies: Mapping[int | None, type[Message]] = REPLIES,
+        *,
+        most: int = MOST_BYTES,
+    ) -> None:
+        self._frames = Frames(most=most)
+        self._replies = replies
         self._out = bytearray()
         self._waiting: deque[Replied] = deque()
 
@@ -60,7 +68,7 @@ class AgentConversation:
         for frame in self._frames:
             if not self._waiting:
                 raise MalformedPacket("an agent's reply that nobody asked for")
-            kind = REPLIES.get(frame[0])
+            kind = self._replies.get(frame[0])
             if kind is None:
                 raise MalformedPacket(f"an agent's reply of the unknown type {frame[0]}")
             reply = kind.decode(frame)

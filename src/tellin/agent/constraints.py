@@ -7,7 +7,7 @@ from typing import Final, Self
 from tellin.agent.credentials import read_public
 from tellin.algorithms.registry import matches
 from tellin.errors import CertificateRejected, KeyFileError, MalformedPacket
-from tellin.keys.certificates import CertificateRole
+from tellin.keys.certificates import Certificate, CertificateRole
 from tellin.keys.public import PublicKey
 from tellin.wire import Cursor, Record, string
 
@@ -15,12 +15,16 @@ LIFETIME: Final = 1
 CONFIRM: Final = 2
 EXTENSION: Final = 255
 RESTRICT_DESTINATION: Final = "restrict-destination-v00@openssh.com"
+SECURITY_KEY_PROVIDER: Final = "sk-provider@openssh.com"
+ASSOCIATED_CERTIFICATES: Final = "associated-certs-v00@openssh.com"
 
 # As in OpenSSH. A lifetime beyond is no lifetime (case 267).
 MOST_DESTINATIONS: Final = 1024
 MOST_HOST_KEYS: Final = 1024
+MOST_CERTIFICATES: Final = 1024
 LONGEST_LIFETIME: Final = (1 << 31) - 1
 _LONGEST_NAME: Final = 1024
+_LONGEST_PATH: Final = 4096
 
 
 class HostKey(Record):
@@ -125,11 +129,19 @@ class Destination(Record):
 
 
 class Constraints(Record):
-    """All that was asked for when a key was added; ``lifetime`` in seconds."""
+    """All that was asked for when a key was added; ``lifetime`` in seconds.
+
+    ``provider`` says how the security key is reached that has the key. ``certificates`` come
+    beside a PKCS#11 module: its keys are to be known by them too, or with ``certified_only`` by
+    nothing else.
+    """
 
     lifetime: int | None = None
     confirm: bool = False
     destinations: tuple[Destination, ...] = ()
+    provider: str = ""
+    certificates: tuple[Certificate, ...] = ()
+    certified_only: bool = False
 
     def encode(self) -> bytes:
         """As they stand behind a key in AddIdentityConstrained."""
@@ -142,6 +154,13 @@ class Constraints(Record):
             ways = b"".join(string(one.encode()) for one in self.destinations)
             name = string(RESTRICT_DESTINATION.encode())
             made += bytes((EXTENSION,)) + name + string(ways)
+        if self.provider:
+            name = string(SECURITY_KEY_PROVIDER.encode())
+            made += bytes((EXTENSION,)) + name + string(self.provider.encode())
+        if self.certificates or self.certified_only:
+            name = string(ASSOCIATED_CERTIFICATES.encode())
+            blobs = b"".join(string(one.blob) for one in self.certificates)
+            made += bytes((EXTENSION,)) + name + bytes((self.certified_only,)) + string(blobs)
         return made
 
     @classmethod
@@ -175,8 +194,14 @@ def _confirm(made: Constraints, cursor: Cursor) -> str:
 
 def _extension(made: Constraints, cursor: Cursor) -> str:
     name = cursor.string().decode("ascii", "replace")
-    if name != RESTRICT_DESTINATION:
+    reader = _EXTENSIONS.get(name)
+    if reader is None:
         raise MalformedPacket(f"the unknown constraint {name[:64]!r}")
+    reader(made, cursor)
+    return name
+
+
+def _destinations(made: Constraints, cursor: Cursor) -> None:
     inner = Cursor(cursor.string())
     found: list[Destination] = []
     while inner.remaining():
@@ -187,7 +212,34 @@ def _extension(made: Constraints, cursor: Cursor) -> str:
         # Taken for "no destination" it would be no constraint at all.
         raise MalformedPacket("a list of destinations that is empty")
     made.destinations = tuple(found)
-    return name
+
+
+def _provider(made: Constraints, cursor: Cursor) -> None:
+    made.provider = cursor.text()
+    # It will be the name of a file: as long as one can be (PATH_MAX).
+    if not made.provider or "\0" in made.provider or len(made.provider) > _LONGEST_PATH:
+        raise MalformedPacket("a provider of security keys without a sound name")
+
+
+def _certificates(made: Constraints, cursor: Cursor) -> None:
+    made.certified_only = cursor.boolean()
+    inner = Cursor(cursor.string())
+    found: list[Certificate] = []
+    while inner.remaining():
+        if len(found) == MOST_CERTIFICATES:
+            raise MalformedPacket(f"more than {MOST_CERTIFICATES} certificates")
+        try:
+            found.append(Certificate.from_blob(inner.string()))
+        except KeyFileError as error:
+            raise MalformedPacket(f"a constraint's certificate: {error}") from None
+    made.certificates = tuple(found)
+
+
+_EXTENSIONS: Final[Mapping[str, Callable[[Constraints, Cursor], None]]] = {
+    RESTRICT_DESTINATION: _destinations,
+    SECURITY_KEY_PROVIDER: _provider,
+    ASSOCIATED_CERTIFICATES: _certificates,
+}
 
 
 _READERS: Final[Mapping[int, Callable[[Constraints, Cursor], str]]] = {

@@ -13,10 +13,17 @@ Public = PublicKey | Certificate
 """What an agent shows of a key."""
 
 
+class TokenKey(Record):
+    """A key that stays on its PKCS#11 token; ``provider`` is the module that leads there."""
+
+    public: PublicKey
+    provider: str
+
+
 class Credential(Record, secret=("key",)):
     """A private key, and the certificate it was given with."""
 
-    key: PrivateKey
+    key: PrivateKey | TokenKey
     certificate: Certificate | None = None
 
     @property
@@ -26,6 +33,7 @@ class Credential(Record, secret=("key",)):
 
     def encode(self) -> bytes:
         """As a request to add it has it, without the comment."""
+        assert isinstance(self.key, PrivateKey)
         if self.certificate is None:
             return self.key.encode()
         cursor = Cursor(self.key.encode())
@@ -58,7 +66,8 @@ class Credential(Record, secret=("key",)):
 
 
 # How many fields of a private key, behind its type, a certificate makes superfluous.
-_REPEATED: Final = {"ED25519": 0, "ECDSA": 2, "RSA": 2}
+# Of a security key's key the application stands in both.
+_REPEATED: Final = {"ED25519": 0, "ECDSA": 2, "RSA": 2, "ED25519-SK": 1, "ECDSA-SK": 2}
 
 
 def _public_part(key: PublicKey) -> bytes:

@@ -7,7 +7,7 @@ from hmac import compare_digest
 from typing import Final
 
 from tellin.agent.constraints import Constraints
-from tellin.agent.credentials import Credential
+from tellin.agent.credentials import Credential, TokenKey
 from tellin.agent.messages import MOST_IDENTITIES
 from tellin.errors import UsageError
 from tellin.wire import Record
@@ -32,6 +32,11 @@ class Held(Record):
     def blob(self) -> bytes:
         """What it is known by: the blob of its public half, or of its certificate."""
         return self.credential.public.blob
+
+
+def _module_of(held: Held) -> str:
+    key = held.credential.key
+    return key.provider if isinstance(key, TokenKey) else ""
 
 
 class _Padlock(Record, secret=("salt", "digest")):
@@ -87,6 +92,17 @@ class Keyring:
     def remove(self, blob: bytes) -> bool:
         """Forget a key; whether it was there."""
         return self._keys.pop(blob, None) is not None
+
+    def remove_module(self, provider: str) -> bool:
+        """Forget the keys of a PKCS#11 module's tokens; whether there were any."""
+        over = [blob for blob, held in self._keys.items() if _module_of(held) == provider]
+        for blob in over:
+            del self._keys[blob]
+        return bool(over)
+
+    def modules(self) -> set[str]:
+        """The PKCS#11 modules that keys here need."""
+        return {module for held in self._keys.values() if (module := _module_of(held))}
 
     def clear(self) -> None:
         """Forget all keys."""

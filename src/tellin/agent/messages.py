@@ -164,7 +164,7 @@ class ExtensionResponse(Message, number=29):
     contents: Rest
 
 
-REPLIES: Final[dict[int, type[Message]]] = {
+REPLIES: Final[dict[int | None, type[Message]]] = {
     kind.number: kind
     for kind in (
         Failure,
@@ -174,7 +174,6 @@ REPLIES: Final[dict[int, type[Message]]] = {
         ExtensionFailure,
         ExtensionResponse,
     )
-    if kind.number is not None
 }
 
 
@@ -186,10 +185,11 @@ def framed(message: Message) -> bytes:
 class Frames:
     """Cuts a stream into frames; nothing is kept for a length that could not be right (R155)."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_most")
 
-    def __init__(self) -> None:
+    def __init__(self, *, most: int = MOST_BYTES) -> None:
         self._data = bytearray()
+        self._most = most
 
     def __len__(self) -> int:
         return len(self._data)
@@ -204,7 +204,7 @@ class Frames:
         if len(data) < 4:
             return None
         size = int.from_bytes(data[:4], "big")
-        if not 0 < size <= MOST_BYTES:
+        if not 0 < size <= self._most:
             raise MalformedPacket(f"an agent's message of {size} bytes")
         if len(data) < 4 + size:
             return None

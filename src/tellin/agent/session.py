@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tellin.agent import messages
 from tellin.agent.constraints import Binding, Constraints, permitted
-from tellin.agent.credentials import Credential, read_public
+from tellin.agent.credentials import Credential, TokenKey, read_public
 from tellin.agent.keyring import Held, Keyring
 from tellin.agent.messages import (
     RSA_SHA2_256,
@@ -15,16 +15,22 @@ from tellin.agent.messages import (
     SessionBind,
     framed,
 )
+from tellin.agent.purposes import Login, is_file_signature, login_of
+from tellin.agent.tokens import (
+    INTERNAL,
+    TOUCH_REQUIRED,
+    KeysListed,
+    ListKeys,
+    Signed,
+    SignWith,
+)
+from tellin.algorithms.registry import matches
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed, UsageError
 from tellin.keys.certificates import inner_key
-from tellin.userauth.messages import (
-    HOST_BOUND,
-    PUBLIC_KEY,
-    SERVICE,
-    HostBoundFields,
-    PublicKeyFields,
-    UserauthRequest,
-)
+from tellin.keys.private import PrivateKey
+from tellin.keys.public import PublicKey
+from tellin.keys.security_keys import application_of
+from tellin.keys.token_keys import secret_of
 from tellin.wire import Cursor, Message, Record, string
 
 # As in OpenSSH: a session id is a hash, and sixteen hops are more than anybody makes.
@@ -47,16 +53,51 @@ class Confirmation(Record):
     forwarded: bool  # whether another host asks
 
 
+class TokenPolicy(Record):
+    """What an agent does with tokens for others than its owner.
+
+    ``remote_modules``: also who comes from another host may have PKCS#11 modules loaded.
+    ``web_safe`` are the applications of security keys' keys that sign anything; others, which web
+    sites know too, sign what is SSH's alone; empty lets all sign anything. ``find`` gives the one
+    name of the module or device that somebody named, None for those that must not be used.
+    """
+
+    remote_modules: bool = False
+    web_safe: tuple[str, ...] = ("ssh:*",)
+    find: Callable[[str], str | None] = lambda provider: provider if provider == INTERNAL else None
+
+
+class Errand(Record, secret=("request",)):
+    """Something that a helper process is to be asked; ``returned`` takes its answer.
+
+    ``touch`` is the fingerprint of the security key's key that somebody has to touch.
+    """
+
+    request: ListKeys | SignWith
+    comment: str = ""
+    touch: str = ""
+
+
 class AgentSession:
     """Serves one connection; what it answers comes out of ``take``.
 
-    A request that needs the owner's word waits in ``question`` until ``answer`` is called, and
-    one that comes too soon after a wrong passphrase until ``deadline``; ``reading`` is false
-    meanwhile. ``can_confirm`` says whether there is anybody to ask.
+    A request that needs the owner's word waits in ``question`` until ``answer`` is called, one
+    that needs a token in ``errand`` until ``returned`` is, and one that comes too soon after a
+    wrong passphrase until ``deadline``; ``reading`` is false meanwhile. ``can_confirm`` says
+    whether there is anybody to ask.
     """
 
-    def __init__(self, keyring: Keyring, *, can_confirm: bool) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        can_confirm: bool,
+        tokens: TokenPolicy | None = None,
+    ) -> None:
         self.question: Confirmation | None = None
+        self.errand: Errand | None = None
+        self._tokens = tokens or TokenPolicy()
+        self._returning: Callable[[Message | None, float], Message] | None = None
         self._keyring = keyring
         self._can_confirm = can_confirm
         self._frames = Frames()
@@ -91,7 +132,16 @@ class AgentSession:
         self.question = self._wanted = None
         # It may have expired, or been removed, while the owner was thinking (case 275).
         here = self._keyring.find(held.blob, now) is held and not self._keyring.locked
-        self._reply(_signed(held, request) if allowed and here else _FAILURE)
+        reply = self._signed(held, request) if allowed and here else _FAILURE
+        if reply is not None:
+            self._reply(reply)
+        self._go_on(now)
+
+    def returned(self, answer: Message | None, now: float) -> None:
+        """A helper has answered, or will not."""
+        assert self._returning is not None
+        returning, self._returning, self.errand = self._returning, None, None
+        self._reply(returning(answer, now))
         self._go_on(now)
 
     def deadline(self) -> float | None:
@@ -109,7 +159,7 @@ class AgentSession:
     # Requests
 
     def _waits(self) -> bool:
-        return self._wanted is not None or self._unlock is not None
+        return self._wanted is not None or self._unlock is not None or self._returning is not None
 
     def _reply(self, message: Message) -> None:
         self._out += framed(message)
@@ -160,11 +210,13 @@ class AgentSession:
         held = self._keyring.find(request.key_blob, now)
         if held is None:
             return _FAILURE
-        login = _login_of(request)
+        login = login_of(request)
         if held.constraints.destinations and not self._may_log_in(held, login):
             return _FAILURE
+        if not self._is_web_safe(held, login, request.data):
+            return _FAILURE
         if not held.constraints.confirm:
-            return _signed(held, request)
+            return self._signed(held, request)
         self._wanted = held, request
         self.question = Confirmation(
             held.comment,
@@ -174,7 +226,99 @@ class AgentSession:
         )
         return None
 
-    def _may_log_in(self, held: Held, login: "_Login | None") -> bool:
+    def _is_web_safe(self, held: Held, login: Login | None, data: bytes) -> bool:
+        """Whether a web site could not take the signature for one of its own.
+
+        A security key's key that was made for a site signs what the site asks for; an agent that
+        signed just anything would log strangers in there.
+        """
+        public = held.credential.key.public
+        if not public.is_on_token or not self._tokens.web_safe:
+            return True
+        application = application_of(public.blob).decode("utf-8", "replace")
+        if any(matches(application, pattern) for pattern in self._tokens.web_safe):
+            return True
+        return login is not None or is_file_signature(data)
+
+    def _signed(self, held: Held, request: messages.SignRequest) -> Message | None:
+        """The signature; None if a token must make it."""
+        key = held.credential.key
+        public = key.public
+        if isinstance(key, PrivateKey) and not public.is_on_token:
+            return _signed(key, request)
+        algorithm = _algorithm(public, request.flags) or public.signature_algorithms[0]
+        if isinstance(key, TokenKey):
+            errand = Errand(SignWith(key.provider, public.blob, request.data, algorithm, b""))
+        else:
+            wanted = SignWith(
+                held.constraints.provider or INTERNAL, key.encode(), request.data, algorithm, b""
+            )
+            touched = secret_of(key).flags & TOUCH_REQUIRED
+            errand = Errand(wanted, held.comment, public.fingerprint() if touched else "")
+        self._send(errand, lambda answer, now: self._sign_returned(held, answer, now))
+        return None
+
+    def _sign_returned(self, held: Held, answer: Message | None, now: float) -> Message:
+        # As with a question: meanwhile the key may have gone (case 275).
+        here = self._keyring.find(held.blob, now) is held and not self._keyring.locked
+        if not here or not isinstance(answer, Signed):
+            return _FAILURE
+        return messages.SignResponse(answer.signature)
+
+    def _send(self, errand: Errand, returning: Callable[[Message | None, float], Message]) -> None:
+        self.errand, self._returning = errand, returning
+
+    # Modules of tokens
+
+    def _is_remote(self) -> bool:
+        """Whether another host may be asking, or somebody who would hide that he is there."""
+        return bool(self._bindings) or self._bind_failed
+
+    def _add_module(self, request: messages.AddSmartcardKey, now: float) -> Message | None:
+        constraints = Constraints()
+        if isinstance(request, messages.AddSmartcardKeyConstrained):
+            constraints = Constraints.read(Cursor(request.constraints))
+        if constraints.provider or (constraints.confirm and not self._can_confirm):
+            return _FAILURE
+        # R151, CVE-2023-38408: a host that we forwarded to chose what was loaded here.
+        if self._is_remote() and not self._tokens.remote_modules:
+            return _FAILURE
+        provider = self._tokens.find(request.provider)
+        if provider is None or provider == INTERNAL:
+            return _FAILURE
+        errand = Errand(ListKeys(provider, request.pin))
+        self._send(errand, lambda answer, when: self._listed(provider, constraints, answer, when))
+        return None
+
+    def _listed(
+        self, provider: str, constraints: Constraints, answer: Message | None, now: float
+    ) -> Message:
+        if not isinstance(answer, KeysListed) or self._keyring.locked:
+            return _FAILURE
+        bounds = Constraints(constraints.lifetime, constraints.confirm, constraints.destinations)
+        added = False
+        # R153: each key is under every constraint, not the first alone.
+        for blob, label in answer.keys:
+            key = TokenKey(PublicKey.from_blob(blob), provider)
+            made = [
+                Credential(key, one) for one in constraints.certificates if one.key == key.public
+            ]
+            if not constraints.certified_only:
+                made.insert(0, Credential(key))
+            for credential in made:
+                if self._keep(credential, label or provider, bounds, now) is _SUCCESS:
+                    added = True
+        return _SUCCESS if added else _FAILURE
+
+    def _remove_module(self, request: messages.RemoveSmartcardKey, now: float) -> Message:
+        if self._is_remote() and not self._tokens.remote_modules:
+            return _FAILURE
+        provider = self._tokens.find(request.provider)
+        return _SUCCESS if provider and self._keyring.remove_module(provider) else _FAILURE
+
+    # Destinations
+
+    def _may_log_in(self, held: Held, login: Login | None) -> bool:
         """Whether a key that is kept to destinations may sign this (PROTOCOL.agent)."""
         if self._bind_failed or not self._bindings or login is None:
             # Nobody knows where the connection comes from, or what it would sign.
@@ -199,12 +343,22 @@ class AgentSession:
     def _add_constrained(self, request: messages.AddIdentityConstrained, now: float) -> Message:
         cursor = Cursor(request.key)
         credential, comment = _read_credential(cursor)
-        return self._keep(credential, comment, Constraints.read(cursor), now)
+        constraints = Constraints.read(cursor)
+        if constraints.provider:
+            provider = self._tokens.find(constraints.provider)
+            if provider is None:
+                return _FAILURE
+            constraints.provider = provider
+        return self._keep(credential, comment, constraints, now)
 
     def _keep(
         self, credential: Credential, comment: str, constraints: Constraints, now: float
     ) -> Message:
         if constraints.confirm and not self._can_confirm:
+            return _FAILURE
+        if constraints.provider and not credential.key.public.is_on_token:
+            return _FAILURE
+        if constraints.certificates or constraints.certified_only:
             return _FAILURE
         before = self._keyring.find(credential.public.blob, now)
         if before is not None and not self._may_see(before):
@@ -277,55 +431,24 @@ class AgentSession:
 EXTENSIONS: Final = (messages.QUERY, messages.SESSION_BIND)
 
 
-class _Login(Record):
-    """What a signature for a login covers (RFC 4252 section 7)."""
-
-    session_id: bytes
-    user: str
-    host_key: bytes | None
-
-
-def _login_of(request: messages.SignRequest) -> _Login | None:
-    """What is to be signed, if it is a login by that key and nothing else."""
-    try:
-        cursor = Cursor(request.data)
-        session_id = cursor.string()
-        asked = cursor.rest()
-        if not asked or asked[0] != UserauthRequest.number:
-            return None
-        login = UserauthRequest.decode(asked)
-        if login.method == HOST_BOUND:
-            bound = HostBoundFields.decode(login.method_data)
-            fields: PublicKeyFields = bound
-            host_key: bytes | None = bound.host_key_blob
-        elif login.method == PUBLIC_KEY:
-            fields, host_key = PublicKeyFields.decode(login.method_data), None
-        else:
-            return None
-    except MalformedPacket:
-        return None
-    if login.service != SERVICE or not fields.signed or fields.key_blob != request.key_blob:
-        return None
-    return _Login(session_id, login.user, host_key)
-
-
 def _read_credential(cursor: Cursor) -> tuple[Credential, str]:
     credential = Credential.read(cursor)
     return credential, cursor.string().decode("utf-8", "surrogateescape")
 
 
-def _signed(held: Held, request: messages.SignRequest) -> Message:
-    key = held.credential.key
-    algorithm = None
-    if key.public.key_type == "ssh-rsa":
-        # RFC 9987 section 3.6: no flag is SHA-1, and of two the stronger is meant.
-        if request.flags & RSA_SHA2_512:
-            algorithm = "rsa-sha2-512"
-        elif request.flags & RSA_SHA2_256:
-            algorithm = "rsa-sha2-256"
-        else:
-            return messages.SignResponse(key.sign(request.data, "ssh-rsa", sha1=True))
-    return messages.SignResponse(key.sign(request.data, algorithm))
+def _signed(key: PrivateKey, request: messages.SignRequest) -> Message:
+    algorithm = _algorithm(key.public, request.flags)
+    return messages.SignResponse(key.sign(request.data, algorithm, sha1=algorithm == "ssh-rsa"))
+
+
+def _algorithm(public: PublicKey, flags: int) -> str | None:
+    """The one that flags choose; None for a key that has but one."""
+    if public.key_type != "ssh-rsa":
+        return None
+    # RFC 9987 section 3.6: no flag is SHA-1, and of two the stronger is meant.
+    if flags & RSA_SHA2_512:
+        return "rsa-sha2-512"
+    return "rsa-sha2-256" if flags & RSA_SHA2_256 else "ssh-rsa"
 
 
 _Handler = Callable[[AgentSession, Any, float], Message | None]
@@ -339,6 +462,9 @@ _REQUESTS: Final[dict[int | None, tuple[type[Message], _Handler, bool]]] = {
         (messages.AddIdentityConstrained, AgentSession._add_constrained, False),
         (messages.RemoveIdentity, AgentSession._remove, False),
         (messages.RemoveAllIdentities, AgentSession._remove_all, False),
+        (messages.AddSmartcardKey, AgentSession._add_module, False),
+        (messages.AddSmartcardKeyConstrained, AgentSession._add_module, False),
+        (messages.RemoveSmartcardKey, AgentSession._remove_module, False),
         (messages.Lock, AgentSession._lock, False),
         (messages.Unlock, AgentSession._unlock_asked, True),
         # R154: a session is bound even now, or what comes later would pass for local.

@@ -3,7 +3,7 @@
 
 import _socket
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Self
 
 from tellin.agent import messages
@@ -46,12 +46,23 @@ def open_agent(path: str) -> Socket:
 
 
 class AgentLink:
-    """A connection to an agent on a loop; requests may be made at any time and are answered in order."""
+    """A connection to an agent on a loop; requests may be made at any time and are answered in order.
 
-    def __init__(self, loop: Loop, stream: Socket) -> None:
+    ``on_close`` is called when it has ended, before those who wait are told.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        stream: Socket,
+        conversation: AgentConversation | None = None,
+        *,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
         self._loop = loop
         self._stream = stream
-        self._conversation = AgentConversation()
+        self._conversation = conversation or AgentConversation()
+        self._on_close = on_close
         self._unsent = b""
         self._open = True
         stream.setblocking(False)
@@ -73,6 +84,8 @@ class AgentLink:
             self._loop.remove_reader(self._stream.fileno())
             self._loop.remove_writer(self._stream.fileno())
             self._stream.close()
+            if self._on_close is not None:
+                self._on_close()
             self._conversation.lost()
 
     def _write(self) -> None:
@@ -177,13 +190,27 @@ class Agent:
         confirm: bool = False,
         destinations: Iterable[Destination] = (),
         certificate: Certificate | None = None,
+        provider: str = "",
     ) -> None:
         """Have it keep ``key`` (under its comment), for ``lifetime`` seconds if that is given.
 
-        With a ``certificate`` for the key it is known by that.
+        With a ``certificate`` for the key it is known by that. ``provider`` says how to reach the
+        security key that a key is inside.
         """
-        bounds = Constraints(lifetime, confirm, tuple(destinations))
+        bounds = Constraints(lifetime, confirm, tuple(destinations), provider)
         self._demand(add_request(key, bounds, certificate=certificate))
+
+    def add_module(self, provider: str, pin: bytes, bounds: Constraints) -> None:
+        """Have it use the keys of a PKCS#11 module's tokens."""
+        constraints = bounds.encode()
+        if constraints:
+            self._demand(messages.AddSmartcardKeyConstrained(provider, pin, constraints))
+        else:
+            self._demand(messages.AddSmartcardKey(provider, pin))
+
+    def remove_module(self, provider: str) -> None:
+        """Have it use them no more."""
+        self._demand(messages.RemoveSmartcardKey(provider, b""))
 
     def remove(self, key: Public) -> None:
         """Have it forget a key."""

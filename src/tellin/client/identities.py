@@ -85,11 +85,16 @@ class KeySource(Protocol):
         """The keys in the order to try them; ``done`` may be called at once or later."""
 
 
+SignInside = Callable[[PrivateKey, str, bytes, str, Callable[[bytes | None], object]], object]
+"""Signs with a file's key that is inside a security key: the key, its file, data, algorithm, and who waits."""
+
+
 class KeyPolicy(Record):
-    """How key files are treated."""
+    """How key files are treated; ``sign_inside`` reaches the security keys that some speak of."""
 
     prompts: int = 3
     batch: bool = False
+    sign_inside: SignInside | None = None
 
 
 # Keys in memory
@@ -172,7 +177,8 @@ class FileIdentity:
     def ready(self) -> bool:
         """Whether the private half lies here in clear."""
         self._look()
-        return self._private is not None
+        # A security key wants to be touched: not before the server has taken its key.
+        return self._private is not None and not self._private.public.is_on_token
 
     @property
     def usable(self) -> bool:
@@ -200,6 +206,9 @@ class FileIdentity:
             private = self._private
             if not success or private is None:
                 done(None)
+                return
+            if private.public.is_on_token and self._policy.sign_inside is not None:
+                self._policy.sign_inside(private, self.name, data, algorithm, done)
                 return
             try:
                 # The plan lets RSA with SHA-1 in only by its name.

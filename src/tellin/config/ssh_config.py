@@ -71,12 +71,10 @@ LATER: Final[dict[str, Pending]] = pending("""
     NoHostAuthenticationForLocalhost no
     PermitLocalCommand no
     PermitRemoteOpen *
-    PKCS11Provider none
     !ProxyJump none
     !ProxyUseFdpass no
     !RefuseConnection
     RemoteForward
-    SecurityKeyProvider *
     StreamLocalBindMask *
     StreamLocalBindUnlink *
     SyslogFacility *
@@ -284,6 +282,10 @@ class SshConfig(
         "PasswordAuthentication", kinds.YES_NO, default=True, tier=Tier.EVERYDAY,
         doc="Whether to log in by password.",
     )
+    pkcs11_provider: str | None = keyword(
+        "PKCS11Provider", kinds.OPTIONAL_PATH, default=None, tokens="~", tier=Tier.RARE,
+        doc="The PKCS#11 module of a token whose keys to try.",
+    )
     preferred_authentications: tuple[str, ...] = keyword(
         "PreferredAuthentications", kinds.COMMA_LIST,
         default=("gssapi-with-mic", "hostbased", "publickey", "keyboard-interactive", "password"),
@@ -321,6 +323,10 @@ class SshConfig(
     required_rsa_size: int = keyword(
         "RequiredRSASize", kinds.integer(0, 65536), default=1024,
         doc="The fewest bits of an RSA key; never less than 1024.",
+    )
+    security_key_provider: str = keyword(
+        "SecurityKeyProvider", kinds.WORD, default="internal", tier=Tier.RARE,
+        doc="How security keys are reached: internal, the device of one, or $NAME.",
     )
     security_profile: str = keyword(
         "SecurityProfile", kinds.choice("default", "strict"), default="default",

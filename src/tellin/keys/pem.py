@@ -183,3 +183,15 @@ def write_public(native: Any, *, traditional: bool) -> bytes:
         form = serialization.PublicFormat.PKCS1
     written: bytes = native.public_bytes(serialization.Encoding.PEM, form)
     return written
+
+
+def read_x509(data: bytes) -> bytes:
+    """The blob of the key in an X.509 certificate (DER), as tokens keep it; who signed it says nothing."""
+    from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415  (tokens only)
+
+    try:
+        native = load_der_x509_certificate(data).public_key()
+    except _REFUSALS as error:
+        raise KeyFileError(f"a damaged or unknown certificate: {_short(error)}") from None
+    kind = _kind_of(native)
+    return engine_of(kind).public_blob(kind, native)

@@ -61,6 +61,11 @@ class PublicKey:
         return self._kind.name
 
     @property
+    def is_on_token(self) -> bool:
+        """Whether the private half is inside a security key."""
+        return self._kind.on_token
+
+    @property
     def signature_algorithms(self) -> tuple[str, ...]:
         """The names a signature by this key may carry, best first; never one with SHA-1 (R077)."""
         return tuple(self._kind.signatures)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Keys inside security keys: what such a key really signs, and how its file holds it (OpenSSH PROTOCOL.u2f).
 
-Signatures are checked here. To make one, the security key itself is needed, which OpenSSH's agent
+Signatures are checked here. To make one, the security key itself is needed, which a helper process
 can reach.
 """
 
@@ -92,23 +92,28 @@ class SecurityKeySecret:
 
     native: Any = None
 
-    def __init__(self, public_blob: bytes, rest: bytes) -> None:
+    def __init__(
+        self, public_blob: bytes, *, flags: int, handle: bytes, reserved: bytes = b""
+    ) -> None:
         self.public_blob = public_blob
         self.key_type = Cursor(public_blob).string().decode("ascii")
-        self._rest = rest
+        self.flags = flags
+        self.handle = handle
+        self._reserved = reserved
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
-        """Not here."""
+        """Not here: a helper process asks the security key (``tellin.client.tokens``)."""
         raise SignatureFailed(
             "the security key that holds this key cannot be reached from here",
-            hint="load the key into OpenSSH's ssh-agent, which can",
+            hint="load the key into an agent, which can",
         )
 
     def fields(self) -> bytes:
         """The public fields; then flags, handle and a reserved string."""
         cursor = Cursor(self.public_blob)
         cursor.string()
-        return cursor.rest() + self._rest
+        rest = bytes((self.flags,)) + string(self.handle) + string(self._reserved)
+        return cursor.rest() + rest
 
 
 def verifier(kind: Kind, blob: bytes) -> Any:
@@ -132,7 +137,9 @@ def read_secret(kind: Kind, cursor: Cursor) -> SecurityKeySecret:
     handle, reserved = cursor.string(), cursor.string()
     return SecurityKeySecret(
         string(kind.key_type.encode("ascii")) + public,
-        bytes((flags,)) + string(handle) + string(reserved),
+        flags=flags,
+        handle=handle,
+        reserved=reserved,
     )
 
 

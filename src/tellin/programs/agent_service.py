@@ -7,25 +7,24 @@ import resource
 import secrets
 import signal
 import struct
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from tellin.agent.keyring import Keyring
-from tellin.agent.session import AgentSession, Confirmation
+from tellin.agent.session import AgentSession, Confirmation, TokenPolicy
 from tellin.errors import MalformedPacket
+from tellin.programs.agent_asking import Asking, somebody_to_ask
 from tellin.programs.agent_place import Place
+from tellin.programs.agent_tokens import Task, Tokens
 from tellin.programs.command import visible
 from tellin.runtime.journal import DEBUG1, ERROR, Journal, to_descriptor
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
 from tellin.runtime.privileges import lock_memory, refuse_inspection
 from tellin.runtime.sockets import Socket
+from tellin.wire import Message
 
 _READ: Final = 64 * 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_ASKPASS: Final = "/usr/bin/ssh-askpass"
-_LONGEST_ANSWER: Final = 1024
 
 
 def detach() -> None:
@@ -49,12 +48,22 @@ def harden() -> None:
 class AgentService:
     """An agent at its place."""
 
-    def __init__(self, place: Place, *, lifetime: int | None, hash_name: str, debug: bool) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        lifetime: int | None,
+        hash_name: str,
+        debug: bool,
+        tokens: TokenPolicy,
+    ) -> None:
         self.loop = SmallLoop()
         self.keyring = Keyring(random=secrets.token_bytes, lifetime=lifetime)
         self.journal = Journal(DEBUG1 if debug else ERROR, to_descriptor(2))
         self.hash_name = hash_name
-        self.can_confirm = _somebody_to_ask()
+        self.can_confirm = somebody_to_ask()
+        self.policy = tokens
+        self.tokens = Tokens(self.loop, can_ask=self.can_confirm, journal=self.journal)
         self._place = place
         self._sweep: Cancellable | None = None
         self._over = False
@@ -77,10 +86,12 @@ class AgentService:
             acceptor.close()
             self._place.remove()
             self.keyring.clear()
+            self.tokens.close()
         return 0
 
     def changed(self) -> None:
         """Keys may have come or gone: what expires does so when it is due, not when somebody asks."""
+        self.tokens.keep(self.keyring.modules())
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -102,6 +113,7 @@ class AgentService:
     def _forget(self) -> None:
         self.journal.debug("SIGUSR1: all keys are forgotten")
         self.keyring.clear()
+        self.changed()
 
     def _watch(self, parent: int) -> None:
         try:
@@ -125,26 +137,19 @@ class AgentService:
         self._talks.add(_Talk(self, stream))
 
 
-def _somebody_to_ask() -> bool:
-    environment = os.environ
-    if environment.get("SSH_ASKPASS_REQUIRE", "").lower() == "never":
-        return False
-    display = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
-    forced = environment.get("SSH_ASKPASS_REQUIRE", "").lower() == "force"
-    program = environment.get("SSH_ASKPASS") or _ASKPASS
-    return bool(display or forced) and os.access(program, os.X_OK)
-
-
 class _Talk:
     """One connection: its session and its socket."""
 
     def __init__(self, service: AgentService, stream: Socket) -> None:
         self._service = service
         self._stream = stream
-        self._session = AgentSession(service.keyring, can_confirm=service.can_confirm)
+        self._session = AgentSession(
+            service.keyring, can_confirm=service.can_confirm, tokens=service.policy
+        )
         self._unsent = b""
         self._alarm: Cancellable | None = None
-        self._question: _Question | None = None
+        self._question: Asking | None = None
+        self._errand: Task | None = None
         self._reading = False
         self._settle()
 
@@ -174,7 +179,16 @@ class _Talk:
         if due is not None and self._alarm is None:
             self._alarm = loop.call_at(due, self._ring)
         if self._session.question is not None and self._question is None:
-            self._question = _Question(self._service, self._session.question, self._answered)
+            self._question = Asking(
+                loop,
+                _words(self._session.question),
+                self._answered,
+                journal=self._service.journal,
+            )
+        if self._session.errand is not None and self._errand is None:
+            # A helper that could not start answers at once: we are to be ready for that.
+            self._errand = task = Task(self._session.errand, self._returned)
+            self._service.tokens.run(task)
         self._service.changed()
 
     def _readable(self) -> None:
@@ -197,77 +211,26 @@ class _Talk:
         self._session.tick(self._service.loop.time())
         self._settle()
 
-    def _answered(self, allowed: bool) -> None:
+    def _answered(self, answer: bytes | None) -> None:
         self._question = None
+        allowed = answer is not None and answer.strip().lower() in {b"", b"yes"}
         self._session.answer(allowed, self._service.loop.time())
+        self._settle()
+
+    def _returned(self, answer: Message | None) -> None:
+        self._errand = None
+        self._session.returned(answer, self._service.loop.time())
         self._settle()
 
     def _close(self) -> None:
         loop, fd = self._service.loop, self._stream.fileno()
         loop.remove_reader(fd)
         loop.remove_writer(fd)
-        for pending in (self._alarm, self._question):
+        for pending in (self._alarm, self._question, self._errand):
             if pending is not None:
                 pending.cancel()
         self._stream.close()
         self._service.over(self)
-
-
-class _Question:
-    """Runs the SSH_ASKPASS program beside the loop; its exit status is the answer."""
-
-    def __init__(
-        self, service: AgentService, asked: Confirmation, done: Callable[[bool], object]
-    ) -> None:
-        self._loop = service.loop
-        self._done = done
-        self._pidfd = self._reading = self._pid = -1
-        try:
-            self._start(_words(asked))
-        except OSError as error:
-            service.journal.error(f"ssh-askpass: {error.strerror}")
-            self._loop.call_soon(done, False)
-
-    def _start(self, words: str) -> None:
-        program = os.environ.get("SSH_ASKPASS") or _ASKPASS
-        surroundings = {**os.environ, "SSH_ASKPASS_PROMPT": "confirm"}
-        self._reading, writing = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._pid = os.posix_spawn(
-                program,
-                [program, words],
-                surroundings,
-                file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)],
-                setsigdef=[signal.SIGPIPE],
-            )
-        finally:
-            os.close(writing)
-        self._pidfd = os.pidfd_open(self._pid)
-        self._loop.add_reader(self._pidfd, self._ended)
-
-    def cancel(self) -> None:
-        """Nobody waits for the answer any more."""
-        if self._pid > 0:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
-            self._done = _nothing
-
-    def _ended(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        _, status = os.waitpid(self._pid, 0)
-        os.set_blocking(self._reading, False)
-        try:
-            answer = os.read(self._reading, _LONGEST_ANSWER).split(b"\n")[0].strip().lower()
-        except BlockingIOError:
-            answer = b""
-        os.close(self._reading)
-        self._pid = -1
-        self._done(status == 0 and answer in {b"", b"yes"})
-
-
-def _nothing(allowed: bool) -> None:
-    """The connection that asked has gone."""
 
 
 def _words(asked: Confirmation) -> str:

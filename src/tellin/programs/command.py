@@ -53,6 +53,8 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "ssh-copy-id": "tellin.programs.ssh_copy_id",
     "ssh-keygen": "tellin.programs.ssh_keygen",
     "ssh-keyscan": "tellin.programs.ssh_keyscan",
+    "ssh-pkcs11-helper": "tellin.programs.ssh_pkcs11_helper",
+    "ssh-sk-helper": "tellin.programs.ssh_sk_helper",
     "sshd": "tellin.programs.sshd",
 }
 

@@ -31,6 +31,7 @@ from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import file_of, must_exist, open_key, quoted
 from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
+from tellin.programs.keygen_signer import signing
 from tellin.programs.keygen_times import interval, validity
 from tellin.wire import Cursor, Record
 
@@ -183,21 +184,30 @@ def _authority(settings: Settings) -> Signer:
     if settings.prefer_agent:
         from tellin.client.agents import Agent, AgentSigner
 
-        try:
-            public = keygen_files.find_public(path)
-        except OSError as error:
-            raise _unloadable(path, error.strerror or "") from None
-        except KeyFileError as error:
-            raise _unloadable(path, str(error)) from None
+        public = _public_half(path)
         try:
             return AgentSigner(Agent.connect(), public)
         except ConnectFailed as error:
             raise Failure(
                 f"Cannot use public key for CA signature: {error}", status=FATAL
             ) from None
-    return open_key(
+    if settings.module:
+        from tellin.programs import keygen_tokens
+
+        return keygen_tokens.module_signer(settings, _public_half(path))
+    opened = open_key(
         settings, path, question="Enter passphrase: ", complaint=f"Load key {quoted(path)}"
-    ).key
+    )
+    return signing(settings, opened.key, path)
+
+
+def _public_half(path: str) -> PublicKey:
+    try:
+        return keygen_files.find_public(path)
+    except OSError as error:
+        raise _unloadable(path, error.strerror or "") from None
+    except KeyFileError as error:
+        raise _unloadable(path, str(error)) from None
 
 
 def _unloadable(path: str, why: str) -> Failure:

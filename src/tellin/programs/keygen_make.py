@@ -36,6 +36,10 @@ _TYPES: Final = {
     "ssh-ed25519": "ed25519",
     "ecdsa": "ecdsa",
     **{kind.key_type: "ecdsa" for kind in KINDS.values() if isinstance(kind, Ecdsa)},
+    "ed25519-sk": "ed25519-sk",
+    "sk-ssh-ed25519@openssh.com": "ed25519-sk",
+    "ecdsa-sk": "ecdsa-sk",
+    "sk-ecdsa-sha2-nistp256@openssh.com": "ecdsa-sk",
     "mldsa44-ed25519": "mldsa44-ed25519",
     "ssh-mldsa44-ed25519@openssh.com": "mldsa44-ed25519",
     "rsa": "rsa",
@@ -55,7 +59,13 @@ def make(settings: Settings) -> int:
     comment = settings.comment
     if comment is None:
         comment = _user_at_host()
-    key = PrivateKey.generate(kind, bits=bits, comment=comment)
+    if kind.endswith("-sk"):
+        # Who has no security key does not pay for it.
+        from tellin.programs import keygen_tokens
+
+        key = keygen_tokens.enroll(settings, kind, comment, say)
+    else:
+        key = PrivateKey.generate(kind, bits=bits, comment=comment)
     path = file_of(settings, "Enter file in which to save the key", f"id_{kind.replace('-', '_')}")
     if settings.file is None:
         _make_user_directory(path, say)
@@ -90,7 +100,7 @@ def _chosen(name: str, bits: int | None) -> tuple[str, int | None]:
     kind = _TYPES.get(name.lower())
     if kind is None:
         raise Failure(f"unknown key type {name}", status=FATAL)
-    if kind in {"ed25519", "mldsa44-ed25519"}:
+    if kind in {"ed25519", "mldsa44-ed25519", "ed25519-sk", "ecdsa-sk"}:
         # There is one size; OpenSSH too lets -b pass.
         return kind, None
     if kind == "ecdsa":
@@ -178,6 +188,23 @@ def _save_public(path: str, public: PublicKey) -> None:
         ) from None
 
 
+def download(settings: Settings) -> int:
+    """The keys that security keys remember, each in two files."""
+    from tellin.programs import keygen_tokens
+
+    def save(path: str, key: PrivateKey, secret: bytes | None) -> bytes | None:
+        try:
+            replace = _may_write(path)
+        except Failure:
+            return None
+        secret = _new_passphrase(path) if secret is None else secret
+        _save(settings, path, key, secret, replace=replace)
+        _save_public(path, key.public)
+        return secret
+
+    return keygen_tokens.download(settings, save)
+
+
 def host_keys(settings: Settings) -> int:
     """Whichever host keys are missing, in /etc/ssh below the prefix of -f."""
     status = 0
@@ -224,7 +251,12 @@ def change_passphrase(settings: Settings) -> int:
         if passphrase("Enter same passphrase again: ") != secret:
             print("Pass phrases do not match.  Try again.")
             return REFUSED
-    _save(settings, path, opened.key, secret, replace=True)
+    key = opened.key
+    if settings.options:
+        from tellin.programs import keygen_tokens
+
+        key = keygen_tokens.changed(key, settings.options)
+    _save(settings, path, key, secret, replace=True)
     print("Your identification has been saved with the new passphrase.")
     return 0
 

@@ -50,6 +50,10 @@ class Settings:
         self.generic = False
         self.host: str | None = None
         """-F, -R and -r: a host; with -Y the file of revoked keys."""
+        self.module = ""
+        """-D: the PKCS#11 module of a token."""
+        self.provider = ""
+        """-w: how security keys are reached."""
 
 
 def _bits(settings: Settings, value: str) -> None:
@@ -164,11 +168,13 @@ def _moduli(settings: Settings, value: str) -> None:
     settings.operation = value
 
 
-def _refused(what: str) -> Callable[[Settings, str], None]:
-    def take(settings: Settings, value: str) -> None:
-        raise Failure(f"ssh-keygen: {what} are not supported", status=FATAL)
+def _module(settings: Settings, value: str) -> None:
+    settings.modes.add("D")
+    settings.module = value
 
-    return take
+
+def _provider(settings: Settings, value: str) -> None:
+    settings.provider = value
 
 
 def _set(attribute: str) -> Callable[[Settings, str], None]:
@@ -190,7 +196,7 @@ VALUES: Final[Mapping[str, Callable[[Settings, str], None]]] = {
     "a": _rounds,
     "b": _bits,
     "C": _comment,
-    "D": _refused("keys on PKCS#11 tokens"),
+    "D": _module,
     "E": _hash,
     "F": _host("F"),
     "f": _file,
@@ -206,7 +212,7 @@ VALUES: Final[Mapping[str, Callable[[Settings, str], None]]] = {
     "s": _signer,
     "t": _key_type,
     "V": _interval,
-    "w": _refused("FIDO authenticators"),
+    "w": _provider,
     "Y": _operation,
     "Z": _cipher,
     "z": _serial,
@@ -214,7 +220,6 @@ VALUES: Final[Mapping[str, Callable[[Settings, str], None]]] = {
 FLAGS: Final[Mapping[str, Callable[[Settings, str], None]]] = {
     "g": _set("generic"),
     "h": _set("for_host"),
-    "K": _refused("FIDO authenticators"),
     "q": _quiet,
     "U": _set("prefer_agent"),
     "u": _set("update"),

@@ -27,6 +27,7 @@ from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import line, open_key, quoted
 from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
+from tellin.programs.keygen_signer import signing
 from tellin.programs.keygen_times import absolute, seconds_of, text_of
 
 _PIECE: Final = 1 << 16
@@ -171,7 +172,7 @@ def _signer(settings: Settings, path: str, public: PublicKey | Certificate) -> S
             complaint=f"Load key {quoted(candidate)}",
         )
         if opened.key.public == key:
-            return opened.key
+            return signing(settings, opened.key, candidate)
     raise Failure(f"No private key found for {quoted(path)}", status=FATAL)
 
 

@@ -25,8 +25,9 @@ FAILED: Final = 255
 
 USAGE: Final = """\
 usage: ssh [-46aCfGknNqsTtVvx] [-b bind_address] [-c cipher_spec]
-           [-E log_file] [-e escape_char] [-F configfile] [-i identity_file]
-           [-l login_name] [-m mac_spec] [-o option] [-P tag] [-p port]
+           [-E log_file] [-e escape_char] [-F configfile] [-I pkcs11]
+           [-i identity_file] [-l login_name] [-m mac_spec] [-o option]
+           [-P tag] [-p port]
            destination [command [argument ...]]
        ssh [-Q query_option]"""
 
@@ -49,6 +50,7 @@ _VALUED: Final = {
     "b": "BindAddress",
     "c": "Ciphers",
     "e": "EscapeChar",
+    "I": "PKCS11Provider",
     "m": "MACs",
     "P": "Tag",
 }
@@ -58,7 +60,6 @@ _REFUSED: Final = {
     "B": "binding to an interface",
     "D": "dynamic forwarding",
     "g": "forwarding for other hosts",
-    "I": "PKCS#11",
     "J": "jump hosts",
     "K": "GSSAPI",
     "L": "local forwarding",

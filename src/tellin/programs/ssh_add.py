@@ -7,11 +7,12 @@
 import os
 import pwd
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from tellin.agent.constraints import LONGEST_LIFETIME, Destination
+from tellin.agent.constraints import LONGEST_LIFETIME, Constraints
 from tellin.agent.credentials import Public
 from tellin.client.agents import Agent
 from tellin.config.kinds import read_seconds
@@ -23,17 +24,26 @@ from tellin.errors import (
     SignatureFailed,
     WrongPassphrase,
 )
-from tellin.keys.certificates import inner_key, is_certificate_type, load_certificate
+from tellin.keys.certificates import (
+    FOREVER,
+    Certificate,
+    inner_key,
+    is_certificate_type,
+    load_certificate,
+)
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
+from tellin.programs.add_wishes import Wishes, asked
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 from tellin.runtime import prompts
 from tellin.runtime.files import read_file
 
 USAGE: Final = """\
-usage: ssh-add [-cDdLlqvXx] [-E fingerprint_hash] [-H hostkey_file]
-               [-h destination_constraint] [-t life] [file ...]
+usage: ssh-add [-CcDdKkLlNqvXx] [-E fingerprint_hash] [-H hostkey_file]
+               [-h destination_constraint] [-S provider] [-t life] [file ...]
+       ssh-add -s pkcs11 [-Cv] [certificate ...]
+       ssh-add -e pkcs11
        ssh-add -T pubkey ...
        ssh-add -Q"""
 
@@ -45,25 +55,6 @@ _STANDARD_INPUT: Final = "-"
 _DEFAULTS: Final = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
 
-class Wishes:
-    """What the command line said."""
-
-    def __init__(self) -> None:
-        self.mode = ""
-        self.confirm = False
-        self.lifetime: int | None = None
-        self.hash_name = "sha256"
-        self.quiet = False
-        self.loud = 0
-        self.destinations: list[str] = []
-        self.host_files: list[str] = []
-
-    def say(self, text: str) -> None:
-        """What went well, unless -q."""
-        if not self.quiet:
-            say_error(text)
-
-
 def _misused(message: str = "") -> Failure:
     return Failure(message, usage=USAGE, status=_FAILED)
 
@@ -71,7 +62,7 @@ def _misused(message: str = "") -> Failure:
 def run(arguments: list[str]) -> int:
     """Do what the command line asks for; without a mode, add keys."""
     wishes = Wishes()
-    options = Options(arguments, "cDdLlqQTvXxE:H:h:t:")
+    options = Options(arguments, "CcDdKkLlNqQTvXxE:e:H:h:S:s:t:")
     try:
         for letter, value in options:
             _take(wishes, letter, value)
@@ -80,17 +71,25 @@ def run(arguments: list[str]) -> int:
     with _agent() as agent:
         if wishes.mode in _ALONE:
             return _ALONE[wishes.mode](agent, wishes)
+        if wishes.mode in {"K", "e", "s"}:
+            # Who has no tokens does not pay for them.
+            from tellin.programs import add_tokens
+
+            if wishes.mode == "K":
+                return add_tokens.add_resident(agent, wishes)
+            return add_tokens.change_module(agent, wishes, options.rest)
         if wishes.mode == "T":
             return _test(agent, options.rest)
         return _each(agent, wishes, options.rest)
 
 
 def _take(wishes: Wishes, letter: str, value: str) -> None:
+    if letter in _FLAGS:
+        setattr(wishes, _FLAGS[letter], True)
+        return
     match letter:
-        case "c":
-            wishes.confirm = True
-        case "q":
-            wishes.quiet = True
+        case "S":
+            wishes.provider = value
         case "v":
             wishes.loud += 1
         case "E":
@@ -109,6 +108,16 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
             if wishes.mode and wishes.mode != letter:
                 raise _misused(f"-{wishes.mode} and -{letter} are two things to do")
             wishes.mode = letter
+            wishes.module = value
+
+
+_FLAGS: Final = {
+    "C": "certified_only",
+    "c": "confirm",
+    "k": "plain_only",
+    "N": "keep_expired",
+    "q": "quiet",
+}
 
 
 def _lifetime(value: str) -> int | None:
@@ -168,8 +177,8 @@ def _clear(agent: Agent, wishes: Wishes) -> int:
 
 
 def _lock(agent: Agent, wishes: Wishes) -> int:
-    first = _asked("Enter lock password: ")
-    if _asked("Again: ") != first:
+    first = asked("Enter lock password: ")
+    if asked("Again: ") != first:
         raise Failure("Passwords do not match.", status=_FAILED)
     try:
         agent.lock(first)
@@ -181,7 +190,7 @@ def _lock(agent: Agent, wishes: Wishes) -> int:
 
 def _unlock(agent: Agent, wishes: Wishes) -> int:
     try:
-        agent.unlock(_asked("Enter lock password: "))
+        agent.unlock(asked("Enter lock password: "))
     except RequestRefused as error:
         raise Failure(f"Failed to unlock agent: {error}", status=_FAILED) from None
     say_error("Agent unlocked.")
@@ -205,13 +214,6 @@ _ALONE: Final[Mapping[str, Callable[[Agent, Wishes], int]]] = {
     "X": _unlock,
     "x": _lock,
 }
-
-
-def _asked(question: str) -> bytes:
-    answer = prompts.ask(question, standard_input=True)
-    if answer is None:
-        raise Failure(status=_FAILED)
-    return answer.encode("utf-8", "surrogateescape")
 
 
 # What is done for each file
@@ -314,43 +316,44 @@ def _add(agent: Agent, wishes: Wishes, path: str) -> int:
         return _FAILED
     if not key.comment:
         key = key.with_comment(_beside(path) or shown)
-    destinations: tuple[Destination, ...] = ()
-    if wishes.destinations:
-        from tellin.programs.add_destinations import destinations_of
-
-        destinations = destinations_of(wishes.destinations, wishes.host_files)
-    try:
-        agent.add(
-            key,
-            lifetime=wishes.lifetime,
-            confirm=wishes.confirm,
-            destinations=destinations,
-        )
-    except RequestRefused as error:
-        say_error(f'Could not add identity "{shown}": {error}')
-        return _FAILED
-    wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
-    _say_bounds(wishes)
-    return _add_certificate(agent, wishes, key, path, destinations)
+    bounds = wishes.constraints()
+    status = 0
+    if not wishes.certified_only:
+        try:
+            _give(agent, key, bounds, wishes)
+        except RequestRefused as error:
+            say_error(f'Could not add identity "{shown}": {error}')
+            return _FAILED
+        wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
+        wishes.say_bounds(wishes.lifetime)
+    if not wishes.plain_only and path != _STANDARD_INPUT:
+        status = _add_certificate(agent, wishes, key, path, bounds)
+    return status
 
 
-def _say_bounds(wishes: Wishes) -> None:
-    if wishes.lifetime is not None:
-        wishes.say(f"Lifetime set to {wishes.lifetime} seconds")
-    if wishes.confirm:
-        wishes.say("The user must confirm each use of the key")
+def _give(
+    agent: Agent,
+    key: PrivateKey,
+    bounds: Constraints,
+    wishes: Wishes,
+    certificate: Certificate | None = None,
+) -> None:
+    agent.add(
+        key,
+        lifetime=bounds.lifetime,
+        confirm=bounds.confirm,
+        destinations=bounds.destinations,
+        certificate=certificate,
+        provider=wishes.provider if key.public.is_on_token else "",
+    )
 
 
 def _add_certificate(
-    agent: Agent,
-    wishes: Wishes,
-    key: PrivateKey,
-    path: str,
-    destinations: tuple[Destination, ...],
+    agent: Agent, wishes: Wishes, key: PrivateKey, path: str, bounds: Constraints
 ) -> int:
     """Add the certificate that lies beside a key's file, under the same constraints (R153)."""
     place = f"{path}-cert.pub"
-    if path == _STANDARD_INPUT or not os.path.exists(place):
+    if not os.path.exists(place):
         return 0
     try:
         certificate = load_certificate(read_file(place, limit=MOST_BYTES))
@@ -360,20 +363,34 @@ def _add_certificate(
     if certificate.key != key.public:
         say_error(f"Certificate {place} does not match private key {path}")
         return _FAILED
+    lifetime = bounds.lifetime
+    if not wishes.keep_expired:
+        left = _seconds_left(certificate)
+        if left is not None and left <= 0:
+            say_error(f"Certificate {place} has already expired")
+            return 0
+        lifetime = left if lifetime is None else lifetime if left is None else min(lifetime, left)
+    timed = Constraints(lifetime, bounds.confirm, bounds.destinations)
     try:
-        agent.add(
-            key,
-            lifetime=wishes.lifetime,
-            confirm=wishes.confirm,
-            destinations=destinations,
-            certificate=certificate,
-        )
+        _give(agent, key, timed, wishes, certificate)
     except RequestRefused as error:
         say_error(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
         return _FAILED
     wishes.say(f"Certificate added: {place} ({visible(certificate.key_id)})")
-    _say_bounds(wishes)
+    wishes.say_bounds(lifetime)
     return 0
+
+
+# Clocks differ: a certificate stays a little longer than it should be of use.
+_GRACE_SECONDS: Final = 300
+
+
+def _seconds_left(certificate: Certificate) -> int | None:
+    """How long the agent is to keep a certificate; None for ever."""
+    if certificate.valid_before >= FOREVER:
+        return None
+    left = certificate.valid_before + _GRACE_SECONDS - int(time.time())
+    return min(left, LONGEST_LIFETIME)
 
 
 def _read(path: str) -> bytes:
@@ -406,19 +423,26 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
     except KeyFileError as error:
         say_error(f"Error loading key {_quoted(shown)}: {error}")
         return None
+    if wishes.passphrase:
+        with suppress(WrongPassphrase, KeyFileError):
+            return load_private_key(data, wishes.passphrase)
     suffix = " (will confirm each use)" if wishes.confirm else ""
     question = f"Enter passphrase for {visible(shown)}{suffix}: "
     while True:
         answer = prompts.ask(question)
         if not answer:
             return None
+        secret = answer.encode("utf-8", "surrogateescape")
         try:
-            return load_private_key(data, answer.encode("utf-8", "surrogateescape"))
+            key = load_private_key(data, secret)
         except WrongPassphrase:
             question = f"Bad passphrase, try again for {visible(shown)}{suffix}: "
         except KeyFileError as error:
             say_error(f"Error loading key {_quoted(shown)}: {error}")
             return None
+        else:
+            wishes.passphrase = secret
+            return key
 
 
 def _quoted(path: str) -> str:

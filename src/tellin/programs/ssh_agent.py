@@ -16,14 +16,15 @@ from tellin.wire import Record
 
 USAGE: Final = """\
 usage: ssh-agent [-c | -s] [-DdTU] [-a bind_address] [-E fingerprint_hash]
-                 [-t life]
-       ssh-agent [-TU] [-a bind_address] [-E fingerprint_hash] [-t life]
-                 command [arg ...]
+                 [-O option] [-P allowed_providers] [-t life]
+       ssh-agent [-TU] [-a bind_address] [-E fingerprint_hash] [-O option]
+                 [-P allowed_providers] [-t life] command [arg ...]
        ssh-agent [-c | -s] -k
        ssh-agent -u
        ssh-agent -V"""
 
 _FAILED: Final = 1
+_FATAL: Final = 255  # what OpenSSH's fatal() ends with
 _ACTIVATED_FD: Final = 3
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 
@@ -42,6 +43,9 @@ class Choices(Record):
     hash_name: str = "sha256"
     lifetime: int | None = None
     version: bool = False
+    remote_modules: bool = False
+    web_safe: tuple[str, ...] = ("ssh:*",)
+    modules: str | None = None
 
 
 def _misused(message: str = "") -> Failure:
@@ -50,7 +54,7 @@ def _misused(message: str = "") -> Failure:
 
 def _parse(arguments: list[str]) -> tuple[Choices, list[str]]:
     made = Choices()
-    options = Options(arguments, "csDdkuUTVa:E:t:")
+    options = Options(arguments, "csDdkuUTVa:E:O:P:t:")
     try:
         for letter, value in options:
             _LETTERS[letter](made, value)
@@ -88,6 +92,24 @@ def _lifetime(value: str) -> int | None:
         raise _misused() from None
 
 
+def _option(made: Choices, value: str) -> None:
+    name, given, rest = value.partition("=")
+    if value == "allow-remote-pkcs11":
+        made.remote_modules = True
+    elif value == "no-restrict-websafe":
+        made.web_safe = ()
+    elif name == "websafe-allow" and given and rest:
+        made.web_safe = tuple(rest.split(","))
+    else:
+        raise Failure("Unknown -O option", status=_FATAL)
+
+
+def _modules(made: Choices, value: str) -> None:
+    if made.modules is not None:
+        raise Failure("-P option already specified", status=_FATAL)
+    made.modules = value
+
+
 _LETTERS: Final[Mapping[str, Callable[[Choices, str], None]]] = {
     "c": lambda made, _: _shell(made, csh=True),
     "s": lambda made, _: _shell(made, csh=False),
@@ -100,6 +122,8 @@ _LETTERS: Final[Mapping[str, Callable[[Choices, str], None]]] = {
     "V": _set("version", True),
     "a": lambda made, value: setattr(made, "address", value),
     "E": lambda made, value: setattr(made, "hash_name", _hash_name(value)),
+    "O": _option,
+    "P": _modules,
     "t": lambda made, value: setattr(made, "lifetime", _lifetime(value)),
 }
 
@@ -193,13 +217,24 @@ def _start(choices: Choices, command: list[str], *, csh: bool) -> int:
 
 def _serve(place: Place, choices: Choices, *, parent: int | None) -> int:
     """Serve until a signal comes or, with a parent that is not 0, until that one has ended."""
+    from tellin.agent.session import TokenPolicy
     from tellin.programs.agent_service import AgentService, detach, harden
+    from tellin.programs.agent_tokens import ALLOWED, allowed_path
 
     if parent is not None:
         detach()
     harden()
+    modules = ALLOWED if choices.modules is None else choices.modules
     service = AgentService(
-        place, lifetime=choices.lifetime, hash_name=choices.hash_name, debug=choices.debug
+        place,
+        lifetime=choices.lifetime,
+        hash_name=choices.hash_name,
+        debug=choices.debug,
+        tokens=TokenPolicy(
+            choices.remote_modules,
+            choices.web_safe,
+            lambda provider: allowed_path(provider, modules),
+        ),
     )
     return service.run(parent=parent or None)
 

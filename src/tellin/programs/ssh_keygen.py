@@ -9,8 +9,9 @@ from tellin.programs.keygen_settings import FATAL, FLAGS, REFUSED, VALUES, Setti
 
 USAGE: Final = """\
 usage: ssh-keygen [-q] [-a rounds] [-b bits] [-C comment] [-f output_keyfile]
-                  [-m format] [-N new_passphrase]
-                  [-t ecdsa | ed25519 | mldsa44-ed25519 | rsa] [-Z cipher]
+                  [-m format] [-N new_passphrase] [-O option]
+                  [-t ecdsa | ecdsa-sk | ed25519 | ed25519-sk |
+                      mldsa44-ed25519 | rsa] [-w provider] [-Z cipher]
        ssh-keygen -p [-a rounds] [-f keyfile] [-m format] [-N new_passphrase]
                    [-P old_passphrase] [-Z cipher]
        ssh-keygen -i [-f input_keyfile] [-m key_format]
@@ -19,14 +20,16 @@ usage: ssh-keygen [-q] [-a rounds] [-b bits] [-C comment] [-f output_keyfile]
        ssh-keygen -c [-a rounds] [-C comment] [-f keyfile] [-P passphrase]
        ssh-keygen -l [-v] [-E fingerprint_hash] [-f input_keyfile]
        ssh-keygen -B [-f input_keyfile]
+       ssh-keygen -D pkcs11
        ssh-keygen -F hostname [-lv] [-f known_hosts_file]
        ssh-keygen -H [-f known_hosts_file]
+       ssh-keygen -K [-a rounds] [-w provider]
        ssh-keygen -R hostname [-f known_hosts_file]
        ssh-keygen -r hostname [-g] [-f input_keyfile]
        ssh-keygen -M generate [-O option] output_file
        ssh-keygen -M screen [-f input_file] [-O option] output_file
-       ssh-keygen -I certificate_identity -s ca_key [-hU] [-n principals]
-                  [-O option] [-V validity_interval] [-z serial_number] file ...
+       ssh-keygen -I certificate_identity -s ca_key [-hU] [-D pkcs11]
+                  [-n principals] [-O option] [-V validity_interval] [-z serial_number] file ...
        ssh-keygen -L [-f input_keyfile]
        ssh-keygen -A [-a rounds] [-f prefix_path]
        ssh-keygen -k -f krl_file [-u] [-s ca_public] [-z version_number]
@@ -127,6 +130,18 @@ def _known_hosts(settings: Settings) -> int:
     return keygen_hosts.run(settings)
 
 
+def _module_keys(settings: Settings) -> int:
+    from tellin.programs import keygen_tokens
+
+    return keygen_tokens.module_keys(settings)
+
+
+def _download(settings: Settings) -> int:
+    from tellin.programs import keygen_make
+
+    return keygen_make.download(settings)
+
+
 def _records(settings: Settings) -> int:
     from tellin.programs import keygen_records
 
@@ -147,6 +162,8 @@ _MODES: Final[Mapping[str, Callable[[Settings], int]]] = {
     "F": _known_hosts,
     "H": _known_hosts,
     "R": _known_hosts,
+    "D": _module_keys,
+    "K": _download,
     "l": _show_fingerprint,
     "B": _show_fingerprint,
     "p": _change_passphrase,

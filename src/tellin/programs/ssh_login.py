@@ -16,10 +16,12 @@ from tellin.client.questions import Nobody, Prompter
 from tellin.client.records import HostPlace, Records
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConnectFailed
+from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
 from tellin.runtime.journal import INFO, Journal
 from tellin.runtime.loop import Loop
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
+from tellin.userauth.text import escape_text
 
 
 def equip(
@@ -115,7 +117,7 @@ def _plain_keys(
     prompter: Prompter,
     journal: Journal,
 ) -> KeySource:
-    files = _files(config, prompter, journal)
+    files = _files(loop, connection, config, prompter, journal)
     path = config.agent_path(os.environ)
     if path is None:
         return files
@@ -138,15 +140,72 @@ def _plain_keys(
     )
 
 
-def _files(config: SshConfig, prompter: Prompter, journal: Journal) -> FileKeys:
-    return FileKeys(
+def _files(
+    loop: Loop,
+    connection: ClientConnection,
+    config: SshConfig,
+    prompter: Prompter,
+    journal: Journal,
+) -> KeySource:
+    def ask_pin(question: str) -> bytes | None:
+        from tellin.runtime import prompts
+
+        answer = None if config.batch_mode else prompts.ask(escape_text(question))
+        return None if answer is None else answer.encode("utf-8", "surrogateescape")
+
+    def sign_inside(
+        private: PrivateKey,
+        name: str,
+        data: bytes,
+        algorithm: str,
+        done: Callable[[bytes | None], object],
+    ) -> None:
+        # Who has no security key does not pay for it.
+        from tellin.client.token_keys import SecurityKeys
+
+        keys = SecurityKeys(
+            loop,
+            provider=_security_key_provider(config),
+            ask_pin=ask_pin,
+            flush=connection.link.flush_soon,
+            journal=journal,
+        )
+        keys.sign(private, name, data, algorithm, done)
+
+    files = FileKeys(
         config.identity_file,
         # Expanding sets the defaults too; only what was written somewhere has a place.
         explicit=bool(config.origin("identity_file")[0]),
-        policy=KeyPolicy(prompts=config.number_of_password_prompts, batch=config.batch_mode),
+        policy=KeyPolicy(
+            prompts=config.number_of_password_prompts,
+            batch=config.batch_mode,
+            sign_inside=sign_inside,
+        ),
         prompter=prompter,
         journal=journal,
     )
+    provider = config.pkcs11_provider
+    if provider is None or provider.lower() == "none":
+        return files
+    from tellin.client.token_keys import ModuleKeys
+
+    return ModuleKeys(
+        loop,
+        os.path.realpath(provider),
+        files=files,
+        ask_pin=ask_pin,
+        flush=connection.link.flush_soon,
+        journal=journal,
+    )
+
+
+def _security_key_provider(config: SshConfig) -> str:
+    provider = config.security_key_provider
+    if provider.startswith("$"):
+        return os.environ.get(provider[1:]) or "internal"
+    if not config.origin("security_key_provider")[0]:
+        return os.environ.get("SSH_SK_PROVIDER") or provider
+    return provider
 
 
 def _draw(key: PublicKey, config: SshConfig, journal: Journal) -> None:

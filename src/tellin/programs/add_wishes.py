@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What the command line of ssh-add said, and how ssh-add speaks and asks."""
+
+import os
+
+from tellin.agent.constraints import Constraints, Destination
+from tellin.programs.command import Failure, say_error
+from tellin.runtime import prompts
+
+_FAILED = 1
+
+
+class Wishes:
+    """What the command line said."""
+
+    def __init__(self) -> None:
+        self.mode = ""
+        self.confirm = False
+        self.lifetime: int | None = None
+        self.hash_name = "sha256"
+        self.quiet = False
+        self.loud = 0
+        self.destinations: list[str] = []
+        self.host_files: list[str] = []
+        self.plain_only = False
+        self.certified_only = False
+        self.keep_expired = False
+        self.module = ""
+        self.provider = os.environ.get("SSH_SK_PROVIDER") or "internal"
+        self.passphrase = b""  # the last one that opened a key: the next is tried with it too
+
+    def say_bounds(self, lifetime: int | None) -> None:
+        """Under which constraints a key was added."""
+        if lifetime is not None:
+            self.say(f"Lifetime set to {lifetime} seconds")
+        if self.confirm:
+            self.say("The user must confirm each use of the key")
+
+    def constraints(self) -> Constraints:
+        """What every key that is added is kept to (R153)."""
+        ways: tuple[Destination, ...] = ()
+        if self.destinations:
+            from tellin.programs.add_destinations import destinations_of
+
+            ways = destinations_of(self.destinations, self.host_files)
+        return Constraints(self.lifetime, self.confirm, ways)
+
+    def say(self, text: str) -> None:
+        """What went well, unless -q."""
+        if not self.quiet:
+            say_error(text)
+
+
+def asked(question: str) -> bytes:
+    """The answer to a question whose answer nobody is to see; Failure where there is none."""
+    answer = prompts.ask(question, standard_input=True)
+    if answer is None:
+        raise Failure(status=_FAILED)
+    return answer.encode("utf-8", "surrogateescape")
