@@ -1248,4 +1248,51 @@ ACCOUNTS: Final = (
     ),
 )
 
-GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION, *ACCOUNTS)
+UPDATES: Final = "client/test_host_key_updates.py::"
+
+HOSTS: Final = (
+    _guard(
+        "R014",
+        "client/host_key_updates.py",
+        "elif key.verify(claim(self._core.session_id, blob), signature, algorithm=algorithm):",
+        "elif signature:",
+        UPDATES + "test_one_wrong_signature_and_no_key_is_learnt",
+    ),
+    _guard(
+        "R014",
+        "client/host_key_updates.py",
+        "if len(signatures) != len(new):",
+        "if len(signatures) < len(new):",
+        UPDATES + "test_too_few_and_too_many_signatures_teach_nothing",
+    ),
+    _guard(
+        "R047",
+        "client/host_key_updates.py",
+        'return named if named in able else ""',
+        "return named",
+        UPDATES + "test_r047_an_rsa_key_that_signs_by_sha_1_is_not_learnt_and_the_others_are",
+    ),
+    _guard(
+        "R025",
+        "connection/host_keys.py",
+        "if len(items) == MOST_KEYS:",
+        "if False:",
+        UPDATES + "test_a_list_of_keys_is_bounded_before_it_is_read",
+    ),
+    _guard(
+        "R038",
+        "server/host_key_proofs.py",
+        "if blobs and self._asked <= _MOST_REQUESTS:",
+        "if blobs:",
+        UPDATES + "test_requests_for_proofs_are_counted",
+    ),
+    _guard(
+        "R038",
+        "server/host_key_proofs.py",
+        "return blobs if set(blobs) <= set(self._keys) and len(set(blobs)) == len(blobs) else ()",
+        "return blobs if set(blobs) <= set(self._keys) else ()",
+        UPDATES + "test_a_server_signs_with_its_own_keys_once_each_and_nothing_else",
+    ),
+)
+
+GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION, *ACCOUNTS, *HOSTS)

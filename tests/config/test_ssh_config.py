@@ -329,7 +329,6 @@ def test_people_files_load_though_features_are_missing() -> None:
     assert found.port == 2222
     assert [(left.keyword, left.value, left.line) for left in found.not_yet] == [
         ("ForwardAgent", "yes", 2),
-        ("AddKeysToAgent", "yes", 3),
         ("ControlMaster", "auto", 4),
         ("LocalForward", "8080 localhost:80", 8),
     ]
@@ -492,12 +491,22 @@ def test_which_files_and_blocks_have_a_say_is_told() -> None:
     )
 
 
+def test_host_keys_are_learnt_unless_the_user_has_files_of_his_own() -> None:
+    def learns(text: str) -> str:
+        return read_ssh_config(paper(text), "h").update_host_keys
+
+    assert learns("") == "yes"
+    assert learns("UserKnownHostsFile x") == "no"
+    assert learns("VerifyHostKeyDNS ask") == "no"
+    assert learns("UserKnownHostsFile x\nUpdateHostKeys ask") == "ask"
+
+
 def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:
     assert read_ssh_config(paper("UserKnownHostsFile x\nPort 1"), "h").not_yet == ()
-    assert read_ssh_config(paper("UpdateHostKeys no\nTunnelDevice x"), "h").not_yet == ()
-    found = read_ssh_config(paper("UpdateHostKeys ask\nPKCS11Provider 'a b'"), "h").not_yet
+    assert read_ssh_config(paper("ForwardAgent no\nTunnelDevice x"), "h").not_yet == ()
+    found = read_ssh_config(paper("ForwardAgent yes\nPKCS11Provider 'a b'"), "h").not_yet
     assert [(left.keyword, left.value) for left in found] == [
-        ("UpdateHostKeys", "ask"),
+        ("ForwardAgent", "yes"),
         ("PKCS11Provider", "a b"),
     ]
 
@@ -505,6 +514,9 @@ def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() ->
 # --- the dump ------------------------------------------------------------------------------------
 
 LINES = [
+    "AddKeysToAgent yes", "AddKeysToAgent ask", "AddKeysToAgent confirm", "AddKeysToAgent 5m",
+    "AddKeysToAgent confirm 1h", "KnownHostsCommand /x %H '%t'", "UpdateHostKeys ask",
+    "NoHostAuthenticationForLocalhost yes", "VerifyHostKeyDNS ask",
     "AddressFamily inet6", "BatchMode yes", "BindAddress 192.0.2.1",
     "CheckHostIP yes", "Ciphers +aes128-cbc", "Compression yes", "ConnectTimeout 1m",
     "ConnectionAttempts 3", "EscapeChar ^b", "EscapeChar none", "FingerprintHash md5",

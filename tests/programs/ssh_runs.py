@@ -31,6 +31,7 @@ class Ssh:
         if policy == "yes":
             self.known_hosts.write_text(target.known_hosts(), "ascii")
         self.policy = policy
+        self.program: Sequence[str] = SSH
         self._started: list[subprocess.Popen[bytes]] = []
         self.environment = {
             name: value
@@ -57,7 +58,7 @@ class Ssh:
         # What is given first stands: flags come before what every run is given.
         where = [] if plain else ["-p", str(self.target.port)]
         destination = [] if plain else [f"{self.target.user}@{self.target.host}"]
-        return [*SSH, *flags, *self.options(), *where, *destination, *words]
+        return [*self.program, *flags, *self.options(), *where, *destination, *words]
 
     def run(
         self,

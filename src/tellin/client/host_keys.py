@@ -97,6 +97,10 @@ class HostKeyCheck:
         self._on_unsafe = on_unsafe
         self._on_trusted = on_trusted
         self._key: PublicKey | None = None
+        self.grounds: Entry | None = None
+        """The line that the trust in the key stands on, once it is trusted for one."""
+        self.confirmed = False
+        """Whether somebody has said yes to the key."""
 
     def handle(self, event: HostKeyOffered) -> None:
         """Settle it now, or later when somebody has been asked; a fault on the way is a no."""
@@ -210,6 +214,7 @@ class HostKeyCheck:
     def _matches(self, key: PublicKey, found: Lookup) -> None:
         if found.entry is not None:
             self._known(key, found.entry, "host key", "key")
+        self.grounds = found.entry
         self._trust()
 
     def _known(self, shown: Shown, entry: Entry, what: str, found: str) -> None:
@@ -294,6 +299,7 @@ class HostKeyCheck:
             return
         # R014: anything else that a callback may return is a no, however true it looks.
         if answer is True and self._key is not None:
+            self.confirmed = True
             self._accept(self._key)
         else:
             kind = self._key.kind if self._key is not None else "such"

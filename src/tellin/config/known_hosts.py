@@ -8,7 +8,7 @@ so that every line that is not touched goes back as it came.
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -158,6 +158,16 @@ class KnownHosts:
             self._entry(fields, file, number)
             for fields, file, number in self._scan()
             if _names_fit(fields.names, name)
+        )
+        return [entry for entry in found if entry is not None]
+
+    def select(self, names: Sequence[str], blobs: Collection[bytes]) -> list[Entry]:
+        """The good lines of a host that has any of ``names``, and those with a key of ``blobs``."""
+        canonical = {b2a_base64(blob, newline=False).decode("ascii") for blob in blobs}
+        found = (
+            self._entry(fields, file, number)
+            for fields, file, number in self._scan()
+            if fields.base64 in canonical or any(_names_fit(fields.names, name) for name in names)
         )
         return [entry for entry in found if entry is not None]
 

@@ -32,7 +32,6 @@ _FROM_OUTSIDE: Final = {"h": host_fault, "n": host_fault, "k": host_fault, "r": 
 
 # Keywords whose features are still to come; see `tellin.config.keywords.pending`.
 LATER: Final[dict[str, Pending]] = pending("""
-    AddKeysToAgent no
     !BindInterface
     CanonicalDomains *
     CanonicalizeFallbackLocal *
@@ -64,11 +63,9 @@ LATER: Final[dict[str, Pending]] = pending("""
     HostbasedAcceptedAlgorithms *
     HostbasedAuthentication no
     KbdInteractiveDevices
-    KnownHostsCommand none
     LocalCommand *
     LocalForward
     LogVerbose none
-    NoHostAuthenticationForLocalhost no
     PermitLocalCommand no
     PermitRemoteOpen *
     !ProxyJump none
@@ -80,8 +77,6 @@ LATER: Final[dict[str, Pending]] = pending("""
     SyslogFacility *
     Tunnel no
     TunnelDevice *
-    UpdateHostKeys no false
-    VerifyHostKeyDNS no
     XAuthLocation *
 """)
 
@@ -125,6 +120,38 @@ _OBSCURED: Final = kinds.one(
 )
 
 
+_YES_NO_ASK: Final = kinds.choice("yes", "no", "ask", also={"true": "yes", "false": "no"})
+
+
+class KeysToAgent(Record):
+    """AddKeysToAgent: ``no``, ``yes``, ``ask`` or ``confirm``, and a lifetime in seconds; 0 is none."""
+
+    how: str
+    lifetime: int = 0
+
+
+def _read_keys_to_agent(words: list[str]) -> KeysToAgent:
+    how = {"true": "yes", "false": "no"}.get(words[0].lower(), words[0].lower())
+    if len(words) == 1 and how in {"yes", "no", "ask", "confirm"}:
+        return KeysToAgent(how)
+    if len(words) == 2 and how == "confirm":
+        return KeysToAgent(how, kinds.read_seconds(words[1]))
+    if len(words) == 1:
+        return KeysToAgent("yes", kinds.read_seconds(how))
+    raise ConfigError("extra words at the end of the line")
+
+
+def _show_keys_to_agent(value: KeysToAgent) -> tuple[str]:
+    if not value.lifetime:
+        return (value.how,)
+    return (f"{'confirm ' if value.how == 'confirm' else ''}{value.lifetime}",)
+
+
+_KEYS_TO_AGENT: Final = kinds.Kind(
+    _read_keys_to_agent, _show_keys_to_agent, "yes|no|ask|confirm [time]|time"
+)
+
+
 class NotYet(Record):
     """A keyword of a file whose feature is missing: it was left out."""
 
@@ -132,6 +159,10 @@ class NotYet(Record):
     value: str
     file: str
     line: int
+
+
+# One is put in while the files are read, the other when there is a key to ask about.
+_EXPANDED_ELSEWHERE: Final = frozenset({"hostname", "known_hosts_command"})
 
 
 class SshConfig(
@@ -159,6 +190,10 @@ class SshConfig(
     user: str | None = keyword(
         "User", kinds.OPTIONAL_WORD, default=None, tokens="%dhijkLlnpu$", tier=Tier.EVERYDAY,
         doc="The name to log in as; the local user's if unset.",
+    )
+    add_keys_to_agent: KeysToAgent = keyword(
+        "AddKeysToAgent", _KEYS_TO_AGENT, default=KeysToAgent("no"), tier=Tier.EVERYDAY,
+        doc="Give a key that was read from a file to the agent, for so long and on these terms.",
     )
     address_family: str = keyword(
         "AddressFamily", kinds.choice("any", "inet", "inet6"), default="any",
@@ -262,6 +297,10 @@ class SshConfig(
         "KexAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="",
         doc="The key exchange methods to offer, best first.",
     )
+    known_hosts_command: str | None = keyword(
+        "KnownHostsCommand", kinds.COMMAND, default=None, tokens=ANYWHERE + "fHIKt", tier=Tier.RARE,
+        doc="A program, by its full path, that writes lines of known_hosts for the host at hand.",
+    )
     log_level: str = keyword(
         "LogLevel", kinds.LOG_LEVEL, default="INFO", tier=Tier.EVERYDAY,
         doc="How much to say on standard error.",
@@ -269,6 +308,10 @@ class SshConfig(
     macs: str = keyword(
         "MACs", kinds.OPTIONAL_ALGORITHMS, default="",
         doc="The message authentication codes to offer, best first.",
+    )
+    no_host_authentication_for_localhost: bool = keyword(
+        "NoHostAuthenticationForLocalhost", kinds.YES_NO, default=False, tier=Tier.RARE,
+        doc="Take any host key of this machine's own loopback addresses.",
     )
     number_of_password_prompts: int = keyword(
         "NumberOfPasswordPrompts", kinds.integer(0, 2**31 - 1), default=3, tier=Tier.RARE,
@@ -370,10 +413,18 @@ class SshConfig(
         "TCPKeepAlive", kinds.YES_NO, default=True,
         doc="Let the system notice that the server is gone.",
     )
+    update_host_keys: str = keyword(
+        "UpdateHostKeys", _YES_NO_ASK, default="yes",
+        doc="Learn a known host's other keys; no by default with a UserKnownHostsFile or VerifyHostKeyDNS.",
+    )
     user_known_hosts_file: tuple[str, ...] = keyword(
         "UserKnownHostsFile", kinds.PATHS, tokens=ANYWHERE, tier=Tier.EVERYDAY,
         default=("~/.ssh/known_hosts", "~/.ssh/known_hosts2"),
         doc="The user's files of host keys; new ones go to the first.",
+    )
+    verify_host_key_dns: str = keyword(
+        "VerifyHostKeyDNS", _YES_NO_ASK, default="no", tier=Tier.RARE,
+        doc="Look host keys up in the DNS (SSHFP); yes trusts what is signed there.",
     )
     version_addendum: str | None = keyword(
         "VersionAddendum", kinds.TEXT, default=None, tokens=STANDARD, tier=Tier.RARE,
@@ -413,7 +464,7 @@ class SshConfig(
         made: dict[str, Any] = {}
         for name, row in self.rows.items():
             value = getattr(self, name)
-            if not row.tokens or not value or name == "hostname":
+            if not row.tokens or not value or name in _EXPANDED_ELSEWHERE:
                 continue
             # R171: a user named on the command line is taken as it is.
             if name == "user" and self.user_is_literal:

@@ -306,6 +306,11 @@ def read_ssh_config(
     made.hostname = _real_host(reader)
     made.user_is_literal = made.user is None or user is not None
     made.user = made.user or surroundings.user or None
+    if not made.is_set("update_host_keys") and (
+        made.is_set("user_known_hosts_file") or made.verify_host_key_dns != "no"
+    ):
+        # Nobody is taken to mean a file of his own to be changed, or one beside the DNS.
+        made.update_host_keys = "no"
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
     made.not_yet = tuple(reader.postponed.values())

@@ -4,6 +4,7 @@
 from tellin.connection.channel import Channel, Debt
 from tellin.connection.requests import Request
 from tellin.transport.events import Event
+from tellin.wire import Message
 
 
 class ChannelAsked(Event):
@@ -80,12 +81,29 @@ class ChannelWritable(Event):
     channel: Channel
 
 
+class GlobalDebt:
+    """A reply that we owe to a global request, undecided while ``reply`` is None."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: Message | None) -> None:
+        self.reply = reply
+
+
 class GlobalRequested(Event):
-    """The peer asks something of the connection; answer with ``answer_global`` if it wants a reply."""
+    """The peer asks something of the connection.
+
+    If it wants a reply there is a ``debt``: answer with ``answer_global(success, data, debt)``.
+    """
 
     name: str
-    want_reply: bool
+    debt: GlobalDebt | None
     data: bytes
+
+    @property
+    def want_reply(self) -> bool:
+        """Whether the peer waits for an answer."""
+        return self.debt is not None
 
 
 class GlobalReplied(Event):

@@ -16,6 +16,7 @@ from tellin.connection.events import (
     ChannelReplied,
     ChannelRequested,
     ChannelWritable,
+    GlobalDebt,
     GlobalReplied,
     GlobalRequested,
 )
@@ -107,7 +108,7 @@ class Connection:
         self._no_more_sessions = False
         # Replies to global requests go out in the order of the requests (RFC 4254 section 4): one
         # that the driver has not decided yet holds the later ones back.
-        self._owed: list[Message | None] = []
+        self._owed: list[GlobalDebt] = []
         self._global_waiting: list[tuple[str, object]] = []
 
     # The lane
@@ -432,31 +433,34 @@ class Connection:
         known = message.name in self._settings.global_requests
         if message.name == NO_MORE_SESSIONS and self._transport.role is Role.SERVER:
             self._no_more_sessions = True
-        if known:
-            self._emit(GlobalRequested(message.name, message.want_reply, message.data))
+        debt: GlobalDebt | None = None
         if message.want_reply:
             self._transport.check_unsent()
             if len(self._owed) >= UNANSWERED_REQUESTS:
                 raise ProtocolError("too many global requests at once")
             # R142: what we do not know is refused, and nothing else happens. OpenSSH answers its
             # own keepalive in the same way.
-            self._owed.append(None if known else RequestFailure())
-            self._settle_debts()
+            debt = GlobalDebt(None if known else RequestFailure())
+            self._owed.append(debt)
+        if known:
+            self._emit(GlobalRequested(message.name, debt, message.data))
+        self._settle_debts()
 
-    def answer_global(self, success: bool, data: bytes = b"") -> None:
-        """Answer the oldest global request that waits for the driver."""
-        for at, owed in enumerate(self._owed):
-            if owed is None:
-                self._owed[at] = RequestSuccess(data) if success else RequestFailure()
-                self._settle_debts()
-                return
-        raise UsageError("no global request waits for an answer")
+    def answer_global(
+        self, success: bool, data: bytes = b"", debt: GlobalDebt | None = None
+    ) -> None:
+        """Answer a global request that waits for the driver: ``debt``, or else the oldest."""
+        if debt is None:
+            debt = next((owed for owed in self._owed if owed.reply is None), None)
+        if debt is None or debt.reply is not None or debt not in self._owed:
+            raise UsageError("no such global request waits for an answer")
+        debt.reply = RequestSuccess(data) if success else RequestFailure()
+        self._settle_debts()
 
     def _settle_debts(self) -> None:
-        while self._owed and self._owed[0] is not None:
-            message = self._owed.pop(0)
-            assert message is not None
-            self.send(message)
+        while self._owed and (reply := self._owed[0].reply) is not None:
+            del self._owed[0]
+            self.send(reply)
 
     def _global_succeeded(self, payload: memoryview) -> None:
         self._global_replied(success=True, data=RequestSuccess.decode(payload).data)

@@ -32,8 +32,8 @@ def equip(
     *,
     place: HostPlace,
     records: Records,
-) -> None:
-    """Give the connection what it needs for HostKeyOffered and the login."""
+) -> HostKeyCheck:
+    """Give the connection what it needs for HostKeyOffered and the login; the first of the two."""
     # Behind a ProxyCommand nobody here knows the address.
     place.address = "" if config.proxy_command else connection.place.address
     prompter: Prompter = Nobody()
@@ -51,7 +51,7 @@ def equip(
         journal=journal,
     )
     connection.login = login
-    connection.check = HostKeyCheck(
+    check = connection.check = HostKeyCheck(
         connection.core,
         place,
         policy=HostKeyPolicy(config.strict_host_key_checking),
@@ -70,6 +70,7 @@ def equip(
         where = f"{connection.place.host}:{config.port}"
         journal.debug(f"Authenticating to {where} as '{config.user}'")
     login.prepare()
+    return check
 
 
 def _keys(

@@ -4,6 +4,7 @@
 import gc
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -11,10 +12,13 @@ from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, known_types
+from tellin.config.known_hosts import Entry
 from tellin.config.ssh_config import SshConfig
+from tellin.connection.host_keys import HOST_KEYS
+from tellin.connection.machine import ConnectionSettings
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
-from tellin.protocol.events import Authenticated
+from tellin.protocol.events import Authenticated, GlobalReplied, GlobalRequested
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.transport.settings import Settings
@@ -42,6 +46,9 @@ class Visit(Protocol):
     def leave(self) -> None:
         """Put the terminal in order."""
 
+    def beside(self, ask: Callable[[], bool]) -> bool:
+        """Let somebody have the terminal for a question."""
+
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
@@ -57,6 +64,23 @@ class Visit(Protocol):
     @property
     def had_terminal(self) -> bool:
         """Whether a terminal was in use."""
+
+
+class Basis(Protocol):
+    """What the host key is trusted for: `tellin.client.host_keys.HostKeyCheck`."""
+
+    grounds: Entry | None
+    confirmed: bool
+
+
+class Updates(Protocol):
+    """What learns the server's other keys: `tellin.client.host_key_updates.HostKeyUpdates`."""
+
+    def told(self, event: GlobalRequested) -> None:
+        """The server lists its keys."""
+
+    def proved(self, event: GlobalReplied) -> None:
+        """The server has answered our question."""
 
 
 class Run:
@@ -90,6 +114,8 @@ class Run:
         self._over = False
         self._status = FAILED
         self._visit: Visit | None = None
+        self._check: Basis | None = None
+        self._updates: Updates | None = None
         self._killed = 0
 
     def run(self) -> int:
@@ -151,6 +177,7 @@ class Run:
         if remaining is not None:
             made.exchange_timeout = remaining
         made.greeted = self._connecting.greeted
+        self._check = self._updates = None
         self.connection = ClientConnection(
             self._loop,
             stream,
@@ -158,6 +185,7 @@ class Run:
             self._connecting.place,
             journal=self._journal,
             keepalive=keepalive(config),
+            connection=ConnectionSettings(global_requests=frozenset({HOST_KEYS})),
             on_ready=self._ready,
             on_event=self._event,
             on_over=self._ended,
@@ -175,7 +203,7 @@ class Run:
         """Load what the answers of the server will need, while there are none yet."""
         from tellin.programs.ssh_login import equip
 
-        equip(
+        self._check = equip(
             self._loop,
             connection,
             self._config,
@@ -265,8 +293,39 @@ class Run:
         self.connection.quit()
 
     def _event(self, event: Any) -> None:
-        if self._visit is not None:
+        if type(event) is GlobalRequested:
+            if event.want_reply:
+                self.connection.core.answer_global(False, debt=event.debt)
+            # What has been asked for leaves first.
+            self._loop.call_soon(self._told_of_host_keys, event)
+        elif type(event) is GlobalReplied and event.token is self._updates:
+            assert self._updates is not None
+            self._updates.proved(event)
+        elif self._visit is not None:
             self._visit.handle(event)
+
+    def _told_of_host_keys(self, event: GlobalRequested) -> None:
+        if self._updates is None and self._check is not None:
+            if self._config.update_host_keys == "no":
+                return
+            # Few servers have a key that is not on record.
+            from tellin.programs.ssh_host_keys import updates
+
+            self._updates = updates(
+                self.connection,
+                self._config,
+                self._journal,
+                place=self._place,
+                basis=self._check,
+                command=bool(self._command),
+                beside=self._ask,
+            )
+        if self._updates is not None and not self._over:
+            self._updates.told(event)
+
+    def _ask(self, ask: Callable[[], bool]) -> bool:
+        """Ask somebody who may have the terminal in other use."""
+        return ask() if self._visit is None else self._visit.beside(ask)
 
     # The end
 

@@ -110,6 +110,17 @@ class SshSession:
         if self._screen is not None:
             self._screen.leave()
 
+    def beside(self, ask: Callable[[], bool]) -> bool:
+        """Let somebody have the terminal for a question."""
+        screen = self._screen
+        if screen is None or not screen.entered:
+            return ask()
+        screen.leave()
+        try:
+            return ask()
+        finally:
+            screen.enter()
+
     @property
     def is_over(self) -> bool:
         """Whether nothing of a session is left to do."""

@@ -4,6 +4,7 @@
 from typing import Any, Final
 
 from tellin.connection.channel import Channel
+from tellin.connection.events import GlobalDebt
 from tellin.connection.machine import HIGH_WATER, LANE, Connection, ConnectionSettings
 from tellin.connection.requests import KEEPALIVE
 from tellin.errors import (
@@ -321,9 +322,11 @@ class Core:
         """Send a global request; with a ``token`` a GlobalReplied that carries it follows."""
         self._connection.request(name, data, token=token)
 
-    def answer_global(self, success: bool, data: bytes = b"") -> None:
-        """Answer the oldest GlobalRequested that wants a reply."""
-        self._connection.answer_global(success, data)
+    def answer_global(
+        self, success: bool, data: bytes = b"", debt: GlobalDebt | None = None
+    ) -> None:
+        """Answer a GlobalRequested that wants a reply: by its ``debt``, or else the oldest."""
+        self._connection.answer_global(success, data, debt)
 
     # What the transport calls
 

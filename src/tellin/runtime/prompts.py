@@ -204,4 +204,5 @@ def _echo(descriptor: int, *, on: bool) -> Iterator[bool]:
         termios.tcsetattr(descriptor, termios.TCSAFLUSH, changed)
         yield not on
     finally:
-        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+        if changed != before:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)

@@ -5,10 +5,11 @@ Nothing here waits: who may take long (a password check, a hardware key, a user'
 callback to give the answer to, at once or later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tellin.connection.channel import Channel
+from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.requests import Request
 from tellin.errors import (
     ChannelOpenFailureReason,
@@ -35,6 +36,7 @@ from tellin.protocol.events import (
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Duplex
 from tellin.runtime.stream import Link
+from tellin.server.host_key_proofs import HostKeyProver
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import (
     Answer,
@@ -94,6 +96,9 @@ class Services(Protocol):
     ) -> None:
         """Sign with the host key ``key_blob``; None ends the connection."""
 
+    def host_keys(self) -> Sequence[bytes]:
+        """The blobs of all keys that ``sign`` signs with, certificates apart."""
+
     def policy(self, connection: "ServerConnection") -> Policy:
         """What users must show whom nobody knows yet."""
 
@@ -128,6 +133,7 @@ class ServerConnection:
         "_authenticator",
         "_granting",
         "_open",
+        "_prover",
         "core",
         "link",
         "login",
@@ -152,6 +158,7 @@ class ServerConnection:
         self._authenticator: Authenticator | None = None
         self._granting: Granted | None = None
         self._open = True
+        self._prover: HostKeyProver | None = None
         self.link = Link(
             loop,
             stream,
@@ -245,6 +252,11 @@ class ServerConnection:
             # The change to the user did not work: this process must not serve anybody.
             text = error.strerror or str(error)
             self.core.fail(ConnectionLost(f"the session cannot begin: {text}", stage="session"))
+        else:
+            self._prover = HostKeyProver(
+                self.core, self.services.host_keys(), sign=self.services.sign, flush=self.flush
+            )
+            self._prover.announce()
 
     # Channels
 
@@ -292,8 +304,10 @@ class ServerConnection:
             handler.closed()
 
     def _global_requested(self, event: GlobalRequested) -> None:
-        if event.want_reply:
-            self.core.answer_global(False)
+        if event.name == HOST_KEYS_PROVE and self._prover is not None:
+            self._prover.prove(event)
+        elif event.want_reply:
+            self.core.answer_global(False, debt=event.debt)
 
     # The end
 

@@ -19,14 +19,12 @@ from tellin.algorithms.signatures import (
 )
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.channel import Channel
-from tellin.connection.machine import ConnectionSettings
 from tellin.errors import DisconnectReason, KeyFileError, TellinError, UsageError
 from tellin.keys.certificates import Certificate, CertificateRole, load_certificate
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
 from tellin.protocol.events import AuthenticationAsked, Event
-from tellin.protocol.server import SESSION
 from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
@@ -287,7 +285,7 @@ class Server:
         self._acceptors: list[Acceptor] = []
         self._host_keys: dict[bytes, PrivateKey] = {}
         self._settings: Settings | None = None
-        self._channels = ConnectionSettings(channel_types=frozenset({SESSION}))
+        self._channels = settings.connection_settings(config)
         self._over = asyncio.Event()
         plain = settings.policy(config, banner=banner)
         self._policy = Policy(
@@ -478,6 +476,12 @@ class Server:
             done(signing.result() if error is None else None)
 
         asyncio.get_running_loop().run_in_executor(None, sign).add_done_callback(signed)
+
+    def host_keys(self) -> Sequence[bytes]:
+        """The blobs of the keys that can be shown."""
+        return (
+            () if self._settings is None else tuple(blob for _, blob in self._settings.host_keys)
+        )
 
     def policy(self, connection: ServerConnection) -> Policy:
         """What users must show."""

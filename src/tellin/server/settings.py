@@ -20,6 +20,7 @@ from tellin.algorithms.signatures import (
 from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
+from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError
 from tellin.keys.certificates import Certificate
@@ -123,7 +124,9 @@ def core_settings(
 
 def connection_settings(_config: SshdConfig) -> ConnectionSettings:
     """What the peer may open."""
-    return ConnectionSettings(channel_types=frozenset({SESSION}))
+    return ConnectionSettings(
+        channel_types=frozenset({SESSION}), global_requests=frozenset({HOST_KEYS_PROVE})
+    )
 
 
 def keepalive(config: SshdConfig) -> KeepAlive:

@@ -5,7 +5,7 @@ Files are read and hashes computed in place: whoever waits for them is the one w
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tellin.algorithms.signatures import plain
@@ -106,6 +106,10 @@ class SystemServices:
         name = plain(algorithm)
         # RSA with SHA-1 comes this far only where HostKeyAlgorithms names it (R077).
         done(self._offer.host_keys[key_blob].sign(data, name, sha1=name == "ssh-rsa"))
+
+    def host_keys(self) -> Sequence[bytes]:
+        """The blobs of the keys that HostKeyAlgorithms lets us show."""
+        return tuple(blob for _, blob in self._offer.core.host_keys)
 
     # Who may in
 
