@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+from tellin.algorithms.signatures import plain
 from tellin.config.host_key_updates import HostRecord, survey, updated
 from tellin.config.known_hosts import KnownHosts
 from tellin.connection.host_keys import HOST_KEYS_PROVE, HostKeyProofs, HostKeys, claim
@@ -178,8 +179,9 @@ class HostKeyUpdates:
         """What a signature must be made by: for RSA as in the exchange, or by SHA-2 (R077)."""
         able = key.signature_algorithms
         chosen = self._core.algorithms
-        if chosen is not None and chosen.host_key in able:
-            return chosen.host_key
+        agreed = "" if chosen is None else plain(chosen.host_key)
+        if agreed in able:
+            return agreed
         if len(able) == 1:
             return able[0]
         try:

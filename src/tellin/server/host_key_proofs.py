@@ -4,6 +4,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from tellin.algorithms.signatures import plain
 from tellin.connection.events import GlobalRequested
 from tellin.connection.host_keys import HOST_KEYS, MOST_KEYS, HostKeyProofs, HostKeys, claim
 from tellin.errors import MalformedPacket
@@ -83,4 +84,5 @@ class HostKeyProver:
         able = PublicKey.from_blob(blob).signature_algorithms
         chosen = self._core.algorithms
         # As in the exchange, if that was by RSA too: the client is known to take that one.
-        return chosen.host_key if chosen is not None and chosen.host_key in able else able[0]
+        agreed = "" if chosen is None else plain(chosen.host_key)
+        return agreed if agreed in able else able[0]

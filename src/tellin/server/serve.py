@@ -479,9 +479,7 @@ class Server:
 
     def host_keys(self) -> Sequence[bytes]:
         """The blobs of the keys that can be shown."""
-        return (
-            () if self._settings is None else tuple(blob for _, blob in self._settings.host_keys)
-        )
+        return () if self._settings is None else settings.plain_host_keys(self._settings)
 
     def policy(self, connection: ServerConnection) -> Policy:
         """What users must show."""

@@ -129,6 +129,11 @@ def connection_settings(_config: SshdConfig) -> ConnectionSettings:
     )
 
 
+def plain_host_keys(core: Settings) -> tuple[bytes, ...]:
+    """The keys that the server shows without a certificate: those that a client can keep on record."""
+    return tuple(blob for name, blob in core.host_keys if plain(name) == name)
+
+
 def keepalive(config: SshdConfig) -> KeepAlive:
     """The signs of life to ask for; a count of 0 never ends a connection."""
     return KeepAlive(float(config.client_alive_interval), config.client_alive_count_max or 2**31)

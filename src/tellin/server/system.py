@@ -109,7 +109,7 @@ class SystemServices:
 
     def host_keys(self) -> Sequence[bytes]:
         """The blobs of the keys that HostKeyAlgorithms lets us show."""
-        return tuple(blob for _, blob in self._offer.core.host_keys)
+        return settings.plain_host_keys(self._offer.core)
 
     # Who may in
 
