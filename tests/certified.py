@@ -14,8 +14,12 @@ MINUTES = 60
 
 
 @cache
-def authority(number: int = 0) -> PrivateKey:
+def _authority(number: int) -> PrivateKey:
     return PrivateKey.generate("ed25519", comment=f"authority {number}")
+
+
+def authority(number: int = 0) -> PrivateKey:
+    return _authority(number)
 
 
 def user_certificate(

@@ -274,8 +274,8 @@ TRANSPORT: Final = (
     _guard(
         "R048",
         "client/preferences.py",
-        "if SIGNATURES[host_keys[0]].key_type in known:",
-        "if not known:",
+        "if keys and SHOWN_KEYS[keys[0]].key_type not in known:",
+        "if keys:",
         "client/test_host_keys.py::test_r048_a_first_visit_and_the_usual_one_offer_the_same",
     ),
     _guard(
@@ -303,8 +303,8 @@ TRANSPORT: Final = (
     _guard(
         "R069",
         "server/admission.py",
-        "if options.from_patterns is not None and not (\n        peer.host and",
-        "if peer.host and options.from_patterns is not None and not (\n        peer.host and",
+        "if options.from_patterns is not None and not (\n            peer.host and",
+        "if peer.host and options.from_patterns is not None and not (\n            peer.host and",
         "server/test_serve.py::test_r069_without_an_address_no_rule_about_addresses_is_kept",
     ),
     _guard(
@@ -1108,8 +1108,8 @@ ACCOUNTS: Final = (
     _guard(
         "R067",
         "server/access.py",
-        "if found.blob == key.blob and not found.options.cert_authority:",
-        "if found.blob == key.blob:",
+        "if found.blob == signer.blob and found.options.cert_authority is (signer is not key):",
+        "if found.blob == signer.blob:",
         ACCESS + "test_an_authoritys_key_is_no_users_key",
     ),
     _guard(

@@ -140,7 +140,8 @@ def serving(**options: Any) -> Any:
     options.setdefault("host_keys", [HOST_KEY])
     options.setdefault("session", obey)
     options.setdefault("encoding", None)
-    if not options.keys() & {"authorized_keys", "authorize", "password", "questions"}:
+    ways = {"authorized_keys", "authorities", "authorize", "password", "questions"}
+    if not options.keys() & ways:
         options["authorized_keys"] = USER_KEY.public
     return tellin.serve(**options)
 

@@ -18,7 +18,6 @@ NOT_YET = {
     "case 153": "GSSAPI",
     "case 159": "PAM",
     "case 161": "PAM",
-    "case 162": "AuthorizedKeysCommand",
     "case 219": "forwarding",
     "case 221": "SOCKS",
 }
@@ -27,7 +26,6 @@ NOT_YET = {
 PARTLY = {
     "R038": "how many handshakes one source may begin: PerSourcePenalties and their like",
     "R068": "forwarding, which command= and restrict also limit",
-    "R069": "source-address of certificates",
     "R071": "HostbasedAcceptedAlgorithms of sshd_config",
     "case 19": "the penalty for silence",
     "case 93": "mlkem1024nistp384",
