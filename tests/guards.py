@@ -1226,6 +1226,14 @@ ACCOUNTS: Final = (
         SSH_CONFIG + "test_the_user_and_port_of_the_command_line_come_first",
     ),
     _guard(
+        "R119",
+        "server/system.py",
+        "if os.geteuid() == 0:",
+        "if os.geteuid() == 0 and account.uid != 0:",
+        "server/test_system.py"
+        "::test_r119_root_has_the_groups_of_its_own_and_not_those_of_the_server",
+    ),
+    _guard(
         "R067",
         "server/admission.py",
         "elif not _has_signed(asker, question, _accepted(grant)):",

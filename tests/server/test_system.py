@@ -360,6 +360,34 @@ def test_r113_permit_root_login_in_a_match_block(entry: Entry) -> None:
     entry.server.reload(OPTIONS)
 
 
+def test_r119_root_has_the_groups_of_its_own_and_not_those_of_the_server(
+    account: Account, tmp_path: Path
+) -> None:
+    class AmongOthers(TellinServer):
+        def program(self) -> Sequence[str | Path]:
+            return ["setpriv", "--groups", "5,24,1000", *super().program()]
+
+    with AmongOthers(tmp_path, account=account, options=OPTIONS) as server:
+        made = Entry(server, account)
+        session = made.log_in("root").session()
+        assert session.ask(ExecRequest(b"id -G; exec cat /proc/$PPID/status"))
+        session.finish()
+        made.close()
+    groups, *status = session.out.data.decode().splitlines()
+    own = os.getgrouplist("root", 0)
+    assert sorted(map(int, groups.split())) == sorted(own)
+    held = next(line for line in status if line.startswith("Groups:"))
+    assert sorted(map(int, held.split()[1:])) == sorted(own)
+
+
+def test_a_terminal_of_roots_is_open_to_the_group_tty(entry: Entry) -> None:
+    session = entry.log_in("root").session()
+    assert session.ask(TERMINAL)
+    assert session.ask(ExecRequest(b"stat -c '%u %a %G' $SSH_TTY"))
+    session.finish()
+    assert session.out.data.split() == [b"0", b"620", b"tty"]
+
+
 # What the account lacks (case 353)
 
 

@@ -133,9 +133,8 @@ class CommandSession:
         if len(name) > TERMINAL_NAME_BYTES or not name.isprintable() or " " in name:
             return False
         size = _size(request.columns, request.rows, request.width_pixels, request.height_pixels)
-        owner = self._rules.account if self._rules.change_user else None
         try:
-            self._pty = open_pty(size, modes=request.modes, owner=owner)
+            self._pty = open_pty(size, modes=request.modes, owner=self._rules.account)
             _close_to_others(self._pty.slave)
         except (OSError, termios.error):
             return False

@@ -299,7 +299,8 @@ class SystemServices:
         settings.put_in_force(connection.core, self._config, self._offer.configuration.always)
         if self._on_login is not None:
             self._on_login()
-        if os.geteuid() == 0 and account.uid != 0:
+        if os.geteuid() == 0:
+            # Root too: the groups that this process was started with are not root's own.
             become(account, account.groups())
             # The host keys are still in this process's memory; its new owner must not look.
             refuse_inspection()
