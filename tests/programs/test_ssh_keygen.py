@@ -402,7 +402,7 @@ def test_a_damaged_key_is_told_of_with_its_cause(keygen: Run, tmp_path: Path) ->
 def test_file_names_cannot_steer_the_terminal(keygen: Run, tmp_path: Path) -> None:
     name = "\x1b[2Jkey"
     put(tmp_path / name, b"no key")
-    for arguments in (["-y"], ["-l"], ["-p"], ["-c"], ["-e"], ["-i"]):
+    for arguments in (["-y"], ["-l"], ["-p"], ["-c"], ["-e"], ["-im", "PKCS8"]):
         _, said, complained = keygen(*arguments, "-f", name)
         assert "\x1b" not in said + complained
         assert "\\033[2Jkey" in said + complained
@@ -617,7 +617,8 @@ def test_other_formats_are_read_and_written_as_openssh_does(
         written = (exhibits / f"{name}.{form}").read_text()
         assert keygen("-e", "-m", form, "-f", f"{name}.pub") == (0, written, "")
         line = " ".join((exhibits / f"{name}.pub").read_text().split()[:2])
-        assert keygen("-i", "-m", form, "-f", f"{name}.{form}") == (0, f"{line}\n", "")
+        arguments = ["-i", "-m", form, "-f", f"{name}.{form}"]
+        assert keygen(*arguments) == openssh(exhibits, arguments)
         assert keygen("-i", "-f", "-", typed=written) == (0, f"{line}\n", "")
 
 
@@ -625,7 +626,10 @@ def test_a_file_to_import_that_holds_no_key_is_refused(keygen: Run, tmp_path: Pa
     put(tmp_path / "words", b"some words")
     status, said, complained = keygen("-i", "-f", "words")
     assert (status, said) == (255, "")
-    assert complained.startswith("words is not a recognised public key format: ")
+    assert complained == "do_convert_from_ssh2: parse key: invalid format\n"
+    status, said, complained = keygen("-i", "-m", "PKCS8", "-f", "words")
+    assert (status, said) == (255, "")
+    assert complained == "do_convert_from_pkcs8: words is not a recognised public key format\n"
 
 
 def test_ed25519_has_no_pem_form_but_a_pkcs8_one(keygen: Run, tmp_path: Path) -> None:

@@ -160,8 +160,7 @@ def serial_of(settings: Settings) -> tuple[int, int]:
     digits = text.removeprefix("+")
     # More digits than any number has that fits are never converted.
     try:
-        base = 16 if digits.lower().startswith("0x") else 10
-        number = int(digits, base) if len(digits) <= 20 and digits[:1].isalnum() else -1
+        number = int(digits) if len(digits) <= 20 and digits.isdecimal() else -1
     except ValueError:
         number = -1
     if not 0 <= number <= FOREVER:
@@ -188,8 +187,11 @@ def _authority(settings: Settings) -> Signer:
         try:
             return AgentSigner(Agent.connect(), public)
         except ConnectFailed as error:
+            absent = not os.environ.get("SSH_AUTH_SOCK")
             raise Failure(
-                f"Cannot use public key for CA signature: {error}", status=FATAL
+                "Cannot use public key for CA signature: "
+                + ("agent not present" if absent else str(error)),
+                status=FATAL,
             ) from None
     if settings.module:
         from tellin.programs import keygen_tokens

@@ -175,13 +175,16 @@ def _save(settings: Settings, path: str, key: PrivateKey, secret: bytes, *, repl
         raise Failure(f"Saving key {quoted(path)} failed: {error}", status=REFUSED) from None
 
 
-def _save_public(path: str, public: PublicKey) -> None:
+def _write_public(path: str, public: PublicKey) -> None:
     # OpenSSH leaves the blank before the comment also where there is no comment.
     data = f"{public.with_comment('').to_line()} {public.comment}\n"
+    raw = data.encode("utf-8", "surrogateescape")
+    keygen_files.write(f"{path}.pub", raw, mode=0o644, replace=True)
+
+
+def _save_public(path: str, public: PublicKey) -> None:
     try:
-        keygen_files.write(
-            f"{path}.pub", data.encode("utf-8", "surrogateescape"), mode=0o644, replace=True
-        )
+        _write_public(path, public)
     except OSError as error:
         raise Failure(
             f"Unable to save public key to {visible(path)}.pub: {error.strerror}", status=REFUSED
@@ -222,11 +225,10 @@ def host_keys(settings: Settings) -> int:
         key = PrivateKey.generate(kind, comment=_user_at_host())
         try:
             # The public half first: a server that finds the private one has both.
-            _save_public(path, key.public)
+            _write_public(path, key.public)
             keygen_files.write(path, key.to_openssh(random=os.urandom), mode=0o600, replace=True)
-        except (OSError, Failure) as error:
-            cause = error.strerror if isinstance(error, OSError) else error
-            say_error(f"Could not save your private key in {visible(path)}: {cause}")
+        except OSError as error:
+            say_error(f"Could not save your private key in {visible(path)}: {error.strerror}")
             status = REFUSED
     if said and not settings.quiet:
         print()

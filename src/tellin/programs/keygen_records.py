@@ -10,9 +10,10 @@ from typing import Final
 
 from tellin.errors import KeyFileError
 from tellin.keys import PublicKey
+from tellin.keys.certificates import Certificate
 from tellin.keys.fingerprints import digest
 from tellin.programs import keygen_files
-from tellin.programs.command import Failure, visible
+from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import must_exist, quoted
 from tellin.programs.keygen_settings import FATAL, Settings
 
@@ -39,9 +40,9 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _key(path: str) -> PublicKey:
+def _key(path: str) -> PublicKey | Certificate:
     try:
-        return keygen_files.find_public(path)
+        return keygen_files.find_public_or_certificate(path)
     except (OSError, KeyFileError) as error:
         # OpenSSH looks for a .pub beside a file that is no key, and then says so.
         why = error.strerror if isinstance(error, OSError) else "No such file or directory"
@@ -50,10 +51,12 @@ def _key(path: str) -> PublicKey:
         ) from None
 
 
-def _records(name: str, key: PublicKey, *, generic: bool) -> Iterator[str]:
+def _records(name: str, key: PublicKey | Certificate, *, generic: bool) -> Iterator[str]:
     algorithm = _ALGORITHMS.get(key.kind)
     if algorithm is None:
-        raise Failure(f"no record can hold {key.kind} keys", status=FATAL)
+        # No failure to OpenSSH, and so none to scripts.
+        say_error("export_dns_rr: unsupported algorithm and/or digest_type")
+        return
     for hash_name, number in _HASHES.items():
         value = digest(key.blob, hash_name)
         if generic:

@@ -17,6 +17,8 @@ from tellin.programs.keygen_settings import FATAL, Settings
 _WHICH: Final = "Enter file in which the key is"
 _PROGRAM: Final = "ssh-keygen: "
 _RFC4716_COMMENT: Final = 60
+# Which kinds of keys the formats of others have.
+_CONVERTIBLE: Final = {"PEM": ("RSA", "ECDSA"), "PKCS8": ("RSA", "ECDSA", "ED25519")}
 
 
 def public_key(settings: Settings) -> int:
@@ -156,23 +158,43 @@ def export(settings: Settings) -> int:
         key = _opened_public(settings, path)
     if isinstance(key, Certificate):
         if settings.format not in {None, "RFC4716"}:
-            raise Failure(f"unsupported key type {key.kind}", status=FATAL)
+            raise _inconvertible(settings.format, key.kind)
         text = rfc4716.write(key.blob, _converted(key.key.bits, key.kind))
-    elif settings.format == "PKCS8":
-        text = key.to_pkcs8().decode("ascii")
-    elif settings.format == "PEM":
-        if key.kind == "ED25519":
-            raise Failure("do_convert_to_pem: unsupported key type ED25519", status=FATAL)
-        text = key.to_pem().decode("ascii")
+    elif settings.format in _CONVERTIBLE:
+        if key.kind not in _CONVERTIBLE[settings.format]:
+            raise _inconvertible(settings.format, key.kind)
+        pem = key.to_pem() if settings.format == "PEM" else key.to_pkcs8()
+        text = pem.decode("ascii")
     else:
         text = key.to_rfc4716(_converted(key.bits, key.kind))
     sys.stdout.write(text)
     return 0
 
 
+def _inconvertible(form: str | None, kind: str) -> Failure:
+    return Failure(
+        f"do_convert_to_{(form or '').lower()}: unsupported key type {kind}", status=FATAL
+    )
+
+
 def _converted(bits: int, kind: str) -> str:
     who = f"{account().pw_name}@{os.uname().nodename}"
     return f"{bits}-bit {kind}, converted by {who} from OpenSSH"[:_RFC4716_COMMENT]
+
+
+# What OpenSSH says of a file that is not in the format of -m.
+_UNREADABLE: Final = {
+    "RFC4716": "do_convert_from_ssh2: parse key: invalid format",
+    "PKCS8": "do_convert_from_pkcs8: {} is not a recognised public key format",
+    "PEM": "do_convert_from_pem: unrecognised raw private key format",
+}
+# How the files of each begin. Without -m a file may be in any of them.
+_RSA_BEGIN: Final = b"-----BEGIN RSA PUBLIC KEY-----"
+_BEGINNINGS: Final = {
+    "RFC4716": (b"---- BEGIN SSH2 PUBLIC KEY ----",),
+    "PKCS8": (b"-----BEGIN PUBLIC KEY-----", _RSA_BEGIN),
+    "PEM": (_RSA_BEGIN,),
+}
 
 
 def import_(settings: Settings) -> int:
@@ -182,12 +204,22 @@ def import_(settings: Settings) -> int:
         data = keygen_files.read_standard_input()
     else:
         must_exist(path, prefix=_PROGRAM)
-        data = keygen_files.read(path)
+        try:
+            data = keygen_files.read(path)
+        except IsADirectoryError:
+            data = b""
     try:
-        key = load_public_key(data)
+        key = _imported(data, settings.format)
     except (KeyFileError, UsageError) as error:
-        raise Failure(
-            f"{visible(path)} is not a recognised public key format: {error}", status=FATAL
-        ) from None
+        why = _UNREADABLE[settings.format or "RFC4716"].format(visible(path))
+        raise Failure(why, status=FATAL, hint=str(error)) from None
     print(key.with_comment("").to_line())
     return 0
+
+
+def _imported(data: bytes, form: str | None) -> PublicKey:
+    begin = data.lstrip()
+    for name, beginnings in _BEGINNINGS.items():
+        if form in {None, name} and begin.startswith(beginnings):
+            return load_public_key(data)
+    raise KeyFileError(f"it does not begin as {form or 'any'} file of a public key does")

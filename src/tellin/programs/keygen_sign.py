@@ -34,19 +34,20 @@ _PIECE: Final = 1 << 16
 # What OpenSSH's program ends with where nobody is found, and where a line is broken.
 _NOBODY: Final = 210
 _BROKEN_LINE: Final = 252
+_NO_FILE: Final = 232
 
 
 class Options:
     """What -O say beside an operation."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, signing: bool = False) -> None:
         self.hash_name = HASH_NAMES[0]
         self.print_key = False
         self.now = time.time()
         for word in settings.options:
             name, equals, value = word.partition("=")
             match name.lower():
-                case "hashalg" if equals:
+                case "hashalg" if equals and signing:
                     self.hash_name = value
                 case "verify-time" if equals:
                     try:
@@ -87,10 +88,7 @@ def run(settings: Settings, files: list[str]) -> int:
 
 
 def _sign(settings: Settings, files: list[str]) -> int:
-    options = Options(settings)
-    if options.hash_name not in HASH_NAMES:
-        say_error(f'unsupported hash algorithm "{visible(options.hash_name)}"')
-        raise Failure("Signing - failed: signature algorithm not supported", status=FATAL)
+    options = Options(settings, signing=True)
     path = settings.file or ""
     try:
         public = keygen_files.find_public_or_certificate(path)
@@ -101,7 +99,12 @@ def _sign(settings: Settings, files: list[str]) -> int:
     signer = _signer(settings, path, public)
     certificate = public if isinstance(public, Certificate) else None
 
-    def signed(pieces: Iterator[bytes]) -> bytes:
+    def signed(pieces: Iterator[bytes], name: str) -> bytes:
+        if options.hash_name not in HASH_NAMES:
+            say_error(f'unsupported hash algorithm "{visible(options.hash_name)}"')
+            raise Failure(
+                f"Signing {name} failed: signature algorithm not supported", status=FATAL
+            )
         try:
             return FileSignature.make(
                 signer,
@@ -111,13 +114,13 @@ def _sign(settings: Settings, files: list[str]) -> int:
                 certificate=certificate,
             ).to_armor()
         except (SignatureFailed, UsageError) as error:
-            raise Failure(f"Signing failed: {error}", status=FATAL) from None
+            raise Failure(f"Signing {name} failed: {error}", status=FATAL) from None
 
     for file in files or ["-"]:
         if file == "-":
             if not settings.quiet:
-                say_error("Signing data on standard input")
-            sys.stdout.write(signed(_pieces(0)).decode("ascii"))
+                _tell("Signing data on standard input")
+            sys.stdout.write(signed(_pieces(0), "-").decode("ascii"))
         else:
             _sign_file(file, signed, quiet=settings.quiet)
     return 0
@@ -127,7 +130,10 @@ def _unloadable(path: str, why: str) -> Failure:
     return Failure(f"Couldn't load public key {visible(path)}: {why}", status=FATAL)
 
 
-def _sign_file(path: str, signed: Callable[[Iterator[bytes]], bytes], *, quiet: bool) -> None:
+_Signed = Callable[[Iterator[bytes], str], bytes]
+
+
+def _sign_file(path: str, signed: _Signed, *, quiet: bool) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -136,8 +142,8 @@ def _sign_file(path: str, signed: Callable[[Iterator[bytes]], bytes], *, quiet: 
         ) from None
     try:
         if not quiet:
-            say_error(f"Signing file {path}")
-        made = signed(_pieces(descriptor))
+            _tell(f"Signing file {visible(path)}")
+        made = signed(_pieces(descriptor), visible(path))
     finally:
         os.close(descriptor)
     target = f"{path}.sig"
@@ -152,7 +158,12 @@ def _sign_file(path: str, signed: Callable[[Iterator[bytes]], bytes], *, quiet: 
     except OSError as error:
         raise Failure(f"write {visible(target)}: {error.strerror}", status=FATAL) from None
     if not quiet:
-        say_error(f"Write signature to {target}")
+        _tell(f"Write signature to {visible(target)}")
+
+
+def _tell(text: str) -> None:
+    # What is no error ends its line as any other text does.
+    print(text, file=sys.stderr, flush=True)
 
 
 def _signer(settings: Settings, path: str, public: PublicKey | Certificate) -> Signer:
@@ -186,7 +197,7 @@ def _agent_signer(key: PublicKey, *, needed: bool) -> Signer | None:
         held = key in tuple(agent.keys())
     except (ConnectFailed, RequestRefused) as error:
         if needed:
-            raise Failure(f"Couldn't get agent socket: {error}", status=FATAL) from None
+            raise Failure("Couldn't get agent socket", status=FATAL, hint=str(error)) from None
         return None
     if held:
         return AgentSigner(agent, key)
@@ -275,6 +286,8 @@ def _allowed(settings: Settings) -> AllowedSigners:
     path = settings.file or ""
     try:
         data = keygen_files.read(path)
+    except IsADirectoryError:
+        data = b""
     except OSError as error:
         raise Unverified(
             f"Unable to open allowed keys file {quoted(path)}: {error.strerror}"
@@ -300,12 +313,17 @@ def _check_only(settings: Settings, files: list[str]) -> int:
 
 def _find_principals(settings: Settings, files: list[str]) -> int:
     options = Options(settings)
-    found = _read_signature(settings.signer or "")
-    signers = _allowed(settings)
-    names = signers.principals_of(found.key, clock=options.clock)
-    _say_notes(signers)
+    names: list[str] | tuple[str, ...] = ()
+    try:
+        found = _read_signature(settings.signer or "")
+        signers = _allowed(settings)
+    except Unverified as error:
+        say_error(str(error))
+    else:
+        names = signers.principals_of(found.key, clock=options.clock)
+        _say_notes(signers)
     if not names:
-        raise Failure("No principal matched.", status=FATAL)
+        return _nobody(FATAL)
     for name in names:
         print(visible(name))
     return 0
@@ -313,7 +331,11 @@ def _find_principals(settings: Settings, files: list[str]) -> int:
 
 def _match_principals(settings: Settings, files: list[str]) -> int:
     Options(settings)
-    signers = _allowed(settings)
+    try:
+        signers = _allowed(settings)
+    except Unverified as error:
+        say_error(str(error))
+        return _nobody(_NO_FILE)
     status = _NOBODY
     try:
         names = signers.patterns_for(settings.identity or "")
@@ -321,10 +343,15 @@ def _match_principals(settings: Settings, files: list[str]) -> int:
         names, status = [], _BROKEN_LINE
     _say_notes(signers)
     if not names:
-        raise Failure("No principal matched.", status=status)
+        return _nobody(status)
     for name in names:
         print(visible(name))
     return 0
+
+
+def _nobody(status: int) -> int:
+    _tell("No principal matched.")
+    return status
 
 
 # What each operation cannot do without: the value, what to call it, and in whose name.

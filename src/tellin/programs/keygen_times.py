@@ -44,7 +44,7 @@ def interval(text: str) -> tuple[int, int]:
     now = int(time.time())
     if text.startswith("+") and ":" not in text:
         # Somewhat earlier than now: the clocks of servers differ.
-        return (now - 59) // 60 * 60, _relative(text, now)
+        return (now - 59) // 60 * 60, _relative(text, now, "life")
     begin, colon, end = text.partition(":")
     if not (begin and colon and end):
         raise Failure(f"Invalid certificate life specification {text}", status=FATAL)
@@ -57,7 +57,7 @@ def interval(text: str) -> tuple[int, int]:
 
 def _moment(text: str, now: int, *, word: str, value: int, name: str) -> int:
     if text[0] in "+-":
-        return _relative(text, now)
+        return _relative(text, now, "time")
     if text == word:
         return value
     if text.startswith("0x"):
@@ -67,18 +67,18 @@ def _moment(text: str, now: int, *, word: str, value: int, name: str) -> int:
             found = -1
         if found >= 0:
             return found
-        raise Failure(f'Invalid hex time "{text}"', status=FATAL)
+        raise Failure("Invalid certificate time: not a number", status=FATAL)
     try:
         return max(0, absolute(text))
     except ConfigError:
         raise Failure(f'Invalid {name} time "{text}"', status=FATAL) from None
 
 
-def _relative(text: str, now: int) -> int:
+def _relative(text: str, now: int, what: str) -> int:
     try:
         away = read_seconds(text[1:])
     except ConfigError:
-        raise Failure(f"Invalid relative certificate time {text}", status=FATAL) from None
+        raise Failure(f"Invalid relative certificate {what} {text}", status=FATAL) from None
     return now + away if text[0] == "+" else max(0, now - away)
 
 
