@@ -141,7 +141,11 @@ class AgentSession:
         """A helper has answered, or will not."""
         assert self._returning is not None
         returning, self._returning, self.errand = self._returning, None, None
-        self._reply(returning(answer, now))
+        try:
+            reply = returning(answer, now)
+        except UsageError:
+            reply = _FAILURE  # as many keys as an agent holds
+        self._reply(reply)
         self._go_on(now)
 
     def deadline(self) -> float | None:
@@ -299,7 +303,10 @@ class AgentSession:
         added = False
         # R153: each key is under every constraint, not the first alone.
         for blob, label in answer.keys:
-            key = TokenKey(PublicKey.from_blob(blob), provider)
+            try:
+                key = TokenKey(PublicKey.from_blob(blob), provider)
+            except KeyFileError:
+                continue  # the module's word on what it has is anybody's
             made = [
                 Credential(key, one) for one in constraints.certificates if one.key == key.public
             ]
