@@ -1303,4 +1303,148 @@ HOSTS: Final = (
     ),
 )
 
-GUARDS: Final = (*TRANSPORT, *WIRE, *ALGORITHMS, *KEYS, *LOGIN, *CONNECTION, *ACCOUNTS, *HOSTS)
+SESSION: Final = "agent/test_session.py::"
+TOKENS: Final = "agent/test_tokens.py::"
+
+AGENT: Final = (
+    _guard(
+        "R155",
+        "agent/messages.py",
+        "if not 0 < size <= self._most:",
+        "if False:",
+        SESSION + "test_r155_case_262_a_length_out_of_bounds_ends_the_connection_at_once",
+    ),
+    _guard(
+        "R155",
+        "agent/messages.py",
+        "if count > MOST_IDENTITIES or count * 8 > cursor.remaining():",
+        "if count * 8 > cursor.remaining():",
+        SESSION + "test_r155_a_list_of_more_identities_than_anybody_has_is_refused_unread",
+    ),
+    _guard(
+        "R155",
+        "agent/keyring.py",
+        "if blob not in self._keys and len(self._keys) >= MOST_IDENTITIES:",
+        "if False:",
+        SESSION + "test_r155_an_agent_keeps_no_more_keys_than_a_reply_may_list",
+    ),
+    _guard(
+        "R156",
+        "agent/keyring.py",
+        "self.next_try = now + min(self._failures * _STEP, _LONGEST_WAIT)",
+        "self.next_try = now",
+        SESSION + "test_r156_case_270_wrong_passphrases_wait_longer_each_time_whoever_tries",
+    ),
+    _guard(
+        "case 267",
+        "agent/constraints.py",
+        "if name in seen:",
+        "if False:",
+        TOKENS + "test_case_267_a_constraint_is_not_given_twice",
+    ),
+    _guard(
+        "R153",
+        "agent/session.py",
+        "if constraints.provider and not credential.key.public.is_on_token:",
+        "if False:",
+        TOKENS + "test_r153_constraints_that_fit_no_module_or_no_key_are_refused",
+    ),
+    _guard(
+        "R153",
+        "agent/session.py",
+        "if constraints.certificates or constraints.certified_only:",
+        "if False:",
+        TOKENS + "test_r153_constraints_that_fit_no_module_or_no_key_are_refused",
+    ),
+    _guard(
+        "R153",
+        "agent/session.py",
+        "if constraints.provider or (constraints.confirm and not self._can_confirm):",
+        "if False:",
+        TOKENS + "test_r153_constraints_that_fit_no_module_or_no_key_are_refused",
+    ),
+    _guard(
+        "R151",
+        "agent/session.py",
+        "return bool(self._bindings) or self._bind_failed",
+        "return False",
+        TOKENS + "test_r151_whoever_comes_through_a_session_loads_nothing",
+        TOKENS + "test_r151_r154_whoever_lied_about_a_session_loads_nothing",
+    ),
+    _guard(
+        "R154",
+        "agent/session.py",
+        "return bool(self._bindings) or self._bind_failed",
+        "return bool(self._bindings)",
+        TOKENS + "test_r151_r154_whoever_lied_about_a_session_loads_nothing",
+    ),
+    _guard(
+        "R154",
+        "agent/session.py",
+        "(messages.Extension, AgentSession._extension, True),",
+        "(messages.Extension, AgentSession._extension, False),",
+        SESSION + "test_r154_a_session_is_bound_while_the_agent_is_locked",
+        TOKENS + "test_r151_r154_whoever_lied_about_a_session_loads_nothing",
+    ),
+    _guard(
+        "R151",
+        "agent/session.py",
+        "if provider is None or provider == INTERNAL:",
+        "provider = request.provider\n        if False:",
+        TOKENS + "test_r151_a_module_from_elsewhere_is_never_asked_for",
+    ),
+    _guard(
+        "R151",
+        "programs/agent_tokens.py",
+        'return path if allowed and provider.startswith("/") else None',
+        "return path",
+        "interop/test_pkcs11.py::test_r151_p_says_where_modules_may_be",
+    ),
+    _guard(
+        "case 275",
+        "agent/session.py",
+        "if not here or not isinstance(answer, Signed):",
+        "if not isinstance(answer, Signed):",
+        TOKENS + "test_case_275_a_key_that_goes_while_its_token_signs_has_not_signed",
+    ),
+    _guard(
+        "case 270",
+        "agent/session.py",
+        "if not isinstance(answer, KeysListed) or self._keyring.locked:",
+        "if not isinstance(answer, KeysListed):",
+        TOKENS + "test_case_270_what_is_listed_after_a_lock_is_not_added",
+    ),
+    _guard(
+        "case 265",
+        "agent/session.py",
+        "if not self._is_web_safe(held, login, request.data):",
+        "if False:",
+        TOKENS + "test_a_security_keys_key_for_a_web_site_signs_what_is_sshs_alone",
+    ),
+    _guard(
+        "R159",
+        "programs/agent_service.py",
+        "if uid not in {0, os.getuid()}:",
+        "if False:",
+        "interop/test_agent.py::test_r159_case_273_another_user_is_hung_up_on",
+    ),
+    _guard(
+        "R159",
+        "programs/agent_place.py",
+        "if status.st_mode & 0o077:",
+        "if False:",
+        "interop/test_agent.py::test_r159_the_socket_and_its_directory_are_the_owners_alone",
+    ),
+)
+
+GUARDS: Final = (
+    *TRANSPORT,
+    *WIRE,
+    *ALGORITHMS,
+    *KEYS,
+    *LOGIN,
+    *CONNECTION,
+    *ACCOUNTS,
+    *HOSTS,
+    *AGENT,
+)

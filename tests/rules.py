@@ -94,6 +94,14 @@ RULES: Final[dict[int, str]] = {
     140: "channels are limited over all types, half-open ones too",
     141: "floods both ways over many tiny windows come to their end",
     142: "unknown global requests get FAILURE and nothing more",
+    # Agents and tokens
+    151: "an agent loads no library into itself, and has one loaded only from where that is allowed",
+    152: "any bytes to an agent or from one: no, or the end of the connection",
+    153: "a key under a constraint that nobody could enforce is not kept; constraints reach every key",
+    154: "a session is bound while the agent is locked; who comes from elsewhere stays from elsewhere",
+    155: "an agent's frames and lists are bounded before they are read",
+    156: "wrong passphrases make everybody wait",
+    159: "an agent's socket is its owner's, and root's",
 }
 
 CASES: Final[dict[int, str]] = {
@@ -265,4 +273,16 @@ CASES: Final[dict[int, str]] = {
     221: "SOCKS, malformed or slow",
     222: "a command that ends before, between and after EOF and CLOSE",
     223: "a local reader that never reads",
+    # 14 Agents
+    262: "lengths of 0, beyond 256 KiB, cut off",
+    263: "an unknown request",
+    265: "signatures that no key is there for, or of what none should sign",
+    266: "keys that are damaged, certificates without theirs",
+    267: "constraints that are unknown, out of range, given twice, or that nobody could be asked about",
+    269: "sessions bound by a bad signature, twice, too often, behind a login",
+    270: "locks and unlocks in the wrong order, with the wrong passphrase",
+    271: "two requests at once, one byte by byte",
+    273: "somebody else at the socket",
+    274: "something else where the socket should be",
+    275: "a key that goes between list and signature",
 }

@@ -14,7 +14,7 @@ from tellin.agent.client import (
 )
 from tellin.agent.credentials import Public
 from tellin.agent.messages import RequestIdentities
-from tellin.client.agents import AgentLink
+from tellin.client.agent_link import AgentLink
 from tellin.client.identities import Identity, KeySource, Shown
 from tellin.keys.certificates import CertificateRole
 from tellin.keys.public import PublicKey

@@ -28,7 +28,7 @@ from tellin.agent.tokens import (
     TokenError,
     error_of,
 )
-from tellin.client.agents import AgentLink
+from tellin.client.agent_link import AgentLink
 from tellin.errors import KeyFileError, MalformedPacket, SignatureFailed
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey

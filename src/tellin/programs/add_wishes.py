@@ -5,7 +5,6 @@ import os
 
 from tellin.agent.constraints import Constraints, Destination
 from tellin.programs.command import Failure, say_error
-from tellin.runtime import prompts
 
 _FAILED = 1
 
@@ -53,6 +52,9 @@ class Wishes:
 
 def asked(question: str) -> bytes:
     """The answer to a question whose answer nobody is to see; Failure where there is none."""
+    # Who only lists keys is asked nothing.
+    from tellin.runtime import prompts
+
     answer = prompts.ask(question, standard_input=True)
     if answer is None:
         raise Failure(status=_FAILED)

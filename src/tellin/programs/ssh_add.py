@@ -15,7 +15,6 @@ from typing import Final
 from tellin.agent.constraints import LONGEST_LIFETIME, Constraints
 from tellin.agent.credentials import Public
 from tellin.client.agents import Agent
-from tellin.config.kinds import read_seconds
 from tellin.errors import (
     ConfigError,
     ConnectFailed,
@@ -36,8 +35,6 @@ from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
 from tellin.programs.add_wishes import Wishes, asked
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
-from tellin.runtime import prompts
-from tellin.runtime.files import read_file
 
 USAGE: Final = """\
 usage: ssh-add [-CcDdKkLlNqvXx] [-E fingerprint_hash] [-H hostkey_file]
@@ -121,6 +118,8 @@ _FLAGS: Final = {
 
 
 def _lifetime(value: str) -> int | None:
+    from tellin.config.kinds import read_seconds
+
     try:
         seconds = read_seconds(value)
     except ConfigError:
@@ -216,6 +215,14 @@ _ALONE: Final[Mapping[str, Callable[[Agent, Wishes], int]]] = {
 }
 
 
+def read_file(path: str) -> bytes:
+    """A file that holds a key, in full; ConfigError if it is longer than any."""
+    # Who only lists keys reads none.
+    from tellin.runtime import files
+
+    return files.read_file(path, limit=MOST_BYTES)
+
+
 # What is done for each file
 
 
@@ -237,7 +244,7 @@ def _test(agent: Agent, paths: list[str]) -> int:
 
 def _public_of(path: str) -> PublicKey:
     try:
-        return load_public_key(read_file(path, limit=MOST_BYTES))
+        return load_public_key(read_file(path))
     except OSError as error:
         raise Failure(
             f"Couldn't read public key {path}: {error.strerror}", status=_FAILED
@@ -279,7 +286,7 @@ def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
     cause = ""
     for candidate in (f"{path}.pub", path):
         try:
-            found.append((path, load_public_key(read_file(candidate, limit=MOST_BYTES))))
+            found.append((path, load_public_key(read_file(candidate))))
             break
         except OSError as error:
             cause = error.strerror or str(error)
@@ -290,7 +297,7 @@ def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
         return []
     place = f"{path}-cert.pub"
     with suppress(OSError, KeyFileError, ConfigError):
-        found.append((place, load_certificate(read_file(place, limit=MOST_BYTES))))
+        found.append((place, load_certificate(read_file(place))))
     return found
 
 
@@ -356,7 +363,7 @@ def _add_certificate(
     if not os.path.exists(place):
         return 0
     try:
-        certificate = load_certificate(read_file(place, limit=MOST_BYTES))
+        certificate = load_certificate(read_file(place))
     except (OSError, KeyFileError, ConfigError) as error:
         say_error(f'Failed to load certificate "{place}": {error}')
         return _FAILED
@@ -409,7 +416,7 @@ def _read(path: str) -> bytes:
 def _beside(path: str) -> str:
     """The comment of the public key beside a file whose own format has none."""
     try:
-        return load_public_key(read_file(f"{path}.pub", limit=MOST_BYTES)).comment
+        return load_public_key(read_file(f"{path}.pub")).comment
     except (OSError, KeyFileError, ConfigError):
         return ""
 
@@ -428,6 +435,8 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
             return load_private_key(data, wishes.passphrase)
     suffix = " (will confirm each use)" if wishes.confirm else ""
     question = f"Enter passphrase for {visible(shown)}{suffix}: "
+    from tellin.runtime import prompts
+
     while True:
         answer = prompts.ask(question)
         if not answer:

@@ -124,7 +124,8 @@ def _plain_keys(
         return files
     # Who has no agent does not pay for it.
     from tellin.client.agent_keys import AgentKeys
-    from tellin.client.agents import AgentLink, open_agent
+    from tellin.client.agent_link import AgentLink
+    from tellin.client.agents import open_agent
 
     try:
         stream = open_agent(path)
