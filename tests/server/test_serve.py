@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 import asyncio
 import logging
+import shlex
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop.tellin_peer import TELLIN
 from tests.library import (
     HOST_KEY,
     OTHER_KEY,
@@ -20,6 +22,7 @@ from tests.library import (
 )
 
 import tellin
+from tellin.connection.requests import EndOfWrite
 from tellin.errors import DisconnectReason, SignatureFailed
 from tellin.keys import PrivateKey, PublicKey
 from tellin.userauth.questions import Prompts
@@ -409,17 +412,124 @@ async def test_a_function_may_return_exit_or_fail(caplog: pytest.LogCaptureFixtu
                     await process.stdout.write("too late")
                 return 11
             case "large":
-                return 0x1_0000_0102
+                return 0xFFFF_FF02
         raise LookupError("no such order")
 
     async with connected(session=serve, encoding="utf-8") as connection:
         assert (await connection.run("nothing")).exit_status == 0
         done = await connection.run("exit")
         assert (done.stdout, done.exit_status) == ("said before", 9)
-        assert (await connection.run("large")).exit_status == 0x102
+        assert (await connection.run("large")).exit_status == 0xFFFF_FF02
         failed = await connection.run("other")
         assert (failed.exit_status, failed.stderr) == (1, "")
     assert "no such order" in caplog.text
+
+
+@pytest.mark.parametrize("later", [False, True])
+@awaited
+async def test_what_is_no_status_ends_the_session_as_a_fault_does(
+    later: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    values: dict[str, object] = {
+        "text": "0",
+        "number": 0.0,
+        "list": [],
+        "bytes": b"",
+        "too large": 1 << 32,
+        "too small": -129,
+        "minus": -1,
+        "least": -128,
+    }
+
+    def at_once(process: Process) -> Any:
+        return values[process.command or ""]
+
+    async def in_a_while(process: Process) -> Any:
+        await asyncio.sleep(0)
+        return values[process.command or ""]
+
+    async with connected(session=in_a_while if later else at_once) as connection:
+        statuses = {name: (await connection.run(name)).exit_status for name in values}
+    assert statuses == dict.fromkeys(values, 1) | {"minus": 255, "least": 128}
+    for said in ("str", "float", "list", "bytes", "4294967296", "-129"):
+        assert f"{said} is no exit status" in caplog.text
+
+
+@awaited
+async def test_exit_takes_a_status_and_nothing_else() -> None:
+    async def leave(process: Process) -> None:
+        for bad in ("0", None, 1 << 32):
+            with pytest.raises(tellin.UsageError, match="is no exit status"):
+                process.exit(bad)  # type: ignore[arg-type]
+        process.exit(-1)
+
+    async with connected(session=leave) as connection:
+        assert (await connection.run("x")).exit_status == 255
+
+
+@awaited
+async def test_a_client_that_reads_no_more_ends_a_function_as_sigpipe_ends_a_program(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "tellin.server")
+    said: list[str] = []
+
+    async def serve(process: Process) -> None:
+        if process.command == "stubborn":
+            await process.stdin.read()
+            with pytest.raises(tellin.ConnectionLost, match="reads no more"):
+                await process.stdout.write(b"x")
+            await process.stderr.write(b"still here")
+            said.append("told")
+            return
+        while True:
+            await process.stdout.write(b"y\n" * 1000)
+
+    async with connected(session=serve) as connection:
+        process = await connection.start("yes", encoding=None)
+        await process.stdout.readline()
+        process._remote.channel.request(EndOfWrite())
+        completed = await process.wait()
+        assert (completed.exit_signal, completed.exit_status) == ("PIPE", None)
+        # Who does not mind goes on; standard error is another stream.
+        process = await connection.start("stubborn", encoding=None)
+        process._remote.channel.request(EndOfWrite())
+        await process.stdin.aclose()
+        completed = await process.wait()
+        assert (completed.exit_status, completed.stderr) == (0, b"still here")
+    assert said == ["told"]
+    assert [one.levelname for one in caplog.records if "reads no more" in one.getMessage()] == [
+        "DEBUG"
+    ]
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+@awaited
+async def test_head_ends_the_command_of_an_ordinary_client_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    async def chatter(process: Process) -> None:
+        try:
+            while True:
+                await process.stdout.write(b"y\n" * 1000)
+        finally:
+            ended.set()
+
+    key = tmp_path / "key"
+    key.write_bytes(USER_KEY.to_openssh())
+    key.chmod(0o600)
+    async with serving(session=chatter) as server:
+        line = f"{shlex.join(TELLIN)} ssh -F none -i {key} -p {server.port} -o LogLevel=ERROR"
+        line += " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null x@127.0.0.1 yes"
+        shell = await asyncio.create_subprocess_shell(
+            f"{line} | head -1", stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await shell.communicate()
+        await ended.wait()
+    assert out == b"y\n"
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 @awaited

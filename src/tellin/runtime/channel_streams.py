@@ -52,7 +52,7 @@ def again(failure: Failure) -> Failure:
     """The same error to raise once more: one that is raised twice collects both tracebacks."""
     made: Failure
     if isinstance(failure, ConnectionLost):
-        made = ConnectionLost(str(failure), stage=failure.stage, hint=failure.hint)
+        made = type(failure)(str(failure), stage=failure.stage, hint=failure.hint)
     else:
         made = type(failure)(*failure.args)
     made.__cause__ = failure.__cause__

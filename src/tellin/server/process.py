@@ -38,7 +38,9 @@ MOST_VARIABLES: Final = 1024  # R150
 LONGEST_VARIABLE: Final = 128 << 10
 LONGEST_SIDE: Final = 0xFFFF
 LONGEST_TERMINAL_NAME: Final = 255
+LARGEST_STATUS: Final = 0xFFFFFFFF
 _FAILED: Final = 1
+_BROKEN_PIPE: Final = "PIPE"
 
 
 class Terminal(Record):
@@ -59,6 +61,10 @@ class Stage(Enum):
     RUNNING = "the function runs"
     EXITING = "the status is known, the rest of the output is on its way"
     GONE = "the channel is closed"
+
+
+class ReadNoMore(ConnectionLost):
+    """The client has closed the output: to a function what SIGPIPE is to a program."""
 
 
 class Owner(Protocol):
@@ -90,7 +96,8 @@ class HandOver(Protocol):
 class ServerProcess(Generic[AnyStr]):
     """What a client has started, from this side: read ``stdin``, write ``stdout``, and ``exit``.
 
-    Returning from the function exits too, with the status that it returns, or 0.
+    Returning from the function exits too, with the status that it returns, or 0. A status has 32
+    bits; -1 to -128 are what exit(3) makes of them, 255 to 128.
     """
 
     __slots__ = ("_session", "command", "on_break", "on_resize", "on_signal", "subsystem")
@@ -165,8 +172,8 @@ class ServerProcess(Generic[AnyStr]):
         return self._session.owner.peer
 
     def exit(self, status: int = 0) -> None:
-        """End with ``status``, behind all that was written."""
-        self._session.exit(ExitStatus(status & 0xFFFFFFFF))
+        """End with ``status``, behind all that was written; raises UsageError if it is none."""
+        self._session.exit(_exit_status(status))
 
     def exit_by_signal(self, name: str, message: str = "", *, core_dumped: bool = False) -> None:
         """End as if by a signal (its name without SIG)."""
@@ -330,8 +337,8 @@ class HandledSession:
         return True
 
     def _reading_stopped(self, _request: EndOfWrite) -> bool:
-        for writer in (self._writers or {}).values():
-            writer.fail(ConnectionLost("the client reads no more", stage="session"))
+        # Standard output alone, also where nothing was written yet: errors may still be told.
+        self.writer(None).fail(ReadNoMore("the client reads no more", stage="session"))
         return True
 
     # The function
@@ -428,13 +435,25 @@ class HandledSession:
         else:
             self._returned(status)
 
-    def _returned(self, status: int | None) -> None:
-        if self.stage is Stage.RUNNING:
-            self.exit(ExitStatus((status or 0) & 0xFFFFFFFF))
+    def _returned(self, status: object) -> None:
+        if self.stage is not Stage.RUNNING:
+            return
+        try:
+            how = _exit_status(0 if status is None else status)
+        except UsageError as error:
+            self._raised(error)
+        else:
+            self.exit(how)
 
     def _raised(self, error: Exception) -> None:
         if self.stage is Stage.GONE and isinstance(error, ConnectionLost):
             return  # what it was to tell, nobody is there to hear
+        if isinstance(error, ReadNoMore):
+            # `| head -1` is no fault of anybody's.
+            _log.debug("a session's function has ended: %s", error)
+            if self.stage is Stage.RUNNING:
+                self.exit(ExitSignal(_BROKEN_PIPE, False, b"", b""))
+            return
         _log.error("a session's function failed", exc_info=error)
         if self.stage is Stage.RUNNING:
             self.exit(ExitStatus(_FAILED))
@@ -528,6 +547,19 @@ class Handlers(Protocol):
 
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""
+
+
+def _exit_status(status: object) -> ExitStatus:
+    """A function's word on how it went; raises UsageError for what no client could be told."""
+    if not isinstance(status, int):
+        raise UsageError(
+            f"{type(status).__name__} is no exit status",
+            hint="return a number, or nothing for 0",
+        )
+    # What would be cut down to 0 must not pass for success.
+    if not -128 <= status <= LARGEST_STATUS:
+        raise UsageError(f"{status} is no exit status", hint="0 to 255 are what programs return")
+    return ExitStatus(status & 0xFF if status < 0 else status)
 
 
 def _nobody(_success: bool) -> None:
