@@ -102,3 +102,12 @@ class Twins:
             name: ((self.ours / name).read_bytes(), (self.theirs / name).read_bytes())
             for name in sorted(names)
         }
+
+
+def signing_twins(directory: Path) -> Twins:
+    """Twins with a message, and a file of who may sign what."""
+    twins = Twins(directory)
+    twins.put("msg", "hello\n")
+    a, b = (KEYS[name].public.with_comment("").to_line() for name in ("a", "b"))
+    twins.put("allowed", f'me,*@x {a}\nyou namespaces="git" {b}\n')
+    return twins

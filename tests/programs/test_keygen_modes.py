@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.programs.keygen_twins import KEYS, Twins
+from tests.programs.keygen_twins import KEYS, Twins, signing_twins
 
 from tellin.algorithms.safe_primes import candidates, generator_of, is_prime, small_primes
 from tellin.keys import Certificate, RevocationList, load_certificate
@@ -229,10 +229,8 @@ def test_what_lists_cannot_do_without(twins: Twins) -> None:
 
 
 @pytest.fixture
-def signing(twins: Twins) -> Twins:
-    twins.put("msg", "hello\n")
-    twins.put("allowed", f'me,*@x {line("a")}\nyou namespaces="git" {line("b")}\n')
-    return twins
+def signing(tmp_path: Path) -> Twins:
+    return signing_twins(tmp_path)
 
 
 def test_files_are_signed_and_checked_in_the_same_words(signing: Twins) -> None:
