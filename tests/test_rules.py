@@ -29,7 +29,6 @@ PARTLY = {
     "R071": "HostbasedAcceptedAlgorithms of sshd_config",
     "case 19": "the penalty for silence",
     "case 93": "mlkem1024nistp384",
-    "case 95": "a certificate's own form",
     "case 147": "hostbased in sshd: the Authenticator has it, the daemon does not offer it",
     "case 154": "GSSAPI: its messages are refused like any that nobody expects",
     "case 215": "x11-req and auth-agent-req are refused, not served",

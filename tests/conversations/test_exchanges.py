@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.certified import authority, host_certificate
 from tests.conversations.bare import (
     BANNER,
     Bare,
@@ -22,6 +23,7 @@ from tests.conversations.bare import (
 
 from tellin.algorithms.finite_field import fixed_prime
 from tellin.algorithms.key_exchange import KEY_EXCHANGES, Family, Moduli
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, with_certificates
 from tellin.errors import (
     DisconnectReason,
     HostKeyRejected,
@@ -30,7 +32,7 @@ from tellin.errors import (
 )
 from tellin.keys.private import PrivateKey
 from tellin.protocol.events import HostKeyOffered, HostKeySignatureWanted
-from tellin.testing.pairs import HOST_KEY
+from tellin.testing.pairs import HOST_KEY, make_pair
 from tellin.transport.exchange import Context, make_exchange
 from tellin.transport.messages import (
     KexDhInit,
@@ -242,7 +244,10 @@ class Server:
     def __init__(
         self, method: str = "curve25519-sha256", *, host_key: str = "ssh-ed25519"
     ) -> None:
-        self.client = BareClient(key_exchanges=(method,))
+        self.client = BareClient(
+            key_exchanges=(method,),
+            host_key_algorithms=with_certificates(HOST_KEY_ALGORITHMS),
+        )
         self.ours = server_kexinit(
             kex_algorithms=(method, STRICT_SERVER), server_host_key_algorithms=(host_key,)
         )
@@ -319,6 +324,60 @@ def test_a_host_key_that_is_none_is_never_offered(blob: bytes) -> None:
     assert client.core._transport.keying.sending is None
 
 
+CERTIFICATE = host_certificate(HOST_KEY.public, "host", now=1e9)
+CERTIFIED_NAME = CERTIFICATE.key_type
+
+
+def test_a_certificate_is_offered_as_it_came_with_the_name_that_was_agreed() -> None:
+    server = Server(host_key=CERTIFIED_NAME)
+    server.reply(CERTIFICATE.blob)
+    (offered,) = server.client.seen(HostKeyOffered)
+    assert (offered.key_blob, offered.algorithm) == (CERTIFICATE.blob, CERTIFIED_NAME)
+    server.client.trust()
+    assert server.client.error is None
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        pytest.param(CERTIFICATE.blob[:-1], id="case 95: a certificate cut short"),
+        pytest.param(CERTIFICATE.blob + b"\0", id="case 95: a certificate with more behind it"),
+        pytest.param(BLOB, id="case 95: a key where a certificate was agreed"),
+        pytest.param(
+            host_certificate(ECDSA.public, "host", now=1e9).blob,
+            id="case 95: a certificate of another type than agreed",
+        ),
+        pytest.param(
+            string(CERTIFIED_NAME.encode()) + BLOB[15:],
+            id="case 95: a key by a certificate's name",
+        ),
+        pytest.param(
+            CERTIFICATE.blob.replace(string(authority().public.blob), string(CERTIFICATE.blob)),
+            id="case 95, R102: a certificate signed by a certificate",
+        ),
+    ],
+)
+def test_a_certificate_that_is_none_is_never_offered(blob: bytes) -> None:
+    server = Server(host_key=CERTIFIED_NAME)
+    server.reply(blob, signer=ECDSA if b"nistp256" in blob else HOST_KEY)
+    client = server.client
+    assert client.reason in {2, 9}
+    assert not client.seen(HostKeyOffered)
+    assert client.core._transport.keying.sending is None
+
+
+def test_r016_a_certificate_needs_its_own_keys_signature() -> None:
+    # Anybody can show one: it is no secret.
+    for signer in (OTHER, authority()):
+        server = Server(host_key=CERTIFIED_NAME)
+        server.reply(CERTIFICATE.blob, signer=signer)
+        assert isinstance(server.client.error, HostKeyRejected)
+        assert not server.client.seen(HostKeyOffered)
+    server = Server()
+    server.reply(CERTIFICATE.blob)
+    assert not server.client.seen(HostKeyOffered)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -340,6 +399,24 @@ def test_no_host_key_is_offered_whose_signature_is_wrong(
     assert isinstance(server.client.error, HostKeyRejected)
     assert server.client.reason == DisconnectReason.HOST_KEY_NOT_VERIFIABLE
     assert not server.client.seen(HostKeyOffered)
+
+
+def test_r015_another_certificate_at_a_rekey_is_another_peer() -> None:
+    """Also one for the same key: whoever renewed it in between is not known."""
+    shown = {"host_keys": ((CERTIFIED_NAME, CERTIFICATE.blob),)}
+    made = make_pair(
+        server={**shown, "host_key_algorithms": (CERTIFIED_NAME,)},
+        client={"host_key_algorithms": (CERTIFIED_NAME,)},
+    )
+    made.log_in()
+    made.client.rekey()
+    made.pump()
+    assert made.client.error is None
+    fresh = host_certificate(HOST_KEY.public, "host", now=1e9, serial=8)
+    made.server._transport.keying._settings.host_keys = ((CERTIFIED_NAME, fresh.blob),)
+    made.client.rekey()
+    made.pump()
+    assert isinstance(made.client.error, HostKeyRejected)
 
 
 def test_r016_a_signature_by_another_key_is_wrong() -> None:

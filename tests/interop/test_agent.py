@@ -174,8 +174,9 @@ def test_a_certificate_is_added_with_its_key_and_logs_in(
     # The bare key lets nobody in there.
     options = {"TrustedUserCAKeys": f"{authority.path}.pub", "AuthorizedKeysFile": "none"}
     with OpenSSHServer(_made(tmp_path / "server"), options=options) as server:
-        done = agent.logs_in("openssh", server.target)
-        assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+        for client in ("openssh", "tellin"):
+            done = agent.logs_in(client, server.target)
+            assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
     said = agent.add(user, "-d", key.path).stderr
     assert said.count("Identity removed: ") == 2
     assert agent.add(user, "-l", check=False).returncode == 1

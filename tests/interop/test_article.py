@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from tests.certified import authority, user_certificate
 from tests.interop.children import Terminal
 from tests.interop.conftest import Make, Running
 from tests.interop.eavesdropper import Capture, Conversation, side
@@ -1129,6 +1130,69 @@ def test_row_11_a_key_of_either_ssh_keygen_logs_in(
     assert (done.status, done.stdout) == (0, b"inside\n"), done.stderr
     said = {"ed25519": "ED25519", "rsa": "RSA"}.get(kind, "ECDSA")
     assert f" ssh2: {said} {key.fingerprint}" in running.log()
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("kind", KINDS)
+def test_row_11_a_certificate_logs_in_where_an_authority_is_trusted(
+    met: tuple[Client, Server], kind: str, tmp_path: Path
+) -> None:
+    peer, running = met
+    key = key_made_by("tellin", tmp_path / "key", kind)
+    made = user_certificate(load_public_key(key.public.encode()), running.user)
+    (tmp_path / "key-cert.pub").write_text(f"{made.to_line()}\n", "ascii")
+    target = replace(running.target, identity=key)
+    # It is found beside the key. Whom the server trusts stands in a line of the user's own file.
+    authorize(running, authority().public.to_line())
+    assert peer.run(target, "echo inside").status == 255
+    authorize(running, f"cert-authority {authority().public.to_line()}")
+    done = peer.run(target, "echo inside")
+    assert (done.status, done.stdout) == (0, b"inside\n"), done.stderr
+    said = {"ed25519": "ED25519", "rsa": "RSA"}.get(kind, "ECDSA")
+    assert f" ssh2: {said}-CERT {key.fingerprint} ID five minutes (serial 7) CA " in running.log()
+
+
+# Of a cert-authority line and of a certificate, what happens.
+LINES: dict[str, tuple[str, dict[str, Any], bytes | None]] = {
+    "the user's name": ("", {}, b"inside\n"),
+    "a list of names": ('principals="ops,USER"', {}, b"inside\n"),
+    "names without ours": ('principals="ops"', {}, None),
+    "R100 one name with a comma": ('principals="a,b"', {"principals": ("a,b",)}, None),
+    "command of the line": ('command="echo line"', {}, b"line\n"),
+    "command of both": (
+        'command="echo one"', {"options": {"force-command": "echo one"}}, b"one\n",
+    ),
+    "case 294 two commands": (
+        'command="echo one"', {"options": {"force-command": "echo two"}}, None,
+    ),
+    "from elsewhere": ('from="192.0.2.0/24"', {}, None),
+    "R069 from elsewhere by the certificate": (
+        'from="127.0.0.1"', {"options": {"source-address": "192.0.2.1"}}, None,
+    ),
+    "no more": ('expiry-time="20200101"', {}, None),
+}  # fmt: skip
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("way", LINES)
+def test_row_15_what_a_line_for_an_authority_says_and_what_the_certificate_says_both_hold(
+    met: tuple[Client, Server], way: str, tmp_path: Path
+) -> None:
+    peer, running = met
+    options, changes, expected = LINES[way]
+    key = make_key(tmp_path / "key")
+    fields = dict(changes)
+    principals = fields.pop("principals", (running.user,))
+    made = user_certificate(load_public_key(key.public.encode()), *principals, **fields)
+    (tmp_path / "key-cert.pub").write_text(f"{made.to_line()}\n", "ascii")
+    words = ",".join(filter(None, ("cert-authority", options.replace("USER", running.user))))
+    authorize(running, f"{words} {authority().public.to_line()}")
+    done = peer.run(replace(running.target, identity=key), "echo inside")
+    if expected is None:
+        assert done.status == 255
+        assert b"Permission denied" in done.stderr
+    else:
+        assert (done.status, done.stdout) == (0, expected), done.stderr
 
 
 class Pen:

@@ -459,10 +459,36 @@ def test_what_it_can_do() -> None:
     assert query("compression") == ["none", "zlib@openssh.com"]
     assert {"ssh-ed25519", "ssh-rsa"} <= set(query("key"))
     assert "rsa-sha2-512" in query("HostKeyAlgorithms")
+    certificates = {"ssh-ed25519-cert-v01@openssh.com", "ssh-rsa-cert-v01@openssh.com"}
+    assert certificates <= set(query("key-cert")) < set(query("key"))
+    assert set(query("key")) == {*query("key-cert"), *query("key-plain")}
+    assert not set(query("key-cert")) & set(query("key-plain"))
+    assert "rsa-sha2-512-cert-v01@openssh.com" in query("key-sig")
+    assert query("PubkeyAcceptedAlgorithms") == query("key-sig")
+    assert query("CASignatureAlgorithms") == query("key-ca-sign")
+    assert not [name for name in (*query("sig"), *query("key-ca-sign")) if "-cert-" in name]
     assert query("protocol-version") == ["2"]
     assert set(query("help")) >= {"cipher", "kex", "mac", "key-sig", "sig"}
     done = subprocess.run([*SSH, "-Q", "nothing"], capture_output=True, check=False)
     assert (done.returncode, done.stderr.rstrip()) == (255, b'Unsupported query "nothing"')
+
+
+@pytest.mark.peer("ssh")
+def test_certificates_lead_the_lists_as_they_do_in_openssh() -> None:
+    lists = {}
+    for name, words in (("ours", SSH), ("theirs", ("ssh",))):
+        said = subprocess.run(
+            [*words, "-F", "none", "-G", "host"], capture_output=True, check=True
+        )
+        lists[name] = dict(line.split(" ", 1) for line in said.stdout.decode().splitlines())
+    for keyword in ("hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"):
+        ours, theirs = (set(lists[name][keyword].split(",")) for name in ("ours", "theirs"))
+        # OpenSSH 10.5 has taken what browsers sign into its lists, 9.2 had not.
+        assert {name for name in ours if not name.startswith("webauthn-")} == theirs
+        names = lists["ours"][keyword].split(",")
+        at = [place for place, name in enumerate(names) if "-cert-" in name]
+        assert at == list(range(len(at)))
+        assert len(at) in {0, len(names) // 2}
 
 
 def test_the_story_is_told_in_the_words_scripts_look_for(ssh: Ssh, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tellin.algorithms.ciphers import preferred_ciphers
 from tellin.algorithms.key_exchange import CLIENT_KEY_EXCHANGES
 from tellin.algorithms.macs import CLIENT_MACS
-from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS
+from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, plain
 from tellin.connection.channel import Channel
 from tellin.errors import UsageError
 from tellin.keys.private import PrivateKey
@@ -127,8 +127,9 @@ class Loopback:
         }
 
     def _sign(self, _core: Core, event: HostKeySignatureWanted) -> None:
+        name = plain(event.algorithm)
         self.server.give_host_key_signature(
-            self.host_key.sign(event.data, event.algorithm, sha1=event.algorithm == "ssh-rsa")
+            self.host_key.sign(event.data, name, sha1=name == "ssh-rsa")
         )
 
     def _log_in(self, core: Core, event: ExchangeDone) -> None:
