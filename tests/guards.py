@@ -1117,7 +1117,7 @@ ACCOUNTS: Final = (
         "config/key_options.py",
         "setattr(options, attribute, False)",
         "setattr(options, attribute, True)",
-        KEY_OPTIONS + "test_restrict_takes_everything_and_gives_back_what_is_named_behind_it",
+        KEY_OPTIONS + "test_r110_restrict_takes_everything_and_gives_back_what_is_named_behind_it",
     ),
     _guard(
         "R110",
@@ -1160,28 +1160,28 @@ ACCOUNTS: Final = (
         "config/known_hosts.py",
         "if not type_word or _type_of(blob) != type_word:",
         "if False:",
-        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R108",
         "config/known_hosts.py",
         'if self.names.startswith("@"):',
         "if False:",
-        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R109",
         "config/known_hosts.py",
         "if len(text) > _LONGEST_LINE:",
         "if False:",
-        KNOWN_HOSTS + "test_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R109",
         "config/authorized_keys.py",
         "if len(line) > _LONGEST_LINE:",
         "if False:",
-        KEY_OPTIONS + "test_a_bad_line_lets_nobody_in",
+        KEY_OPTIONS + "test_r107_r108_a_bad_line_lets_nobody_in",
     ),
     _guard(
         "R170",
@@ -1437,7 +1437,73 @@ AGENT: Final = (
     ),
 )
 
+OPENSSH_FILES: Final = "keys/test_openssh_files.py::"
+REVOCATION: Final = "keys/test_revocation.py::"
+KEYGEN: Final = "programs/test_ssh_keygen.py::"
+
+FILES: Final = (
+    _guard(
+        "case 278",
+        "keys/openssh.py",
+        "if count != 1:",
+        "if False:",
+        OPENSSH_FILES + "test_case_278_a_damaged_file_is_refused_with_its_cause",
+    ),
+    _guard(
+        "case 278",
+        "keys/openssh.py",
+        "if cursor.uint32() != cursor.uint32():",
+        "if not cursor.take(8):",
+        OPENSSH_FILES + "test_case_278_a_damaged_file_is_refused_with_its_cause",
+        OPENSSH_FILES + "test_case_279_an_encrypted_key_opens_with_its_passphrase_alone",
+    ),
+    _guard(
+        "case 283",
+        "programs/keygen_files.py",
+        "if status.st_uid == user and status.st_mode & 0o077:",
+        "if False:",
+        KEYGEN + "test_case_283_a_private_key_that_others_may_touch_is_not_used",
+    ),
+    _guard(
+        "case 287",
+        "programs/keygen_files.py",
+        """            os.link(beside, path)
+            os.unlink(beside)""",
+        "            os.replace(beside, path)",
+        KEYGEN + "test_case_287_a_new_key_does_not_replace_one_that_came_up_meanwhile",
+    ),
+    _guard(
+        "case 301",
+        "keys/revocation.py",
+        "if version != _VERSION:",
+        "if False:",
+        REVOCATION + "test_cases_301_to_303_a_list_that_is_not_understood_is_refused",
+    ),
+    _guard(
+        "case 302",
+        "keys/revocation.py",
+        "    if critical:",
+        "    if False:",
+        REVOCATION + "test_cases_301_to_303_a_list_that_is_not_understood_is_refused",
+    ),
+    _guard(
+        "case 303",
+        "keys/revocation.py",
+        "if bits < 0 or offset + bits.bit_length() > 1 << 64:",
+        "if bits < 0:",
+        REVOCATION + "test_cases_301_to_303_a_list_that_is_not_understood_is_refused",
+    ),
+    _guard(
+        "case 305",
+        "keys/revocation.py",
+        'raise KeyFileError("a revocation list with a wrong signature")',
+        "return",
+        REVOCATION + "test_case_305_a_wrong_signature_or_something_behind_it",
+    ),
+)
+
 GUARDS: Final = (
+    *FILES,
     *TRANSPORT,
     *WIRE,
     *ALGORITHMS,

@@ -99,7 +99,7 @@ def test_there_is_an_end_to_what_a_line_may_list(option: str, most: int) -> None
         read_options(",".join(items))
 
 
-def test_restrict_takes_everything_and_gives_back_what_is_named_behind_it() -> None:
+def test_r110_restrict_takes_everything_and_gives_back_what_is_named_behind_it() -> None:
     # R110: every kind of forwarding is in the matrix.
     options = read_options("restrict")
     assert [name for name in FORBIDDEN if getattr(options, name)] == []
@@ -196,7 +196,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize("line", BAD_LINES)
-def test_a_bad_line_lets_nobody_in(line: str) -> None:
+def test_r107_r108_a_bad_line_lets_nobody_in(line: str) -> None:
     keys = AuthorizedKeys.parse(line, file="f")
     assert keys.find(blob()) is None
     assert keys.keys == ()
@@ -235,7 +235,7 @@ def test_an_authority_is_no_key_and_a_key_no_authority() -> None:
 
 
 @given(st.integers(0, 1000), st.integers(0, 20))
-def test_every_prefix_of_a_good_line_is_the_line_or_nothing(size: int, letter: int) -> None:
+def test_r116_every_prefix_of_a_good_line_is_the_line_or_nothing(size: int, letter: int) -> None:
     line = f"{ALL},restrict {key(chr(97 + letter))} comment"
     try:
         found = read_key(line[:size])

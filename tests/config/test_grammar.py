@@ -63,7 +63,7 @@ def test_only_a_newline_ends_a_line() -> None:
     assert line.keyword == "X"
 
 
-def test_an_over_long_line_comes_whole_and_without_keyword() -> None:
+def test_r109_an_over_long_line_comes_whole_and_without_keyword() -> None:
     # R109: a reader with a fixed buffer would take the tail for a line of its own.
     long, after = read_lines("X " + "a" * LONGEST_LINE + " Port 1\nPort 2", file="f")
     assert (long.keyword, long.rest) == ("", "")

@@ -154,7 +154,7 @@ def test_a_hashed_name_matches_its_name_alone() -> None:
         "host 1024 35 123456789",
     ],
 )
-def test_a_bad_line_is_skipped_with_its_place_and_never_matches(line: str) -> None:
+def test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches(line: str) -> None:
     known = KnownHosts.parse(f"first {key('b')}\n{line}\nlast {key('b')}", file="f")
     for name in ("host", "x", "", "host\u00a0" + key("a").split()[0]):
         assert known.lookup([name], blob("a")).state is HostKeyState.UNKNOWN
@@ -163,7 +163,7 @@ def test_a_bad_line_is_skipped_with_its_place_and_never_matches(line: str) -> No
     assert known.warnings[0].startswith("f:2: ")
 
 
-def test_a_long_line_is_never_read_in_pieces() -> None:
+def test_r109_a_long_line_is_never_read_in_pieces() -> None:
     # R109: the tail of the line would be a line of its own to a reader with a fixed buffer.
     text = f"x ssh-ed25519 {'A' * 65536}\0host {key('a')}"
     assert state(text, "a") is HostKeyState.UNKNOWN
@@ -239,7 +239,7 @@ def test_hashing_leaves_patterns_and_comments() -> None:
 
 
 @given(st.integers(0, 2000))
-def test_every_prefix_of_a_good_file_is_read(size: int) -> None:
+def test_r116_every_prefix_of_a_good_file_is_read(size: int) -> None:
     text = (
         f"{hash_name('host', salt=SALT)} {key('a')}\n@cert-authority *.x,!y {key('b')} z\n"
         f"[h]:22,192.0.2.1 {key('c', 'ssh-rsa')}\r\n"

@@ -195,7 +195,7 @@ def _trust(host: str = "*", number: int = 0) -> str:
 
 
 @MEETINGS
-def test_a_hosts_certificate_is_believed_of_an_authority_on_record_alone(
+def test_r106_a_hosts_certificate_is_believed_of_an_authority_on_record_alone(
     met: tuple[Client, Server], key: KeyFile
 ) -> None:
     peer, running = met

@@ -355,7 +355,7 @@ def test_what_is_not_allowed_in_so_many_words_is_not() -> None:
 # What is refused outright
 
 
-def test_every_prefix_and_what_is_behind_is_refused() -> None:
+def test_r116_every_prefix_and_what_is_behind_is_refused() -> None:
     blob = issue().blob
     for size in range(len(blob)):
         with pytest.raises(KeyFileError):

@@ -61,7 +61,7 @@ def test_any_byte_changed_is_refused() -> None:
         assert not found.verify(MESSAGE, namespace="file"), at
 
 
-def test_every_prefix_and_what_is_behind_is_refused() -> None:
+def test_r116_every_prefix_and_what_is_behind_is_refused() -> None:
     blob = signed().to_blob()
     for size in range(len(blob)):
         with pytest.raises(KeyFileError):

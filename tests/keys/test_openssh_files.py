@@ -87,7 +87,7 @@ def test_a_key_comes_back_with_its_comment(key: PrivateKey) -> None:
 
 
 @pytest.mark.parametrize("cipher", list(FILE_CIPHERS))
-def test_an_encrypted_key_opens_with_its_passphrase_alone(cipher: str) -> None:
+def test_case_279_an_encrypted_key_opens_with_its_passphrase_alone(cipher: str) -> None:
     # Case 279.
     data = KEY.to_openssh(b"right", cipher=cipher, rounds=1)
     assert load(data, b"right").encode() == KEY.encode()
@@ -163,7 +163,7 @@ BEGIN, REST = PLAIN.split(b"\n", 1)
         pytest.param(PLAIN + b"x" * (1 << 20), "too many", id="too long"),
     ],
 )
-def test_a_damaged_armour_is_refused_with_its_cause(data: bytes, cause: str) -> None:
+def test_case_277_a_damaged_armour_is_refused_with_its_cause(data: bytes, cause: str) -> None:
     with pytest.raises(KeyFileError, match=rf"^id_test: .*{cause}") as caught:
         load(data)
     assert not isinstance(caught.value, WrongPassphrase)
@@ -257,13 +257,13 @@ def test_the_building_set_of_these_tests_builds_a_good_file() -> None:
         ),
     ],
 )
-def test_a_damaged_file_is_refused_with_its_cause(data: bytes, cause: str) -> None:
+def test_case_278_a_damaged_file_is_refused_with_its_cause(data: bytes, cause: str) -> None:
     with pytest.raises(KeyFileError, match=rf"^id_test: .*({cause})") as caught:
         load(data, b"passphrase")
     assert not isinstance(caught.value, WrongPassphrase)
 
 
-def test_every_prefix_of_a_file_is_an_error_and_nothing_else() -> None:
+def test_r116_every_prefix_of_a_file_is_an_error_and_nothing_else() -> None:
     # R116
     raw = unarmour(PLAIN)
     for size in range(len(raw)):
@@ -294,7 +294,7 @@ def test_every_byte_counts(passphrase: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 2049, 2**31, 2**32 - 1])
-def test_r074_rounds_of_bcrypt_are_bounded(rounds: int) -> None:
+def test_r074_case_279_rounds_of_bcrypt_are_bounded(rounds: int) -> None:
     # R074: the number is a stranger's, and 2^32 - 1 rounds are half a year of work.
     data = container(
         padded(bytes(32), 16),
@@ -342,7 +342,7 @@ def test_an_ed25519_key_whose_halves_differ_is_refused() -> None:
     refused(name + string(point) + string(seed), "wrong length", KEY.public.blob)
 
 
-def test_an_ecdsa_key_whose_numbers_do_not_fit_is_refused() -> None:
+def test_case_282_an_ecdsa_key_whose_numbers_do_not_fit_is_refused() -> None:
     cursor = Cursor(ECDSA.encode())
     name, curve, point = string(cursor.string()), string(cursor.string()), string(cursor.string())
     scalar = cursor.mpint()
@@ -362,7 +362,7 @@ def rsa_fields(**changes: int) -> bytes:
     return string(b"ssh-rsa") + b"".join(map(mpint, numbers.values()))
 
 
-def test_an_rsa_key_whose_numbers_do_not_fit_is_refused() -> None:
+def test_case_281_an_rsa_key_whose_numbers_do_not_fit_is_refused() -> None:
     cursor = Cursor(RSA.encode())
     cursor.string()
     n, e, d, iqmp, p, q = (cursor.mpint() for _ in range(6))
@@ -386,7 +386,7 @@ def test_an_rsa_key_whose_numbers_do_not_fit_is_refused() -> None:
     refused(rsa_fields(n=n + 1), "even", public)
 
 
-def test_a_short_rsa_key_is_refused() -> None:
+def test_case_281_a_short_rsa_key_is_refused() -> None:
     # 512 bits fall within hours on one machine.
     p, q = 2**127 - 1, 2**89 - 1
     n = p * q

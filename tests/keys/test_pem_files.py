@@ -142,7 +142,7 @@ PKCS8 = P256.to_pkcs8()
         ),
     ],
 )
-def test_a_damaged_pem_file_is_refused_with_its_cause(data: bytes, cause: str) -> None:
+def test_case_277_a_damaged_pem_file_is_refused_with_its_cause(data: bytes, cause: str) -> None:
     start = time.process_time()
     with pytest.raises(KeyFileError, match=f"^id_test: .*{cause}") as caught:
         load(data, b"passphrase")
@@ -151,7 +151,7 @@ def test_a_damaged_pem_file_is_refused_with_its_cause(data: bytes, cause: str) -
 
 
 @pytest.mark.parametrize("form", [PEM, PKCS8, P384.to_pkcs8(b"x")], ids=["pem", "pkcs8", "sealed"])
-def test_every_prefix_of_a_pem_file_is_an_error_and_nothing_else(form: bytes) -> None:
+def test_r116_every_prefix_of_a_pem_file_is_an_error_and_nothing_else(form: bytes) -> None:
     for size in range(0, len(form) - len("-----\n"), 3):
         with pytest.raises(KeyFileError):
             load(form[:size], b"x")
@@ -213,7 +213,7 @@ def sealed(*derivation: bytes, body: bytes = bytes(64)) -> bytes:
         pytest.param(pem("ENCRYPTED PRIVATE KEY", b""), "damaged", id="none"),
     ],
 )
-def test_the_work_of_an_encrypted_pkcs8_file_is_bounded(data: bytes, cause: str) -> None:
+def test_case_285_the_work_of_an_encrypted_pkcs8_file_is_bounded(data: bytes, cause: str) -> None:
     # Case 285
     start = time.process_time()
     with pytest.raises(KeyFileError, match=cause) as caught:
@@ -245,7 +245,7 @@ def rsa_pem(**changes: int) -> bytes:
     return pem("RSA PRIVATE KEY", der(0x30, *map(integer, fields.values())))
 
 
-def test_rsa_numbers_that_do_not_fit_are_refused_in_pem_too() -> None:
+def test_case_281_rsa_numbers_that_do_not_fit_are_refused_in_pem_too() -> None:
     # Case 281
     assert load(rsa_pem()).public == RSA.public
     numbers = RSA._secret.native.private_numbers()
@@ -268,7 +268,7 @@ def test_rsa_numbers_that_do_not_fit_are_refused_in_pem_too() -> None:
 
 
 @pytest.mark.parametrize("bits", [512, 32768])
-def test_rsa_of_a_forbidden_size_is_refused_in_time(bits: int) -> None:
+def test_case_281_rsa_of_a_forbidden_size_is_refused_in_time(bits: int) -> None:
     # Case 281: nobody has to have two real primes of 16384 bits for this.
     p, q = 2 ** (bits // 2) - 1, 2 ** (bits // 2) - 3
     n, e, d = p * q, 65537, 3
@@ -291,7 +291,7 @@ def test_a_large_rsa_key_is_read_in_time() -> None:
     assert time.process_time() - start < 1
 
 
-def test_an_ecdsa_scalar_outside_the_order_is_refused_in_pem_too() -> None:
+def test_case_282_an_ecdsa_scalar_outside_the_order_is_refused_in_pem_too() -> None:
     # Case 282
     for scalar in (bytes(32), b"\xff" * 32):
         key = der(

@@ -237,7 +237,7 @@ def test_r116_case_301_every_prefix_and_what_is_behind() -> None:
         pytest.param(file_with(2, b"\xff\xff\xff\xff"), id="a key that is not there"),
     ],
 )
-def test_a_list_that_is_not_understood_is_refused(data: bytes) -> None:
+def test_cases_301_to_303_a_list_that_is_not_understood_is_refused(data: bytes) -> None:
     with pytest.raises(KeyFileError):
         RevocationList.parse(data)
     with pytest.raises(KeyFileError, match=r"^/etc/revoked: "):

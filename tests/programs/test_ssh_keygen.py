@@ -272,7 +272,7 @@ def test_formats_and_ciphers_are_those_asked_for(keygen: Run, tmp_path: Path) ->
 # --- writing (case 287, R120) --------------------------------------------------------------------
 
 
-def test_a_directory_that_is_not_there_is_told_of(keygen: Run, tmp_path: Path) -> None:
+def test_case_287_a_directory_that_is_not_there_is_told_of(keygen: Run, tmp_path: Path) -> None:
     got = keygen("-q", "-N", "", "-f", "/nonexistent/new")
     assert (got[0], got[2]) == (
         1,
@@ -293,7 +293,7 @@ def _full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_the_old_key_and_nothing_else(tmp_path: Path) -> None:
+def test_case_287_a_full_disk_leaves_the_old_key_and_nothing_else(tmp_path: Path) -> None:
     path = put(tmp_path / "key", b"old")
     with _full_disk(100), pytest.raises(OSError, match="large"):
         keygen_files.write(str(path), b"x" * 1000, mode=0o600, replace=True)
@@ -301,7 +301,7 @@ def test_a_full_disk_leaves_the_old_key_and_nothing_else(tmp_path: Path) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
 
-def test_a_new_key_does_not_replace_one_that_came_up_meanwhile(tmp_path: Path) -> None:
+def test_case_287_a_new_key_does_not_replace_one_that_came_up_meanwhile(tmp_path: Path) -> None:
     path = put(tmp_path / "key", b"of another process")
     with pytest.raises(FileExistsError):
         keygen_files.write(str(path), b"ours", mode=0o600, replace=False)
@@ -364,7 +364,7 @@ This private key will be ignored.
 
 
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o604, 0o601, 0o660])
-def test_a_private_key_that_others_may_touch_is_not_used(
+def test_case_283_a_private_key_that_others_may_touch_is_not_used(
     keygen: Run, tmp_path: Path, bits: int
 ) -> None:
     put(tmp_path / "key", PrivateKey.generate("ed25519").to_openssh()).chmod(bits)
@@ -373,7 +373,7 @@ def test_a_private_key_that_others_may_touch_is_not_used(
     assert complained == BOX.format(mode=f"{bits:04o}") + 'Load key "key": bad permissions\n'
 
 
-def test_a_private_key_of_another_user_is_not_used(
+def test_case_283_a_private_key_of_another_user_is_not_used(
     keygen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "key", PrivateKey.generate("ed25519").to_openssh())
@@ -996,7 +996,7 @@ def test_a_user_without_an_entry_is_told_so(keygen: Run, monkeypatch: pytest.Mon
     assert keygen("-l") == (255, "", f"No user exists for uid {os.getuid()}\n")
 
 
-def test_a_file_replaced_while_it_is_read_is_read_as_it_was(
+def test_case_286_a_file_replaced_while_it_is_read_is_read_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Case 286
