@@ -1258,6 +1258,8 @@ ACCOUNTS: Final = (
 
 UPDATES: Final = "client/test_host_key_updates.py::"
 
+SOURCES: Final = "client/test_host_key_sources.py::"
+
 HOSTS: Final = (
     _guard(
         "R014",
@@ -1300,6 +1302,27 @@ HOSTS: Final = (
         "return blobs if set(blobs) <= set(self._keys) and len(set(blobs)) == len(blobs) else ()",
         "return blobs if set(blobs) <= set(self._keys) else ()",
         UPDATES + "test_a_server_signs_with_its_own_keys_once_each_and_nothing_else",
+    ),
+    _guard(
+        "R014",
+        "client/host_key_sources.py",
+        "return Verdict.PROVEN if answer.secure else Verdict.MATCHES",
+        "return Verdict.PROVEN",
+        SOURCES + "test_a_verified_record_is_enough_only_where_that_is_said",
+    ),
+    _guard(
+        "R014",
+        "runtime/sshfp.py",
+        "secure=vouched and trusts_ad(resolv_conf)",
+        "secure=vouched",
+        SOURCES + "test_records_come_from_the_name_server",
+    ),
+    _guard(
+        "case 311",
+        "client/host_keys.py",
+        "if self._found is None or found.state is HostKeyState.REVOKED:",
+        "if self._found is None:",
+        SOURCES + "test_what_is_revoked_stays_revoked_whatever_the_dns_says",
     ),
 )
 

@@ -279,8 +279,12 @@ def test_r124_nothing_else_is_imported() -> None:
 
     allowed = {*sys.stdlib_module_names, "tellin", "cryptography", "bcrypt", "uvloop"}
     allowed.add("_sha2")  # Python's, from 3.12 on
-    # Extras, each in the one helper process that has a use for it.
-    extras = {"pkcs11": "ssh_pkcs11_helper.py", "fido2": "ssh_sk_helper.py"}
+    # Extras, each in the one place that has a use for it.
+    extras = {
+        "pkcs11": "ssh_pkcs11_helper.py",
+        "fido2": "ssh_sk_helper.py",
+        "dns": "sshfp.py",
+    }
     bad = {
         f"{name(path)}: {module}"
         for path in SOURCES

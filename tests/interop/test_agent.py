@@ -537,3 +537,54 @@ def test_a_locked_agent_shows_nothing_until_it_is_unlocked(
     program.write_text("#!/bin/sh\necho secret\n")
     agent.add("tellin", "-X")
     assert agent.add("tellin", "-l", check=False).returncode == 0
+
+
+@MEETINGS
+@pytest.mark.peer("sshd")
+def test_a_key_from_a_file_goes_on_to_the_agent(
+    agent: RunningAgent, user: str, running: Running, tmp_path: Path
+) -> None:
+    target = running("sshd").target
+    assert target.identity is not None
+    fingerprint = target.identity.fingerprint
+
+    def holds(wanted: str, *words: str) -> bool:
+        agent.add("tellin", "-D")
+        done = agent.logs_in(
+            user, target, "-i", target.identity.path, "-o", f"AddKeysToAgent={wanted}", *words
+        )
+        assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+        return fingerprint in agent.add("tellin", "-l", check=False).stdout
+
+    assert not holds("no")
+    assert holds("yes")
+    assert holds("1h")
+    assert not holds("yes", "-o", "IdentityAgent=none")
+    # There is nobody to ask, which is no consent.
+    assert not holds("ask")
+
+
+@pytest.mark.peer("sshd")
+def test_the_owner_s_terms_go_with_the_key(
+    running: Running, agent: RunningAgent, tmp_path: Path
+) -> None:
+    target = running("sshd").target
+    assert target.identity is not None
+    askpass = tmp_path / "askpass"
+    agent.environment.update(SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force")
+    given = ["-i", target.identity.path]
+    for answer, wanted in (("yes", True), ("no", False), ("", True)):
+        askpass.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\necho "{answer}"\n', "ascii")
+        askpass.chmod(0o700)
+        agent.add("tellin", "-D")
+        agent.logs_in("tellin", target, *given, "-o", "AddKeysToAgent=ask")
+        held = agent.add("tellin", "-l", check=False).stdout
+        assert (target.identity.fingerprint in held) is wanted
+        question = (tmp_path / "asked").read_text("ascii")
+        assert question.startswith(f"Add key {target.identity.path} (")
+    agent.add("tellin", "-D")
+    agent.logs_in("tellin", target, *given, "-o", "AddKeysToAgent=2")
+    wait_for(
+        lambda: target.identity.fingerprint not in agent.add("tellin", "-l", check=False).stdout,
+        "the key to expire",
+    )

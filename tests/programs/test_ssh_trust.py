@@ -15,7 +15,7 @@ from tests.interop.peers import AsyncSSHServer, OpenSSHServer
 from tests.interop.target import KeyFile, Target, make_key
 from tests.programs.ssh_runs import Ssh, Typist
 
-from tellin.keys import load_private_key
+from tellin.keys import load_private_key, load_public_key
 
 pytestmark = pytest.mark.peer("sshd")
 
@@ -451,3 +451,53 @@ def test_r023_the_end_of_a_login_without_proof_can_be_seen(tmp_path: Path) -> No
             assert ssh.run("x", flags=["-o", "IdentityFile=none"]).stderr == b""
         finally:
             server.terminate()
+
+
+# Elsewhere than in files
+
+
+@pytest.mark.parametrize(
+    "program", ["tellin", pytest.param("ssh", marks=pytest.mark.peer("openssh"))]
+)
+def test_a_program_knows_the_host(target: Target, tmp_path: Path, program: str) -> None:
+    ssh = Ssh(tmp_path, target)
+    if program == "ssh":
+        ssh.program = ("ssh",)
+    ssh.known_hosts.write_text("", "ascii")
+    tells, note = tmp_path / "tells", tmp_path / "note"
+    tells.write_text(f"#!/bin/sh\necho $* >> {note}\ncat {tmp_path}/lines\n", "ascii")
+    tells.chmod(0o755)
+    (tmp_path / "lines").write_text(target.known_hosts(), "ascii")
+    flags = ["-o", f"KnownHostsCommand={tells} %I %H %t %f %k %p", "-o", "BatchMode=yes"]
+    assert ssh.run("echo in", flags=flags).stdout == b"in\n"
+    name, kind = f"[127.0.0.1]:{target.port}", "ssh-ed25519"
+    shown = load_public_key(target.host_keys[0]).fingerprint()
+    assert note.read_text("ascii").splitlines() == [
+        f"ORDER 127.0.0.1 NONE NONE 127.0.0.1 {target.port}",
+        f"HOSTNAME {name} {kind} {shown} 127.0.0.1 {target.port}",
+    ]
+    assert ssh.known_hosts.read_text("ascii") == ""
+    (tmp_path / "lines").write_text("", "ascii")
+    assert ssh.run("echo in", flags=flags).status == 255
+    assert ssh.run("true", flags=["-o", f"KnownHostsCommand={tmp_path}/nosuch"]).status == 255
+
+
+@pytest.mark.parametrize(
+    "program", ["tellin", pytest.param("ssh", marks=pytest.mark.peer("openssh"))]
+)
+def test_one_s_own_machine_needs_no_record_where_that_is_said(
+    target: Target, tmp_path: Path, program: str
+) -> None:
+    ssh = Ssh(tmp_path, target)
+    if program == "ssh":
+        ssh.program = ("ssh",)
+    other = make_key(tmp_path / "other")
+    ssh.known_hosts.write_text(f"[127.0.0.1]:{target.port} {other.public}\n", "ascii")
+    flags = ["-v", "-o", "NoHostAuthenticationForLocalhost=yes", "-o", "UpdateHostKeys=yes"]
+    before = ssh.known_hosts.read_text("ascii")
+    done = ssh.run("echo in", flags=flags)
+    assert done.stdout == b"in\n"
+    assert b"Forcing accepting of host key for loopback/localhost." in done.stderr
+    assert ssh.known_hosts.read_text("ascii") == before
+    # Under a name of its own it is a host like others.
+    assert ssh.run("echo in", flags=[*flags, "-o", "HostKeyAlias=me"]).status == 255

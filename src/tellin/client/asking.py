@@ -32,6 +32,9 @@ class TerminalPrompter:
             from tellin.keys.pictures import randomart  # noqa: PLC0415  (start-up time)
 
             lines += randomart(key).splitlines()
+        if question.in_dns is not None:
+            found = "M" if question.in_dns else "No m"
+            lines.append(f"{found}atching host key fingerprint found in DNS.")
         if question.elsewhere:
             lines.append("This host key is known by the following other names/addresses:")
             lines += [f"    {place}" for place in question.elsewhere]

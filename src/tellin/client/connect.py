@@ -28,7 +28,7 @@ from tellin.client.credentials import (
     read_keys,
 )
 from tellin.client.endings import NOWHERE, Place
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
 from tellin.client.identities import Identity
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
@@ -47,6 +47,7 @@ from tellin.client.trust import (
     Path,
     RevokedHostKeys,
     Trust,
+    beside_loop,
     read_revoked,
 )
 from tellin.config.destination import parse_port
@@ -216,6 +217,7 @@ class _Prepared(Record):
     addresses: list[Address]
     bind: Any
     revocations: Sequence[tuple[str, Revocations]]
+    sources: Sources | None
 
 
 class _Login(Record):
@@ -298,7 +300,10 @@ class _Login(Record):
             check_address=config.check_host_ip,
         )
         records = self.trust.records(place, config if self.config is not None else None)
-        known = known_types(records.known, place)
+        sources = self.trust.sources(config if self.config is not None else None)
+        known = known_types(
+            records.known if sources is None else sources.known(records, place), place
+        )
         addresses: list[Address] = []
         if self.sock is None:
             addresses = _literal(config.host, config.port) or resolve(
@@ -328,6 +333,7 @@ class _Login(Record):
             addresses,
             bind_source(config.bind_address) if config.bind_address else None,
             read_revoked(self.revoked or config.revoked_host_keys),
+            sources,
         )
 
     def _read_config(self) -> SshConfig:
@@ -501,6 +507,11 @@ class _Login(Record):
             authority_algorithms=authority_algorithms(config),
             revocations=lambda: prepared.revocations,
             clock=self.clock,
+            sources=prepared.sources,
+            trust_dns=config.verify_host_key_dns == "yes",
+            no_local_check=config.no_host_authentication_for_localhost
+            and self.trust.policy is None,
+            beside=beside_loop(driver.link.flush_soon),
             on_unsafe=lambda: driver.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         )
 

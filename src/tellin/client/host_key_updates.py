@@ -7,9 +7,10 @@ the plain records of this one host. Loaded when a server tells of its keys.
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from tellin.algorithms.signatures import plain
+from tellin.client.host_keys import Beside, at_once
 from tellin.config.host_key_updates import HostRecord, survey, updated
 from tellin.config.known_hosts import KnownHosts
 from tellin.connection.host_keys import HOST_KEYS_PROVE, HostKeyProofs, HostKeys, claim
@@ -21,20 +22,11 @@ from tellin.runtime.files import read_text, update_text
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.wire import Cursor
 
-Work = Callable[[], Any]
-Beside = Callable[[Work, Callable[[Any], object]], object]
-"""Does work that may wait for a disk, and hands on what comes of it."""
-
 _SALT_BYTES: Final = 20
 _PREAMBLE: Final = (
     "The server has updated its host keys.",
     "These changes were verified by the server's existing trusted key.",
 )
-
-
-def at_once(work: Work, then: Callable[[Any], object]) -> None:
-    """For those who have nothing else to do meanwhile."""
-    then(work())
 
 
 class HostKeyUpdates:

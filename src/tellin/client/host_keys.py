@@ -17,6 +17,7 @@ from tellin.client.records import HostPlace, Records
 from tellin.config.known_hosts import (
     Entry,
     HostKeyState,
+    KnownHosts,
     Lookup,
     hash_name,
     make_line,
@@ -57,6 +58,37 @@ class HostKeyPolicy(Enum):
     """Everything but a revoked key; with a changed one no password is given away."""
 
 
+class Found(Protocol):
+    """What was found about a key besides files: `tellin.client.host_key_sources.Found`."""
+
+    lines: str
+    address_lines: str
+    asked_dns: bool
+
+    @property
+    def verdict(self) -> Enum:
+        """What the DNS says: a `tellin.client.host_key_sources.Verdict`."""
+
+
+class Sources(Protocol):
+    """Who else knows host keys: `tellin.client.host_key_sources.HostKeySources`."""
+
+    def known(self, records: Records, place: HostPlace) -> KnownHosts:
+        """What is on record, and what they know of a host that has not shown its key."""
+
+    def find(self, place: HostPlace, key: PublicKey) -> Found:
+        """Ask them; it may take long."""
+
+
+Beside = Callable[[Callable[[], Any], Callable[[Any], object]], object]
+"""Does work that may take long, and hands on what comes of it."""
+
+
+def at_once(work: Callable[[], Any], then: Callable[[Any], object]) -> None:
+    """For those who have nothing else to do meanwhile."""
+    then(work())
+
+
 class HostKeyCheck:
     """Answers HostKeyOffered for one connection.
 
@@ -79,6 +111,10 @@ class HostKeyCheck:
         authority_algorithms: Sequence[str] = CA_SIGNATURE_ALGORITHMS,
         revocations: Callable[[], Sequence[tuple[str, Revocations]]] | None = None,
         clock: Callable[[], float] = time.time,
+        sources: Sources | None = None,
+        trust_dns: bool = False,
+        no_local_check: bool = False,
+        beside: Beside = at_once,
         on_unsafe: Callable[[], object] | None = None,
         on_trusted: Callable[[PublicKey], object] | None = None,
     ) -> None:
@@ -94,6 +130,11 @@ class HostKeyCheck:
         self._authority_algorithms = authority_algorithms
         self._revocations = revocations
         self._clock = clock
+        self._sources = sources
+        self._found: Found | None = None
+        self._trust_dns = trust_dns
+        self._no_local_check = no_local_check
+        self._beside = beside
         self._on_unsafe = on_unsafe
         self._on_trusted = on_trusted
         self._key: PublicKey | None = None
@@ -104,8 +145,33 @@ class HostKeyCheck:
 
     def handle(self, event: HostKeyOffered) -> None:
         """Settle it now, or later when somebody has been asked; a fault on the way is a no."""
+        if self._sources is None:
+            self._settle(lambda: self._judge(event))
+        else:
+            self._beside(
+                lambda: self._gather(event),
+                lambda fault: self._settle(lambda: self._go_on(event, fault)),
+            )
+
+    def _gather(self, event: HostKeyOffered) -> Exception | None:
+        """Ask those who may take long; called where that holds nobody up."""
+        assert self._sources is not None
         try:
-            self._judge(event)
+            self._found = self._sources.find(self._place, _key_of(event))
+        except Exception as error:  # noqa: BLE001 - raised again where it can be answered
+            return error
+        return None
+
+    def _go_on(self, event: HostKeyOffered, fault: Exception | None) -> None:
+        if self._core.closed:
+            return
+        if fault is not None:
+            raise fault
+        self._judge(event)
+
+    def _settle(self, judge: Callable[[], object]) -> None:
+        try:
+            judge()
         except HostKeyRejected as error:
             self._reject(error)
         except (TellinError, OSError) as error:
@@ -130,7 +196,8 @@ class HostKeyCheck:
         if self._journal.debugs:
             self._journal.debug(f"Server host key: {key.key_type} {key.fingerprint()}")
         self._check_first(key, key)
-        self._judge_key(key)
+        if not self._is_exempt():
+            self._judge_key(key)
 
     def _judge_certificate(self, blob: bytes) -> None:
         # Few servers have certificates.
@@ -142,6 +209,8 @@ class HostKeyCheck:
         if self._journal.debugs:
             describe(certificate, self._journal)
         self._check_first(key, certificate)
+        if self._is_exempt():
+            return
         found = self._look_up(key, authority=certificate.authority.blob)
         if found.state is HostKeyState.REVOKED:
             # R104: the authority, or the key inside.
@@ -172,16 +241,24 @@ class HostKeyCheck:
             raise HostKeyRejected(
                 f"the host key is of {key.bits} bits, where {self._required_rsa_size} are required"
             )
-        if self._revocations is None:
-            return
-        for name, revoked in self._revocations():
+        for name, revoked in self._revocations() if self._revocations is not None else ():
             if revoked.revokes(shown):
                 raise HostKeyRevoked(
                     f"Host key {shown.kind} {shown.fingerprint()} revoked by file {name}"
                 )
 
+    def _is_exempt(self) -> bool:
+        """NoHostAuthenticationForLocalhost: whether this is our own machine, whichever that is here."""
+        if not (self._no_local_check and self._place.is_local and not self._place.alias):
+            return False
+        self._journal.debug("Forcing accepting of host key for loopback/localhost.")
+        self._trust()
+        return True
+
     def _judge_key(self, key: PublicKey) -> None:
         found = self._look_up(key)
+        if self._dns_settles(key, found):
+            return
         if found.state is HostKeyState.REVOKED:
             self._revoked(key)
         elif found.state is HostKeyState.MATCHES:
@@ -193,14 +270,20 @@ class HostKeyCheck:
 
     def _look_up(self, key: PublicKey, *, authority: bytes | None = None) -> Lookup:
         place = self._place
-        records = self._records.read()
+        records = here_records = self._records.read()
+        if self._found is not None and self._found.lines:
+            records = records.joined(self._found.lines, file="KnownHostsCommand-HOSTNAME")
+        if self._found is not None and self._found.address_lines:
+            here_records = here_records.joined(
+                self._found.address_lines, file="KnownHostsCommand-ADDRESS"
+            )
         found = records.lookup(
             (place.name,), key.blob, authority=authority, match_only=place.portless
         )
         for warning in records.warnings:
             self._journal.verbose(warning)
         if len(place.names) > 1 and found.state is not HostKeyState.REVOKED:
-            here = records.lookup((place.address_name,), key.blob, authority=authority)
+            here = here_records.lookup((place.address_name,), key.blob, authority=authority)
             if here.state is HostKeyState.REVOKED:
                 return here
             # A certificate speaks for the name; what else is on record is looked at without one.
@@ -208,6 +291,21 @@ class HostKeyCheck:
             if changed and found.state is HostKeyState.MATCHES:
                 self._address_differs(key, here)
         return found
+
+    def _dns_settles(self, key: PublicKey, found: Lookup) -> bool:
+        """Whether the DNS says enough; what is revoked here stays revoked whatever it says."""
+        if self._found is None or found.state is HostKeyState.REVOKED:
+            return False
+        verdict = self._found.verdict.name
+        if verdict == "PROVEN" and self._trust_dns:
+            self._trust()
+            return True
+        if verdict == "DIFFERS":
+            self._warn_of_change(key)
+            self._journal.error(
+                "Update the SSHFP RR in DNS with the new host key to get rid of this message."
+            )
+        return False
 
     # The four answers
 
@@ -236,14 +334,8 @@ class HostKeyCheck:
         journal, place = self._journal, self._place
         entry = found.entry
         assert entry is not None
-        self._box("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @")
+        self._warn_of_change(key)
         for line in (
-            "IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!",
-            "Someone could be eavesdropping on you right now (man-in-the-middle attack)!",
-            "It is also possible that a host key has just been changed.",
-            f"The fingerprint for the {key.kind} key sent by the remote host is",
-            f"{self._fingerprint(key)}.",
-            "Please contact your system administrator.",
             f"Add correct host key in {self._records.place} to get rid of this message.",
             *self._offending(entry, place.name),
         ):
@@ -254,6 +346,18 @@ class HostKeyCheck:
                 hint="ask whoever runs the server for its fingerprint before you remove the record",
             )
         self._go_on_unsafely()
+
+    def _warn_of_change(self, key: PublicKey) -> None:
+        self._box("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @")
+        for line in (
+            "IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!",
+            "Someone could be eavesdropping on you right now (man-in-the-middle attack)!",
+            "It is also possible that a host key has just been changed.",
+            f"The fingerprint for the {key.kind} key sent by the remote host is",
+            f"{self._fingerprint(key)}.",
+            "Please contact your system administrator.",
+        ):
+            self._journal.error(line)
 
     def _address_differs(self, key: PublicKey, here: Lookup) -> None:
         journal, place = self._journal, self._place
@@ -289,6 +393,7 @@ class HostKeyCheck:
                 for entry in found.elsewhere
             ),
             others=bool(found.known),
+            in_dns=_in_dns(self._found),
         )
         self._prompter.confirm_host_key(question, self._confirmed)
 
@@ -363,3 +468,21 @@ class HostKeyCheck:
             "  remove with:",
             f'  ssh-keygen -f "{entry.file}" -R "{name}"',
         )
+
+
+def _key_of(event: HostKeyOffered) -> PublicKey:
+    """The key that is shown, by itself or in a certificate."""
+    if plain(event.algorithm) == event.algorithm:
+        return PublicKey.from_blob(event.key_blob)
+    from tellin.keys.certificates import Certificate  # noqa: PLC0415  (start-up time)
+
+    return Certificate.from_blob(event.key_blob).key
+
+
+def _in_dns(found: Found | None) -> bool | None:
+    """Whether the DNS has the key; None where it was not asked."""
+    return (
+        None
+        if found is None or not found.asked_dns
+        else found.verdict.name in {"MATCHES", "PROVEN"}
+    )

@@ -90,11 +90,15 @@ SignInside = Callable[[PrivateKey, str, bytes, str, Callable[[bytes | None], obj
 
 
 class KeyPolicy(Record):
-    """How key files are treated; ``sign_inside`` reaches the security keys that some speak of."""
+    """How key files are treated; ``sign_inside`` reaches the security keys that some speak of.
+
+    ``on_use`` hears of each key, and the file that it is from, when it is used for the first time.
+    """
 
     prompts: int = 3
     batch: bool = False
     sign_inside: SignInside | None = None
+    on_use: Callable[[PrivateKey, str], object] | None = None
 
 
 # Keys in memory
@@ -166,6 +170,7 @@ class FileIdentity:
         self._looked = False
         self._complaint: tuple[int, str] | None = None
         self._hopeless = False
+        self._used = False
 
     @property
     def public(self) -> PublicKey | None:
@@ -207,6 +212,9 @@ class FileIdentity:
             if not success or private is None:
                 done(None)
                 return
+            if not self._used and self._policy.on_use is not None:
+                self._policy.on_use(private, self.name)
+            self._used = True
             if private.public.is_on_token and self._policy.sign_inside is not None:
                 self._policy.sign_inside(private, self.name, data, algorithm, done)
                 return

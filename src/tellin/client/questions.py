@@ -25,6 +25,7 @@ class HostKeyQuestion(Record):
     fingerprint: str
     elsewhere: tuple[str, ...]  # where this same key stands under other names
     others: bool  # whether the host is on record with keys of other types
+    in_dns: bool | None = None  # whether the DNS has the key; None if it was not asked
 
 
 class Prompter(Protocol):

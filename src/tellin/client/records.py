@@ -30,6 +30,11 @@ class HostPlace(Record):
         return self.alias.lower() if self.alias else host_name(self.host, self.port)
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is this machine, by an address that is every machine's own."""
+        return self.address == "::1" or self.address.startswith("127.")
+
+    @property
     def portless(self) -> tuple[str, ...]:
         """A name under which a match counts, and a different key is no alarm, as OpenSSH has it."""
         return () if self.alias or self.port == 22 else (host_name(self.host),)
@@ -42,7 +47,8 @@ class HostPlace(Record):
     @property
     def names(self) -> tuple[str, ...]:
         """All names to record a new key under."""
-        if self.check_address and not self.alias and self.address_name not in {"", self.name}:
+        tells = self.check_address and not self.alias and not self.is_local
+        if tells and self.address_name not in {"", self.name}:
             return (self.name, self.address_name)
         return (self.name,)
 

@@ -4,9 +4,9 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from tellin.client.host_keys import HostKeyPolicy, Revocations
+from tellin.client.host_keys import Beside, HostKeyPolicy, Revocations, Sources
 from tellin.client.questions import HostKeyQuestion
 from tellin.client.records import FileRecords, HostPlace
 from tellin.config.known_hosts import HostKeyState, KnownHosts, Lookup, make_line
@@ -114,6 +114,19 @@ class Trust:
         """Whether files have to be read."""
         return not self.pinned and self.known is None
 
+    def sources(self, config: SshConfig | None) -> Sources | None:
+        """Who else knows host keys; who names the keys or the records means those and no others."""
+        wanted = config is not None and (
+            config.known_hosts_command is not None or config.verify_host_key_dns != "no"
+        )
+        if config is None or not wanted or not self.reads or self.files is not None:
+            return None
+        # Few have any.
+        from tellin.client.host_key_sources import HostKeySources  # noqa: PLC0415
+        from tellin.runtime.surroundings import LocalSurroundings  # noqa: PLC0415  (rarely needed)
+
+        return HostKeySources(config, LocalSurroundings(), Journal())
+
     def records(self, place: HostPlace, config: SshConfig | None) -> "LoadedRecords":
         """Everything that is on record; reads files, so not on a loop."""
         if self.pinned:
@@ -153,6 +166,21 @@ class Stored(Protocol):
 
     def add(self, line: str) -> None:
         """Write a line; takes its time."""
+
+
+def beside_loop(flush: Callable[[], object]) -> Beside:
+    """Has work done in a thread, and what comes of it taken in on the loop that runs."""
+    loop = asyncio.get_running_loop()
+
+    def run(work: Callable[[], Any], then: Callable[[Any], object]) -> None:
+        def done(future: "asyncio.Future[Any]") -> None:
+            if not future.cancelled():
+                then(future.result())
+                flush()
+
+        loop.run_in_executor(None, work).add_done_callback(done)
+
+    return run
 
 
 class LoadedRecords:

@@ -145,6 +145,12 @@ class KnownHosts:
         """Read another file after those already there."""
         self._files.append((file, text.split("\n")))
 
+    def joined(self, text: str, *, file: str) -> "KnownHosts":
+        """The same with more lines behind them, which are not kept here."""
+        made = KnownHosts()
+        made._files = [*self._files, (file, text.split("\n"))]
+        return made
+
     def entries(self) -> Iterator[Entry]:
         """Every good line, in order."""
         for fields, file, number in self._scan():

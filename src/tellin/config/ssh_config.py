@@ -21,6 +21,8 @@ STANDARD: Final = "%CdhijkLlnpru"
 
 ANYWHERE: Final = STANDARD + "$~"
 
+KNOWN_HOSTS_TOKENS: Final = STANDARD + "fHIKt"
+
 _IDENTITIES: Final = tuple(
     f"~/.ssh/id_{kind}"
     for kind in ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk", "mldsa44_ed25519")
@@ -298,7 +300,7 @@ class SshConfig(
         doc="The key exchange methods to offer, best first.",
     )
     known_hosts_command: str | None = keyword(
-        "KnownHostsCommand", kinds.COMMAND, default=None, tokens=ANYWHERE + "fHIKt", tier=Tier.RARE,
+        "KnownHostsCommand", kinds.COMMAND, default=None, tokens=KNOWN_HOSTS_TOKENS + "$", tier=Tier.RARE,
         doc="A program, by its full path, that writes lines of known_hosts for the host at hand.",
     )
     log_level: str = keyword(

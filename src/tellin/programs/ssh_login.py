@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from tellin.client.connection import ClientConnection
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations
+from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
 from tellin.client.identities import FileKeys, KeyPolicy, KeySource
 from tellin.client.login import Login
 from tellin.client.preferences import authority_algorithms, login_plan, required_rsa_size
@@ -32,6 +32,7 @@ def equip(
     *,
     place: HostPlace,
     records: Records,
+    sources: Sources | None,
 ) -> HostKeyCheck:
     """Give the connection what it needs for HostKeyOffered and the login; the first of the two."""
     # Behind a ProxyCommand nobody here knows the address.
@@ -63,6 +64,9 @@ def equip(
         required_rsa_size=required_rsa_size(config),
         authority_algorithms=authority_algorithms(config),
         revocations=_revocations(config),
+        sources=sources,
+        trust_dns=config.verify_host_key_dns == "yes",
+        no_local_check=config.no_host_authentication_for_localhost,
         on_unsafe=lambda: login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         on_trusted=lambda key: _draw(key, config, journal),
     )
@@ -174,6 +178,11 @@ def _files(
         )
         keys.sign(private, name, data, algorithm, done)
 
+    def give(private: PrivateKey, name: str) -> None:
+        from tellin.programs.ssh_giving import give_to_agent
+
+        give_to_agent(private, name, config, journal)
+
     files = FileKeys(
         config.identity_file,
         # Expanding sets the defaults too; only what was written somewhere has a place.
@@ -182,6 +191,7 @@ def _files(
             prompts=config.number_of_password_prompts,
             batch=config.batch_mode,
             sign_inside=sign_inside,
+            on_use=None if config.add_keys_to_agent.how == "no" else give,
         ),
         prompter=prompter,
         journal=journal,

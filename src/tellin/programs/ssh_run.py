@@ -11,11 +11,12 @@ from typing import Any, Final, Protocol
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
 from tellin.client.preferences import keepalive, settings
-from tellin.client.records import FileRecords, HostPlace, known_types
-from tellin.config.known_hosts import Entry
+from tellin.client.records import FileRecords, HostPlace, Records, known_types
+from tellin.config.known_hosts import Entry, KnownHosts
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.host_keys import HOST_KEYS
 from tellin.connection.machine import ConnectionSettings
+from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
 from tellin.programs.ssh_connecting import Connecting
 from tellin.protocol.events import Authenticated, GlobalReplied, GlobalRequested
@@ -66,6 +67,16 @@ class Visit(Protocol):
         """Whether a terminal was in use."""
 
 
+class Sources(Protocol):
+    """Who else knows host keys: `tellin.client.host_key_sources.HostKeySources`."""
+
+    def known(self, records: Records, place: HostPlace) -> KnownHosts:
+        """What is on record before the server has said a word."""
+
+    def find(self, place: HostPlace, key: PublicKey) -> Any:
+        """What is known of a key."""
+
+
 class Basis(Protocol):
     """What the host key is trusted for: `tellin.client.host_keys.HostKeyCheck`."""
 
@@ -114,6 +125,7 @@ class Run:
         self._over = False
         self._status = FAILED
         self._visit: Visit | None = None
+        self._sources: Sources | None = None
         self._check: Basis | None = None
         self._updates: Updates | None = None
         self._killed = 0
@@ -131,7 +143,7 @@ class Run:
                 f"{left_out.file} line {left_out.line}:"
                 f" {left_out.keyword} is not supported and is left out",
             )
-        known = known_types(self._records.read(), self._place)
+        known = known_types(self._known(), self._place)
         made = settings(config, known=known)
         # A guess may turn out to need a second connection (see below), so it is for those only
         # that can be had.
@@ -154,6 +166,18 @@ class Run:
         if journal.level >= VERBOSE and self.connection.core.authenticated:
             self._sum_up(status)
         return status
+
+    def _known(self) -> KnownHosts:
+        """What is on record before the server has said a word."""
+        config = self._config
+        if config.known_hosts_command is not None or config.verify_host_key_dns != "no":
+            # Who has only files does not wait for this.
+            from tellin.client.host_key_sources import HostKeySources
+            from tellin.runtime.surroundings import LocalSurroundings
+
+            self._sources = HostKeySources(config, LocalSurroundings(), self._journal)
+            return self._sources.known(self._records, self._place)
+        return self._records.read()
 
     def _sum_up(self, status: int) -> None:
         seconds = self._loop.time() - self._connecting.began
@@ -210,6 +234,7 @@ class Run:
             self._journal,
             place=self._place,
             records=self._records,
+            sources=self._sources,
         )
         # With a look at the socket in between.
         self._loop.call_soon(self._load_session)
