@@ -1318,7 +1318,7 @@ HOSTS: Final = (
         SOURCES + "test_records_come_from_the_name_server",
     ),
     _guard(
-        "case 311",
+        "R104",
         "client/host_keys.py",
         "if self._found is None or found.state is HostKeyState.REVOKED:",
         "if self._found is None:",
