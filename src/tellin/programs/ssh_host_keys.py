@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from tellin.algorithms.signatures import SIGNATURES
+from tellin.algorithms.signatures import SIGNATURES, plain
 from tellin.client.connection import ClientConnection
 from tellin.client.host_key_updates import HostKeyUpdates
 from tellin.client.offer import algorithms
@@ -50,7 +50,7 @@ def updates(
         connection.core,
         config.user_known_hosts_file,
         place.names,
-        key_types={SIGNATURES[name].key_type for name in algorithms(config).host_keys},
+        key_types={SIGNATURES[plain(name)].key_type for name in algorithms(config).host_keys},
         journal=journal,
         flush=connection.link.flush_soon,
         ask=(lambda: beside(lambda: _accepts(journal))) if asking else None,
