@@ -93,6 +93,13 @@ RULES: Final[dict[int, str]] = {
     109: "a line too long is skipped whole",
     110: "restrict denies every kind of forwarding",
     116: "any beginning of a good file is read or refused, and does no other harm",
+    117: "a user's name becomes part of no path that it could change",
+    118: "a user's files are opened with the user's rights, and are files",
+    119: "commands that are asked run as their own user, with nothing of ours",
+    120: "a private key is never readable for others, not for a moment",
+    121: "nothing from outside becomes objects or code",
+    122: "no two keys that are made are the same",
+    123: "patterns take time in proportion to text and pattern",
     # Channels
     130: "a window beyond 2^32-1: code 2",
     131: "a maximum packet below 16 opens no channel",

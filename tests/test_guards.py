@@ -27,14 +27,11 @@ OTHERS = {
     "R085",
     "R089",
     "R111",
-    "R117",
-    "R118",
-    "R119",
     "R170",
     "R171",
     "R205",
 }
-OTHERS |= {"case 317"}
+OTHERS |= {"case 294", "case 317"}
 
 
 def label(guard: Guard) -> str:

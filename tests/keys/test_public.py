@@ -223,3 +223,9 @@ print(sorted(heavy & {name.rpartition(".")[2] for name in sys.modules}))
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n[]\n"
+
+
+def test_r122_a_thousand_keys_are_a_thousand() -> None:
+    for kind, count in (("ed25519", 1000), ("ecdsa", 200)):
+        made = {PrivateKey.generate(kind).public.blob for _ in range(count)}
+        assert len(made) == count

@@ -309,7 +309,7 @@ def test_case_287_a_new_key_does_not_replace_one_that_came_up_meanwhile(tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
 
-def test_a_private_key_is_never_readable_by_others(
+def test_r120_a_private_key_is_never_readable_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # R120: the mode is given to open() itself, whatever the umask is, and nothing is followed.
