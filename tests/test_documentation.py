@@ -25,7 +25,7 @@ def run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", ["keys.py", "loopback.py"])
+@pytest.mark.parametrize("name", ["keys.py", "loopback.py", "certificates.py"])
 def test_an_example_that_needs_nobody_works(name: str) -> None:
     done = run(name)
     assert done.returncode == 0, done.stderr
