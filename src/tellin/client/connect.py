@@ -23,6 +23,7 @@ from tellin.client.credentials import (
     Questions,
     UserCertificate,
     add_certificates,
+    check_credentials,
     default_keys,
     needs_reading,
     read_keys,
@@ -158,6 +159,7 @@ def connect(
     """
     if isinstance(keys, str | bytes | os.PathLike):
         raise UsageError("keys is a sequence, also for a single key")
+    check_credentials(password, questions, change_password, passphrase)
     options = [
         f"{keyword}={value}"
         for keyword, value in (
@@ -456,9 +458,9 @@ class _Login(Record):
             self.callbacks.cancel()
             _cancel(prepared.identities)
         if not driver.core.authenticated or driver.core.closed:
-            if prepared.settings.guess and driver.core.guess_misread:
+            if driver.failure is None and prepared.settings.guess and driver.core.guess_misread:
                 return None
-            raise self._failure(connection, prepared)
+            raise self._failure(connection, driver, prepared)
         await self._record(prepared, driver)
         return connection
 
@@ -483,9 +485,11 @@ class _Login(Record):
         """Give the connection its check of the server and its login."""
         config, place, callbacks = prepared.config, prepared.place, self.callbacks
         callbacks.on_answer = driver.link.flush_soon
+        callbacks.on_fault = driver.break_off
         for identity in prepared.identities:
             if isinstance(identity, DeferredIdentity):
                 identity.on_signed = driver.link.flush_soon
+                identity.on_fault = driver.break_off
         driver.login = Login(
             driver.core,
             login_plan(config, host=self.host),
@@ -522,10 +526,14 @@ class _Login(Record):
         )
         driver.link.flush_soon()
 
-    def _failure(self, connection: Connection, prepared: _Prepared) -> BaseException:
+    def _failure(
+        self, connection: Connection, driver: Driver, prepared: _Prepared
+    ) -> BaseException:
         """What went wrong first."""
         if self.callbacks.failure is not None:
             return self.callbacks.failure
+        if driver.failure is not None:
+            return driver.failure
         error = connection.error
         if error is None:
             return ConnectionLost(

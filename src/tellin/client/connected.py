@@ -45,13 +45,32 @@ from tellin.wire import Cursor
 
 
 class Driver(ClientConnection):
-    """The way to a login; once there, a connection's events go to it directly."""
+    """The way to a login; once there, a connection's events go to it directly.
+
+    ``failure`` is what was raised where an event was handled before that.
+    """
+
+    failure: Exception | None = None
+    _under_way = True
 
     def _event(self, event: Any) -> None:
         if type(event) is Identified and "OpenSSH" not in event.identification:
             # Quick acknowledgements are for a server that leaves Nagle's algorithm on.
             self._socket = None
-        super()._event(event)
+        try:
+            super()._event(event)
+        except Exception as error:
+            if not self._under_way:
+                raise
+            self.break_off(error)
+
+    def break_off(self, error: Exception) -> None:
+        """End a login that cannot go on: whoever waits for it hears of ``error``."""
+        if self.failure is None:
+            self.failure = error
+        cause = error if isinstance(error, TellinError) else TellinError("the login cannot go on")
+        self.core.fail(cause)
+        self.link.flush_soon()
 
     def take(self, event: Any) -> None:
         """Take what is no channel's."""
@@ -60,6 +79,7 @@ class Driver(ClientConnection):
     def hand_over(self, dispatch: Callable[[Any], object]) -> None:
         """The user is in: ``dispatch`` gets all events from here on."""
         self._socket = None
+        self._under_way = False
         self.link.on_event = dispatch
 
 

@@ -4,8 +4,8 @@
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
 from tellin.client.identities import Identity, MemoryIdentity, Shown, read_key_file
@@ -55,11 +55,66 @@ ChangePassword: TypeAlias = Callable[
 """The old password and the new one, for a server that wants it changed; gets its word on it."""
 
 
+def check_password(said: object) -> None:
+    """Raise UsageError for what is no password: neither a text that can be sent, nor None."""
+    if said is not None:
+        _check_text(said, "a password")
+
+
+def _check_text(said: object, what: str) -> None:
+    if not isinstance(said, str):
+        raise UsageError(f"{what} is a text, and no {type(said).__name__}")
+    try:
+        said.encode("utf-8")
+    except UnicodeEncodeError:
+        # Without the error itself: it holds the text.
+        raise UsageError(f"{what} has characters that cannot be sent") from None
+
+
+def _check_answers(said: object, prompts: Prompts) -> None:
+    if said is None:
+        return
+    if isinstance(said, str | bytes) or not isinstance(said, Sequence):
+        raise UsageError(
+            f"the answers to questions are a sequence of texts, and no {type(said).__name__}",
+            hint="give one for each prompt, also if there is a single one",
+        )
+    for answer in said:
+        _check_text(answer, "an answer")
+    if len(said) != len(prompts):
+        raise UsageError(f"{len(said)} answers to {len(prompts)} questions")
+
+
+def _check_change(said: object) -> None:
+    if said is None:
+        return
+    if not isinstance(said, tuple) or len(said) != 2:
+        raise UsageError("a change of passwords takes two, the old one and the new one")
+    for one in said:
+        _check_text(one, "a password")
+
+
+def check_credentials(
+    password: object, questions: object, change_password: object, passphrase: object
+) -> None:
+    """Raise UsageError, before anything is done, for what could never log anybody in."""
+    if not callable(password):
+        check_password(password)
+    for name, function in (("questions", questions), ("change_password", change_password)):
+        if not (function is None or callable(function)):
+            raise UsageError(f"{name} is a function, and no {type(function).__name__}")
+    if not (passphrase is None or callable(passphrase) or isinstance(passphrase, str | bytes)):
+        raise UsageError(
+            f"a passphrase is a text, bytes or a function, and no {type(passphrase).__name__}"
+        )
+
+
 class Callbacks:
     """Asks the program's functions what the login wants to know; a ``Prompter``.
 
     ``failure`` is what a function raised: the first cause of whatever follows. ``on_answer`` is
-    called when an answer came later than its question.
+    called when an answer came later than its question, ``on_fault`` with what went wrong where
+    such an answer was taken.
     """
 
     def __init__(
@@ -72,6 +127,7 @@ class Callbacks:
     ) -> None:
         self.failure: BaseException | None = None
         self.on_answer: Callable[[], object] | None = None
+        self.on_fault: Callable[[Exception], object] | None = None
         self._host_key = host_key
         self._password = password
         self._questions = questions
@@ -99,7 +155,7 @@ class Callbacks:
         """A fixed password is tried once; a function may know another one."""
         password = self._password
         if callable(password):
-            self._ask(password, answer, None)
+            self._ask(password, answer, None, check_password)
         else:
             answer(password if attempt == 1 else None)
 
@@ -111,7 +167,7 @@ class Callbacks:
         if change is None:
             answer(None)
         else:
-            self._ask(lambda: change(prompt), answer, None)
+            self._ask(lambda: change(prompt), answer, None, _check_change)
 
     def answer_questions(
         self,
@@ -123,13 +179,23 @@ class Callbacks:
         """Ask the function; without one, a single hidden question is about the password."""
         questions = self._questions
         if questions is not None:
-            self._ask(lambda: questions(name, instruction, prompts), answer, None)
+            self._ask(
+                lambda: questions(name, instruction, prompts),
+                answer,
+                None,
+                lambda said: _check_answers(said, prompts),
+            )
         elif not prompts:
             answer(())
         elif len(prompts) == 1 and not prompts[0][1] and self._password is not None:
             password = self._password
             if callable(password):
-                self._ask(password, lambda said: answer(None if said is None else (said,)), None)
+                self._ask(
+                    password,
+                    lambda said: answer(None if said is None else (said,)),
+                    None,
+                    check_password,
+                )
             else:
                 answer((password,))
         else:
@@ -140,30 +206,57 @@ class Callbacks:
         for task in self._tasks:
             task.cancel()
 
-    def _ask(self, function: Callable[[], Any], answer: Callable[[Any], object], no: Any) -> None:
+    def _ask(
+        self,
+        function: Callable[[], Any],
+        answer: Callable[[Any], object],
+        no: Any,
+        check: Callable[[Any], None] | None = None,
+    ) -> None:
         """Call a function; an answer that has to be awaited is given later."""
         try:
             said = function()
+            if inspect.isawaitable(said):
+                task = asyncio.ensure_future(self._await(said, answer, no, check))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            if check is not None:
+                check(said)
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
             self.failure = error
-            answer(no)
-            return
-        if not inspect.isawaitable(said):
-            answer(said)
-            return
-        task = asyncio.ensure_future(self._await(said, answer, no))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            said = no
+        answer(said)
 
-    async def _await(self, said: Awaitable[Any], answer: Callable[[Any], object], no: Any) -> None:
+    async def _await(
+        self,
+        said: Awaitable[Any],
+        answer: Callable[[Any], object],
+        no: Any,
+        check: Callable[[Any], None] | None,
+    ) -> None:
         try:
             value = await said
+            if check is not None:
+                check(value)
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
             self.failure = error
             value = no
-        answer(value)
+        with _faults_told(self.on_fault):
+            answer(value)
         if self.on_answer is not None:
             self.on_answer()
+
+
+@contextmanager
+def _faults_told(on_fault: Callable[[Exception], object] | None) -> Iterator[None]:
+    """In a task of its own nobody would hear of it, and the login would wait for ever."""
+    try:
+        yield
+    except Exception as error:
+        if on_fault is None:
+            raise
+        on_fault(error)
 
 
 class DeferredIdentity:
@@ -178,6 +271,7 @@ class DeferredIdentity:
         self.public: Shown | None = public
         self.fault: Exception | None = None
         self.on_signed: Callable[[], object] | None = None
+        self.on_fault: Callable[[Exception], object] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def open(self, done: Callable[[bool], object]) -> None:
@@ -204,7 +298,8 @@ class DeferredIdentity:
             signature = await self._signature(data, algorithm)
         except Exception as error:  # noqa: BLE001 - a user's function or token may raise anything
             self.fault = error
-        done(signature)
+        with _faults_told(self.on_fault):
+            done(signature)
         if self.on_signed is not None:
             self.on_signed()
 
