@@ -86,6 +86,13 @@ TRANSPORT: Final = (
         PACKETS + "test_r026_a_packet_without_a_payload_under_keys",
     ),
     _guard(
+        "R187",
+        "transport/machine.py",
+        "self._say_goodbye(int(reason), error.parting or str(error))",
+        "self._say_goodbye(int(reason), str(error))",
+        ADMISSION + "test_a_peer_is_not_told_what_our_errors_say_to_the_user",
+    ),
+    _guard(
         "R002",
         "transport/packets.py",
         """        self.opener = opener

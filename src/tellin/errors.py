@@ -39,10 +39,13 @@ class TellinError(Exception):
 
     ``hint`` says in one sentence what to do about it. ``stage`` is what was under way, where a
     connection was: "connecting", "banner exchange", "key exchange", "authentication", "session".
+    ``parting`` is what the peer is told of it: the message is for our side, and may name its files,
+    hosts and users.
     """
 
     hint: str = ""
     stage: str = ""
+    parting: str = "the connection cannot go on"
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -55,9 +58,14 @@ class UsageError(TellinError):
 
 
 class ProtocolError(TellinError):
-    """The peer broke the protocol; ``reason`` is the code its DISCONNECT carries."""
+    """The peer broke the protocol; ``reason`` is the code its DISCONNECT carries.
+
+    The message speaks of nothing but what the peer itself has sent, and goes out where there is no
+    ``parting``.
+    """
 
     reason: DisconnectReason = DisconnectReason.PROTOCOL_ERROR
+    parting = ""
 
     def __init__(
         self, message: str = "", *, reason: DisconnectReason | None = None, hint: str = ""
@@ -116,6 +124,7 @@ class HostKeyRejected(ProtocolError):
     """The server's host key, of this ``fingerprint``, was not accepted; nothing secret has been sent."""
 
     reason = DisconnectReason.HOST_KEY_NOT_VERIFIABLE
+    parting = "host key not accepted"
     fingerprint: str = ""
 
 
@@ -136,6 +145,8 @@ class AuthenticationFailed(TellinError):
 
     ``keys`` are those that were offered to it, ``unused`` those that could not be, each with why.
     """
+
+    parting = "no more authentication methods to try"
 
     def __init__(
         self,
@@ -179,6 +190,8 @@ class ConnectFailed(TellinError):
 
 class TimedOut(TellinError):
     """Something did not happen in the time it was given; ``completed`` is what a command had written."""
+
+    parting = "timed out"
 
     def __init__(self, message: str = "", *, hint: str = "", completed: object = None) -> None:
         super().__init__(message, hint=hint)
@@ -229,6 +242,8 @@ class CertificateRejected(TellinError):
 
 class SignatureFailed(TellinError):
     """A key could not sign: the agent refused, the token was not touched, the algorithm does not fit."""
+
+    parting = "no signature could be made"
 
 
 class ConfigError(TellinError):

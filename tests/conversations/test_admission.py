@@ -14,7 +14,18 @@ from tests.conversations.bare import (
     write,
 )
 
-from tellin.errors import Disconnected, ProtocolError, TimedOut, UsageError
+from tellin.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    Disconnected,
+    HostKeyChanged,
+    KeyExchangeFailed,
+    ProtocolError,
+    SignatureFailed,
+    TellinError,
+    TimedOut,
+    UsageError,
+)
 from tellin.protocol.events import (
     Authenticated,
     AuthenticationAsked,
@@ -411,6 +422,50 @@ def test_r006_between_our_newkeys_and_the_peers_nothing_else_may_come(pair: Pair
         made.pump()
         assert refused(made.server)
         assert not made.server.authenticated
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (HostKeyChanged("/home/me/.ssh/known_hosts line 3"), "host key not accepted"),
+        (AuthenticationFailed("me@alias: no"), "no more authentication methods to try"),
+        (TimedOut("alias: no login within 3 s"), "timed out"),
+        (SignatureFailed("/home/me/.ssh/id_rsa"), "no signature could be made"),
+        (ConnectionLost("/home/me is gone"), "the connection cannot go on"),
+        (UsageError("/home/me"), "the connection cannot go on"),
+        (TellinError("/home/me"), "the connection cannot go on"),
+        # What is wrong with the peer's own words is told in full.
+        (ProtocolError("message 7 after login"), "message 7 after login"),
+        (KeyExchangeFailed("a bad signature"), "a bad signature"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "",
+)
+def test_a_peer_is_not_told_what_our_errors_say_to_the_user(
+    waiting: Loopback, error: TellinError, said: str
+) -> None:
+    ours, theirs = (waiting.client, waiting.server)
+    ours.fail(error)
+    waiting.pump()
+    assert ours.error is error
+    assert isinstance(theirs.error, Disconnected)
+    assert theirs.error.description == said
+
+
+def test_every_error_that_is_not_about_the_peers_words_has_a_parting_of_its_own() -> None:
+    def below(kind: type[TellinError]) -> set[type[TellinError]]:
+        return {kind}.union(*(below(one) for one in kind.__subclasses__()))
+
+    # A subclass whose message names files, hosts or keys of ours must say so here and there.
+    about_the_peer = {one for one in below(TellinError) if not one.parting}
+    assert {one.__name__ for one in about_the_peer if one.__module__ == "tellin.errors"} == {
+        "ProtocolError",
+        "MalformedPacket",
+        "IntegrityError",
+        "CompressionError",
+        "IdentificationError",
+        "KeyExchangeFailed",
+        "NegotiationFailed",
+    }
 
 
 # Time

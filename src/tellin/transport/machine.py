@@ -614,7 +614,8 @@ class Transport:
             return
         reason = getattr(error, "reason", DisconnectReason.BY_APPLICATION)
         if not self._identification:
-            self._say_goodbye(int(reason), str(error))
+            # Whoever made the connection fail may be a stranger: our own words are not for him.
+            self._say_goodbye(int(reason), error.parting or str(error))
         self._close(error)
 
     def disconnect(self, reason: int, description: str, error: TellinError | None = None) -> None:
