@@ -27,6 +27,7 @@ from tellin.server.connection import Peer
 from tellin.server.passwords import failure_delay
 from tellin.userauth.messages import (
     KEYBOARD_INTERACTIVE,
+    MAXIMUM_PROMPTS,
     NONE,
     PASSWORD,
     PUBLIC_KEY,
@@ -129,6 +130,9 @@ class Admission:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.authorize = authorize
+        _check_functions(authorize=authorize, questions=dialogue)
+        if not isinstance(password, Mapping):
+            _check_functions(password=password)
         self.password = _checker(password) if isinstance(password, Mapping) else password
         self.dialogue = dialogue
         self.permit_none = permit_none
@@ -303,12 +307,10 @@ class Admission:
         def answered(said: Any) -> None:
             if said is True:
                 self._confirm(asker, (question.user, KEYBOARD_INTERACTIVE, None), done)
-            elif isinstance(said, Prompts):
-                done(said)
-            elif isinstance(said, Sequence):
-                done(Prompts(tuple((str(text), bool(echo)) for text, echo in said)))
-            else:
+            elif said is None or said is False:
                 refuse("wrong answers")
+            else:
+                done(_prompts(said))
 
         self._call(lambda: dialogue(question.user, question.responses), answered)
 
@@ -358,7 +360,7 @@ class Admission:
             _log.error("a function that decides about logins failed", exc_info=error)
             said = None
         if not inspect.isawaitable(said):
-            then(said)
+            _settle(said, then)
             return
         task = asyncio.ensure_future(_awaited(said, then))
         self._tasks.add(task)
@@ -376,10 +378,62 @@ async def _awaited(said: Awaitable[Any], then: Callable[[Any], None]) -> None:
     except Exception as error:  # noqa: BLE001 - a user's function may raise anything
         _log.error("a function that decides about logins failed", exc_info=error)
         value = None
-    then(value)
+    _settle(value, then)
+
+
+def _settle(said: Any, then: Callable[[Any], None]) -> None:
+    """Take what a function said; what cannot be taken is a no, and no client waits for it."""
+    try:
+        then(said)
+    except Exception as error:  # noqa: BLE001 - it may be anything that a user's function returned
+        _log.error("a function that decides about logins gave no answer", exc_info=error)
+        then(None)
+
+
+def _prompts(said: object) -> Prompts:
+    """A dialogue's next questions; raises UsageError for what could not be asked."""
+    if isinstance(said, Prompts):
+        made = said
+    elif isinstance(said, str | bytes) or not isinstance(said, Sequence) or not said:
+        raise UsageError(
+            f"{type(said).__name__} is no list of prompts",
+            hint="give pairs, each a text and whether the answer may be seen, or True or False",
+        )
+    else:
+        made = Prompts(tuple(_prompt(one) for one in said))
+    if len(made.prompts) > MAXIMUM_PROMPTS:
+        raise UsageError(f"{len(made.prompts)} prompts at once: {MAXIMUM_PROMPTS} are the most")
+    for text in (made.name, made.instruction, *(text for text, _ in made.prompts)):
+        _check_text(text, "a prompt")
+    return made
+
+
+def _prompt(one: object) -> tuple[str, bool]:
+    if not isinstance(one, tuple | list) or len(one) != 2 or not isinstance(one[1], bool):
+        raise UsageError("a prompt is a text and whether the answer may be seen")
+    return one[0], one[1]
+
+
+def _check_text(said: object, what: str) -> None:
+    if not isinstance(said, str):
+        raise UsageError(f"{what} is a text, and no {type(said).__name__}")
+    try:
+        said.encode("utf-8")
+    except UnicodeEncodeError:
+        # Without the error itself: it holds the text, which may be a password.
+        raise UsageError(f"{what} has characters that cannot be sent") from None
+
+
+def _check_functions(**given: object) -> None:
+    for name, function in given.items():
+        if not (function is None or callable(function)):
+            raise UsageError(f"{name} is a function, and no {type(function).__name__}")
 
 
 def _checker(passwords: Mapping[str, str]) -> CheckPassword:
+    for user, password in passwords.items():
+        _check_text(user, "the name of a user")
+        _check_text(password, "a password")
     # Imported here: few servers keep passwords in clear.
     from hmac import compare_digest  # noqa: PLC0415  (start-up time)
 
