@@ -8,11 +8,13 @@ from contextlib import closing
 import pytest
 from tests.interop.target import LOOPBACK
 
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
 from tellin.programs.ssh_connecting import Connecting
+from tellin.programs.ssh_run import Run
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.transport.version import IDENTIFICATION
@@ -83,3 +85,34 @@ def test_a_second_connection_is_greeted_by_whoever_uses_it(
     assert not connecting.greeted
     connecting.wait().close()
     assert not connecting.greeted
+
+
+class Unanswered:
+    """A server so far away that nothing has come of it yet; how it would be asked is noted."""
+
+    repeatable = True
+
+    def wait(self) -> socket.socket:
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("name", ["sntrup761x25519-sha512", "mlkem768x25519-sha256"])
+def test_the_key_of_the_exchange_is_made_before_the_server_has_answered(
+    loop: SmallLoop, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sntrup761 takes longer over its key than a network over its answer."""
+    row = KEY_EXCHANGES[name]
+    made: list[str] = []
+    really = row.build
+    monkeypatch.setattr(row, "build", lambda: made.append(name) or really())
+    config = read(1, f"KexAlgorithms={name}")
+    run = Run(loop, config, Journal(), Unanswered(), command=[])  # type: ignore[arg-type]
+    try:
+        with pytest.raises(TimeoutError):
+            run.run()
+        assert made == [name]
+        # And it is the one that is then used.
+        row.start()
+        assert made == [name]
+    finally:
+        row._prepared = None
