@@ -1338,6 +1338,20 @@ TOKENS: Final = "agent/test_tokens.py::"
 
 AGENT: Final = (
     _guard(
+        "R123",
+        "agent/constraints.py",
+        'if len(raw) > _LONGEST_NAME or b"\\0" in raw:',
+        'if b"\\0" in raw:',
+        "agent/test_limits.py::test_r123_names_in_constraints_are_no_longer_than_they_may_be",
+    ),
+    _guard(
+        "R120",
+        "programs/keygen_files.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)",
+        "programs/test_key_safety.py::test_r120_a_private_key_is_made_in_one_step_with_its_mode",
+    ),
+    _guard(
         "R155",
         "agent/messages.py",
         "if not 0 < size <= self._most:",
