@@ -1269,6 +1269,13 @@ SOURCES: Final = "client/test_host_key_sources.py::"
 
 HOSTS: Final = (
     _guard(
+        "R109",
+        "config/authorized_keys.py",
+        'if any(sign in line for sign in "\\n\\r\\0"):',
+        "if False:",
+        KEY_OPTIONS + "test_what_would_not_be_read_back_as_this_one_line_is_not_written",
+    ),
+    _guard(
         "R014",
         "client/host_key_updates.py",
         "elif key.verify(claim(self._core.session_id, blob), signature, algorithm=algorithm):",

@@ -4,10 +4,12 @@
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from tests.interop.agents import RunningAgent
 from tests.interop.children import Child
 from tests.interop.peers import OpenSSHClient, OpenSSHServer, Target, make_key
 
@@ -122,6 +124,27 @@ def test_what_threads_do_works() -> None:
         "[0, 1, 2, 3, 4]",
         "3 lines from ann",
         "ended with status 3",
+    ]
+
+
+def test_what_is_done_with_keys_works() -> None:
+    # A name that is short enough for a socket.
+    with tempfile.TemporaryDirectory(prefix="tellin-") as home:
+        agent = RunningAgent("tellin", Path(home))
+        try:
+            done = run("keys_recipes.py", str(agent.path))
+        finally:
+            agent.stop()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "authorized_keys:3 uptime False False",
+        "1 line of 2",
+        "new.example matches",
+        "old.example unknown",
+        "signed by ann",
+        "None",
+        "['ann']",
+        "in as ann",
     ]
 
 

@@ -13,6 +13,7 @@ from tests.config.paper_machine import seconds
 from tellin.config.authorized_keys import AuthorizedKeys, read_key
 from tellin.config.key_options import Expiry, Forward, KeyOptions, read_expiry, read_options
 from tellin.errors import ConfigError
+from tellin.keys import PrivateKey
 from tellin.wire import string
 
 
@@ -257,3 +258,77 @@ def test_ten_thousand_keys_take_a_moment() -> None:
     assert keys.find(blobs[-1]) is not None
     assert time.process_time() - start < seconds(2)
     assert all(one.line < two.line for one, two in pairwise(keys.keys))
+
+
+# Changing a file
+
+PUBLIC = [PrivateKey.generate("ed25519", comment=name).public for name in ("ann", "bob")]
+ANN, BOB = PUBLIC
+
+
+def test_a_key_is_added_once_and_everything_else_stays_to_the_letter() -> None:
+    # The last line lacks its end.
+    text = f"# the team\r\n\n\tbroken line\n  no-pty {ANN.to_line()} \nlast"
+    keys = AuthorizedKeys.parse(text)
+    assert not keys.add(ANN)
+    assert not keys.add(ANN, options="restrict")
+    assert keys.text == text
+    assert keys.add(BOB, options='restrict,command="say \\"hi\\""')
+    added = f'restrict,command="say \\"hi\\"" {BOB.to_line()}\n'
+    assert keys.text == f"{text}\n{added}"
+    found = keys.find(BOB.blob)
+    assert found is not None
+    assert (found.line, found.options.command, found.options.permit_pty) == (6, 'say "hi"', False)
+    assert not keys.add(BOB)
+    # The same key may be an authority as well; that is another line.
+    assert keys.add(BOB, options="cert-authority", comment="")
+    assert keys.text.endswith(f"cert-authority {BOB.with_comment('').to_line()}\n")
+    assert AuthorizedKeys.parse(keys.text).text == keys.text
+
+
+def test_every_line_of_a_key_is_taken_out_and_no_other() -> None:
+    text = f"# a\n{ANN.to_line()}\n{BOB.to_line()}\nbroken\nno-pty {ANN.to_line()}"
+    keys = AuthorizedKeys.parse(text)
+    assert keys.remove(ANN) == 2
+    assert keys.text == f"# a\n{BOB.to_line()}\nbroken"
+    assert keys.find(ANN.blob) is None
+    assert keys.remove(ANN) == 0
+    assert keys.add(ANN)
+    assert keys.text == f"# a\n{BOB.to_line()}\nbroken\n{ANN.to_line()}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "comment"),
+    [
+        ("", "two\nssh-ed25519 AAAA"),
+        ("", "a\rb"),
+        ("", "a\0b"),
+        ("", "x" * 70_000),
+        ('command="a\nb"', ""),
+        ("nonsense", ""),
+        ("no-pty ssh-rsa", ""),
+        ('command="open', ""),
+        ("no-pty,", ""),
+        (" ", ""),
+    ],
+)
+def test_what_would_not_be_read_back_as_this_one_line_is_not_written(
+    options: str, comment: str
+) -> None:
+    keys = AuthorizedKeys()
+    with pytest.raises(ConfigError):
+        keys.add(ANN, options=options, comment=comment)
+    assert keys.text == ""
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_whatever_is_added_is_one_line_with_these_options(options: str, comment: str) -> None:
+    keys = AuthorizedKeys("# first")
+    try:
+        keys.add(ANN, options=options, comment=comment)
+    except ConfigError:
+        assert keys.text == "# first"
+        return
+    (found,) = keys.keys
+    assert (found.line, found.blob) == (2, ANN.blob)
+    assert found.options == read_options(options)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Agents: ours and OpenSSH's, each with ssh-add and ssh of both."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent, wait_for
 from tests.interop.conftest import Running
 from tests.interop.servers import OpenSSHServer
 from tests.interop.target import KEY_KINDS, KeyFile, Target, make_key, my_name
+
+import tellin
+from tellin.keys import Agent, PrivateKey
 
 openssh = pytest.param("openssh", marks=pytest.mark.peer("openssh"))
 # Ours with theirs, theirs with ours, and ours with itself.
@@ -588,3 +592,48 @@ def test_the_owner_s_terms_go_with_the_key(
         lambda: target.identity.fingerprint not in agent.add("tellin", "-l", check=False).stdout,
         "the key to expire",
     )
+
+
+def test_a_program_logs_in_by_an_agent(agent: RunningAgent, tmp_path: Path) -> None:
+    asyncio.run(_logs_in_by(agent, tmp_path))
+
+
+async def _logs_in_by(agent: RunningAgent, tmp_path: Path) -> None:
+    host_key = PrivateKey.generate("ed25519")
+    keys = [PrivateKey.generate(kind, comment=kind) for kind in ("ed25519", "ecdsa", "rsa")]
+
+    async def log_in(server: tellin.Server, given: object) -> tellin.PublicKey | None:
+        async with tellin.connect(
+            "127.0.0.1",
+            port=server.port,
+            user="me",
+            host_keys=host_key.public,
+            config=None,
+            agent=given,  # type: ignore[arg-type]
+        ):
+            return seen[-1]
+
+    seen: list[tellin.PublicKey | None] = []
+
+    def note(candidate: tellin.Candidate) -> bool:
+        seen.append(candidate.key)
+        return candidate.key == wanted
+
+    async with tellin.serve(host_keys=[host_key], authorize=note) as server:
+        with Agent.connect(str(agent.path)) as opened:
+            for key in keys:
+                opened.add(key)
+            for wanted in (key.public for key in keys):
+                assert await log_in(server, agent.path) == wanted
+                assert await log_in(server, str(agent.path)) == wanted
+                # One of the program's own stays open.
+                assert await log_in(server, opened) == wanted
+            with pytest.raises(tellin.AuthenticationFailed):
+                await log_in(server, None)
+            opened.clear()
+            with pytest.raises(tellin.AuthenticationFailed):
+                await log_in(server, opened)
+        with pytest.raises(tellin.ConnectFailed):
+            await log_in(server, tmp_path / "nosuch")
+        with pytest.raises(tellin.UsageError, match="int is no agent"):
+            await log_in(server, 7)

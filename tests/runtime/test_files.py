@@ -445,3 +445,117 @@ def test_strict_modes_goes_up_to_the_root_outside_the_home(tmp_path: Path) -> No
     assert (
         strict_modes_fault("/etc/passwd", Path("/etc/passwd").stat(), uid=1, home="/home/x") == ""
     )
+
+
+MORTAL = """
+import os, signal, sys, types
+from tellin.runtime import files
+
+path, last = sys.argv[1], int(sys.argv[2])
+calls = 0
+
+def mortal(call):
+    def made(*words, **named):
+        global calls
+        calls += 1
+        if calls == last:
+            if call is os.write:
+                # In the middle of it.
+                os.write(words[0], bytes(words[1])[: len(words[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*words, **named)
+    return made
+
+names = {name: getattr(os, name) for name in dir(os)}
+calling = {
+    name: mortal(value)
+    for name, value in names.items()
+    if isinstance(value, types.BuiltinFunctionType) and name != "fspath"
+}
+files.os = types.SimpleNamespace(**{**names, **calling})
+files.os.path = os.path
+files.update_text(path, lambda old: old.replace("two", "TWO " * 9000) + "four\\n")
+print(calls)
+"""
+
+
+def test_killed_at_each_system_call_it_leaves_the_old_or_the_new_and_no_lock(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "f"
+    old = "one\ntwo\nthree\n"
+    new = old.replace("two", "TWO " * 9000) + "four\n"
+    seen = []
+    for last in range(1, 100):
+        file.write_text(old)
+        file.chmod(0o640)
+        done = subprocess.run(
+            [sys.executable, "-c", MORTAL, file, str(last)], capture_output=True, check=False
+        )
+        text = file.read_text()
+        assert text in {old, new}, last
+        assert mode_of(file) == 0o640
+        # Whoever comes next is held up by nothing that was left behind.
+        append_line(str(file), "next")
+        assert file.read_text() == f"{text}next\n"
+        if not done.returncode:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        seen.append(text == new)
+    assert int(done.stdout) == len(seen)
+    # Every call was the last one once: first the old is there, then the new, and never the old again.
+    assert seen == sorted(seen)
+    assert {*seen} == {False, True}
+    assert len(seen) > 10
+
+
+KNOWN_HOSTS_WRITER = """
+import sys
+from tellin.client.records import FileRecords
+from tellin.config.known_hosts import remove_host
+from tellin.runtime.files import update_text
+from tellin.runtime.journal import Journal
+path, who, count, key = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+records = FileRecords([path], [], Journal())
+for number in range(count):
+    records.add(f"host{who}-{number} {key}")
+    records.add(f"gone{who}-{number} {key}")
+    update_text(path, lambda text: remove_host(text, f"gone{who}-{number}")[0])
+"""
+
+
+@pytest.mark.peer("ssh-keygen", "openssh")
+def test_case_313_ten_processes_at_one_known_hosts_and_openssh_reads_it(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    public = " ".join(Path(f"{key}.pub").read_text("ascii").split()[:2])
+    file = tmp_path / "known_hosts"
+    first = f"# mine\n\n@revoked bad {public}\nlast {public} without its end"
+    file.write_text(first, "ascii")
+    file.chmod(0o644)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", KNOWN_HOSTS_WRITER, file, str(who), "6", public])
+        for who in range(10)
+    ]
+    while any(writer.poll() is None for writer in writers):
+        # Who reads meanwhile sees whole lines, and never less than there was.
+        text = file.read_text("ascii")
+        assert text.startswith(first)
+        assert text in {first, first + "\n"} or text.endswith(f"{public}\n")
+        time.sleep(0.01)
+    assert [writer.wait(60) for writer in writers] == [0] * 10
+    text = file.read_text("ascii")
+    wanted = {f"host{who}-{number} {public}" for who in range(10) for number in range(6)}
+    assert text.startswith(f"{first}\n")
+    lines = text.removeprefix(f"{first}\n").splitlines()
+    assert len(lines) == 60
+    assert set(lines) == wanted
+    assert mode_of(file) == 0o644
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.pub", "known_hosts"]
+    for name in ("host0-0", "host9-5", "last"):
+        subprocess.run(["ssh-keygen", "-q", "-F", name, "-f", file], check=True, stdout=-3)
+    # OpenSSH's own removal comes by rename as well: nothing of the rest is lost to it.
+    subprocess.run(["ssh-keygen", "-q", "-R", "host0-0", "-f", file], check=True, stdout=-3)
+    append_line(str(file), f"after {public}")
+    left = file.read_text("ascii").splitlines()
+    assert set(left[4:]) == wanted - {f"host0-0 {public}"} | {f"after {public}"}

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from tellin.client.agents import Agent
 from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
+    AgentSource,
     Callbacks,
     ChangePassword,
     DeferredIdentity,
@@ -117,6 +119,7 @@ def connect(
     known_hosts: KnownHostsSource = None,
     keys: Sequence[Key] = (),
     certificates: Sequence[UserCertificate] = (),
+    agent: Path | Agent | None = None,
     revoked_host_keys: RevokedHostKeys = (),
     passphrase: Passphrase | None = None,
     password: Password | None = None,
@@ -143,7 +146,8 @@ def connect(
     by ``known_hosts`` alone (strictly those), or by StrictHostKeyChecking in the configuration.
     ``config`` is "default" for ~/.ssh/config and the system's, a file to read instead, or None to
     read nothing at all. ``keys`` replace the configured ones; ``certificates`` for them are tried
-    first, and one in KEY-cert.pub is found without being named. ``sock`` is a connected socket to use,
+    first, and one in KEY-cert.pub is found without being named. The keys of ``agent``, the path of an
+    agent's socket or an Agent of your own, are tried behind those; without it no agent is. ``sock`` is a connected socket to use,
     which then belongs to the connection; ``host`` remains the name its key is looked up under.
 
     Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
@@ -182,6 +186,7 @@ def connect(
         trust=trust,
         keys=tuple(keys),
         certificates=tuple(certificates),
+        agent=AgentSource(agent),
         revoked=revoked_host_keys,
         clock=clock,
         passphrase=passphrase,
@@ -231,6 +236,7 @@ class _Login(Record):
     trust: Trust
     keys: tuple[Key, ...]
     certificates: tuple[UserCertificate, ...]
+    agent: AgentSource
     revoked: RevokedHostKeys
     clock: Callable[[], float]
     passphrase: Passphrase | None
@@ -253,16 +259,31 @@ class _Login(Record):
                 prepared = await self._prepare_beside(loop)
             stream, place = await self._reach(loop, prepared)
         except BaseException:
+            self.agent.close()
             if self.sock is not None:
                 self.sock.close()
             raise
         until = None if self.login_timeout is None else loop.time() + self.login_timeout
+        try:
+            return await self._log_in_twice(loop, prepared, stream, place, until)
+        finally:
+            self.agent.close()
+
+    async def _log_in_twice(
+        self,
+        loop: Loop,
+        prepared: _Prepared,
+        stream: Duplex,
+        place: Place,
+        until: float | None,
+    ) -> Connection:
+        """Log in; a second time where the server has stumbled over our guess."""
         connection = await self._log_in(loop, prepared, stream, place, until)
         if connection is None:
             _log.debug("%s stumbled over our guess: connecting again without one", self.host)
             known = known_types(prepared.records.known, prepared.place)
             prepared.settings = _settings_of(prepared.config, known, guess=False)
-            stream, place = await self._reach(loop, prepared)
+            stream, place = await self._reach(asyncio.get_running_loop(), prepared)
             connection = await self._log_in(loop, prepared, stream, place, until)
             assert connection is not None
         return connection
@@ -276,6 +297,7 @@ class _Login(Record):
             and not (self.trust.reads and self.trust.files)
             and not needs_reading((*self.keys, *self.certificates))
             and not self.revoked
+            and self.agent.given is None
             and (self.sock is not None or _literal(self.host, 0) is not None)
         )
 
@@ -322,6 +344,7 @@ class _Login(Record):
             self.keys or config.identity_file,
             unused,
         )
+        identities += self.agent.identities()
         return _Prepared(
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the

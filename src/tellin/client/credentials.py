@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
+from tellin.client.agents import Agent
 from tellin.client.identities import Identity, MemoryIdentity, Shown, read_key_file
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
 from tellin.client.trust import AskHostKey
@@ -359,6 +360,31 @@ class Identities:
     def identities(self, done: Callable[[Sequence[Identity]], object]) -> None:
         """All of them."""
         done(self._found)
+
+
+class AgentSource:
+    """The keys of an agent: one that a program holds, or one that is opened by its path and closed again."""
+
+    def __init__(self, given: str | os.PathLike[str] | Agent | None) -> None:
+        self.given = given
+        self._opened: Agent | None = None
+
+    def identities(self) -> list[Identity]:
+        """Those that can sign, beside the loop. Not on a loop; ConnectFailed, RequestRefused."""
+        given = self.given
+        if given is None:
+            return []
+        if not isinstance(given, Agent):
+            if not isinstance(given, str | os.PathLike):
+                raise UsageError(f"{type(given).__name__} is no agent: give its path or an Agent")
+            given = self._opened = Agent.connect(os.fspath(given))
+        return [SlowIdentity(signer) for signer in given.signers()]
+
+    def close(self) -> None:
+        """Hang up on an agent that was opened here."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
 
 def needs_reading(keys: Sequence[object]) -> bool:

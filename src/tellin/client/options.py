@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
+from tellin.client.agents import Agent
 from tellin.client.credentials import (
     ChangePassword,
     Key,
@@ -71,6 +72,7 @@ class ConnectOptions(TypedDict, total=False):
     known_hosts: KnownHostsSource
     keys: Sequence[Key]
     certificates: Sequence[UserCertificate]
+    agent: Path | Agent | None
     revoked_host_keys: RevokedHostKeys
     passphrase: Passphrase | None
     password: Password | None

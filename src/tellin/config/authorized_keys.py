@@ -7,6 +7,7 @@ from typing import Final
 from tellin.config.key_options import KeyOptions, read_options, split_options
 from tellin.config.known_hosts import decode_key
 from tellin.errors import ConfigError
+from tellin.keys.public import PublicKey
 
 # R109: a longer line is skipped whole, never read in pieces.
 _LONGEST_LINE: Final = 65536
@@ -38,15 +39,57 @@ class AuthorizedKey:
 
 
 class AuthorizedKeys:
-    """The good lines of a file, in order; ``warnings`` says why the others are none."""
+    """The good lines of a file, in order; ``warnings`` says why the others are none.
 
-    def __init__(self, keys: list[AuthorizedKey], warnings: list[str]) -> None:
-        self.keys = tuple(keys)
-        self.warnings = warnings
+    ``add`` and ``remove`` change it line by line: ``text`` is the file with every other line, good or
+    not, as it was. Read and written by `tellin.runtime.files.update_text` it loses no line to another
+    process.
+    """
+
+    def __init__(self, text: str = "", *, file: str = "authorized_keys") -> None:
+        self.text = text
+        """The whole file."""
+        self.file = file
+        self.keys: tuple[AuthorizedKey, ...] = ()
+        self.warnings: list[str] = []
+        self._read()
 
     @classmethod
     def parse(cls, text: str, *, file: str = "authorized_keys") -> "AuthorizedKeys":
         """Read a whole file; a line that is not understood in full lets nobody in."""
+        return cls(text, file=file)
+
+    def add(self, key: PublicKey, *, options: str = "", comment: str | None = None) -> bool:
+        """Put a key behind the others, and say so; one that is there, with whatever options, stays alone.
+
+        ``options`` stand as in the file, such as ``restrict,command="uptime"``. Raises ConfigError
+        for what would not be read back as this one line.
+        """
+        authority = bool(options) and read_options(options).cert_authority
+        if self._first(key.blob, authority=authority) is not None:
+            return False
+        note = key.comment if comment is None else comment
+        words = (options, key.with_comment("").to_line(), note)
+        line = " ".join(word for word in words if word)
+        # A comment is often somebody else's text: a break in it would begin a line of its own.
+        if any(sign in line for sign in "\n\r\0"):
+            raise ConfigError("a line break or a NUL in a line of authorized_keys")
+        read_key(line)  # what is not read back, being too long, is not written
+        end = "\n" if self.text and not self.text.endswith("\n") else ""
+        self.text += f"{end}{line}\n"
+        self._read()
+        return True
+
+    def remove(self, key: PublicKey) -> int:
+        """Take out every line that lets a key in, or trusts it as an authority; how many there were."""
+        gone = {found.line for found in self.keys if found.blob == key.blob}
+        lines = enumerate(self.text.split("\n"), 1)
+        self.text = "\n".join(line for number, line in lines if number not in gone)
+        self._read()
+        return len(gone)
+
+    def _read(self) -> None:
+        text, file = self.text, self.file
         keys: list[AuthorizedKey] = []
         warnings: list[str] = []
         for number, raw in enumerate(text.split("\n"), 1):
@@ -60,7 +103,7 @@ class AuthorizedKeys:
                 continue
             key.file, key.line = file, number
             keys.append(key)
-        return cls(keys, warnings)
+        self.keys, self.warnings = tuple(keys), warnings
 
     def find(self, key_blob: bytes) -> AuthorizedKey | None:
         """The first line of a key that may log in; a line for an authority is none (case 318)."""

@@ -5,10 +5,15 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from tellin.client.agents import Agent as Agent
+    from tellin.config.authorized_keys import AuthorizedKeys as AuthorizedKeys
+    from tellin.config.known_hosts import KnownHosts as KnownHosts
     from tellin.keys.certificates import Certificate as Certificate
     from tellin.keys.certificates import CertificateRole as CertificateRole
     from tellin.keys.certificates import load_certificate as load_certificate
     from tellin.keys.file_signatures import FileSignature as FileSignature
+    from tellin.keys.file_signatures import sign as sign
+    from tellin.keys.file_signatures import verify as verify
     from tellin.keys.formats import load_private_key as load_private_key
     from tellin.keys.formats import load_public_key as load_public_key
     from tellin.keys.pictures import randomart as randomart
@@ -19,9 +24,13 @@ if TYPE_CHECKING:
     from tellin.keys.revocation import load_revocations as load_revocations
 
 # Each is loaded when it is first asked for: whoever compares two blobs waits for no file format.
+# What is about keys and lives on other floors has its name here all the same.
 _HOMES = {
+    "tellin.client.agents": ("Agent",),
+    "tellin.config.authorized_keys": ("AuthorizedKeys",),
+    "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.keys.certificates": ("Certificate", "CertificateRole", "load_certificate"),
-    "tellin.keys.file_signatures": ("FileSignature",),
+    "tellin.keys.file_signatures": ("FileSignature", "sign", "verify"),
     "tellin.keys.formats": ("load_private_key", "load_public_key"),
     "tellin.keys.pictures": ("randomart",),
     "tellin.keys.private": ("PrivateKey", "Signer"),
@@ -30,9 +39,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Agent",
+    "AuthorizedKeys",
     "Certificate",
     "CertificateRole",
     "FileSignature",
+    "KnownHosts",
     "PrivateKey",
     "PublicKey",
     "RevocationList",
@@ -42,6 +54,8 @@ __all__ = [
     "load_public_key",
     "load_revocations",
     "randomart",
+    "sign",
+    "verify",
 ]
 
 

@@ -162,3 +162,41 @@ def _signed_data(namespace: str, hash_name: str, message: Message) -> bytes:
         + string(hash_name.encode("ascii"))
         + string(running.finalize())
     )
+
+
+def sign(
+    signer: Signer,
+    message: Message,
+    *,
+    namespace: str = "file",
+    hash_name: str = "sha512",
+    certificate: Certificate | None = None,
+) -> bytes:
+    """A signature over a message, as the file that ``ssh-keygen -Y sign`` makes (PROTOCOL.sshsig).
+
+    ``message`` is bytes, or pieces of them. ``namespace`` says what the signature is for, so that one
+    for a file is none for an e-mail; ``hash_name`` is sha512 or sha256. Raises UsageError and what the
+    signer raises.
+    """
+    made = FileSignature.make(
+        signer, message, namespace=namespace, hash_name=hash_name, certificate=certificate
+    )
+    return made.to_armor()
+
+
+def verify(
+    signature: bytes,
+    message: Message,
+    keys: Iterable[PublicKey],
+    *,
+    namespace: str = "file",
+) -> PublicKey | None:
+    """Which of ``keys`` has signed a message for ``namespace``; None if it was none of them.
+
+    ``signature`` is the file of ``sign``. A certificate is none of the keys: for those, and for who
+    may sign what until when, see `FileSignature` and allowed signers. Raises KeyFileError for what is
+    no signature.
+    """
+    made = FileSignature.parse(signature)
+    trusted = next((key for key in keys if key == made.key), None)
+    return trusted if trusted is not None and made.verify(message, namespace=namespace) else None
