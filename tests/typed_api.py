@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import tellin
+import tellin.keys
 from tellin import blocking
 
 
@@ -45,6 +46,8 @@ async def connects(key: tellin.PrivateKey, signer: tellin.Signer, sock: socket.s
         host_keys=tellin.HostKeyPolicy.ACCEPT_NEW,
         known_hosts=[Path("known_hosts")],
         keys=[key, "file", Path("file"), b"contents", signer, Token(key)],
+        certificates=[Path("certificate"), tellin.keys.load_certificate("...")],
+        revoked_host_keys=["revoked", tellin.keys.RevocationList()],
         passphrase=lambda name: name,
         password=know,
         questions=lambda name, instruction, prompts: ["x" for _ in prompts],
@@ -57,6 +60,7 @@ async def connects(key: tellin.PrivateKey, signer: tellin.Signer, sock: socket.s
     ) as connection:
         assert_type(connection, tellin.Connection)
         assert_type(connection.host_key, tellin.PublicKey)
+        assert_type(connection.host_certificate, tellin.keys.Certificate | None)
     asking = await tellin.connect("host", host_keys=ask, known_hosts=tellin.KnownHosts())
     assert_type(asking, tellin.Connection)
 
@@ -137,7 +141,11 @@ async def serves(key: tellin.PrivateKey) -> None:
         host_keys=[key, "file", Path("file"), b"contents"],
         session=session,
         subsystems={"plain": plain, "programs": tellin.RunCommands()},
+        host_certificates=["host-cert.pub", tellin.keys.load_certificate("...")],
         authorized_keys={"me": [key.public, Path("authorized_keys")]},
+        authorities=[key.public, "ca.pub"],
+        revoked=[Path("revoked"), tellin.keys.RevocationList()],
+        clock=lambda: 1.0e9,
         authorize=allow,
         password={"me": "x"},
         authentication_methods=["publickey,password"],

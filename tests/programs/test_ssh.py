@@ -473,6 +473,16 @@ def test_what_it_can_do() -> None:
     assert (done.returncode, done.stderr.rstrip()) == (255, b'Unsupported query "nothing"')
 
 
+@pytest.mark.peer("sshd")
+def test_a_login_without_certificates_loads_nothing_of_them(ssh: Ssh) -> None:
+    done = ssh.run("true", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.status == 0
+    loaded = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
+    assert b"tellin.client.host_keys" in loaded
+    others = (b"certificates", b"certified", b"revo")
+    assert not [name for name in loaded if any(word in name for word in others)]
+
+
 @pytest.mark.peer("ssh")
 def test_certificates_lead_the_lists_as_they_do_in_openssh() -> None:
     lists = {}
