@@ -114,11 +114,6 @@ RULES: Final[dict[int, str]] = {
     140: "channels are limited over all types, half-open ones too",
     141: "floods both ways over many tiny windows come to their end",
     142: "unknown global requests get FAILURE and nothing more",
-    # Keys and files
-    120: "a private key's file is new, and its owner's alone, from its first moment",
-    121: "nothing from outside becomes code",
-    122: "keys come from the one good source",
-    123: "patterns cost no more than the product of two bounded lengths",
     # Agents and tokens
     151: "an agent loads no library into itself, and has one loaded only from where that is allowed",
     152: "any bytes to an agent or from one: no, or the end of the connection",
