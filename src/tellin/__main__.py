@@ -5,16 +5,20 @@ import atexit
 import gc
 import os
 import sys
-from typing import NoReturn
-
-import tellin
-from tellin.programs.finding import find_by_name
 
 
-def main() -> NoReturn:
-    """Run the program that the command line names, and end with its status."""
+def main() -> None:
+    """Run the program that the command line names, and end the process with its status."""
     # What is loaded stays: looking through it for garbage again and again is a part of a start.
     gc.disable()
+    if "-N" in sys.argv:
+        # ssh-keygen's passphrase, before all else: who has none does not pay for it.
+        from tellin.programs.ahead import begin
+
+        begin(sys.argv)
+    import tellin
+    from tellin.programs.finding import find_by_name
+
     find_by_name(tellin)
     from tellin.programs.command import start  # found by its name, too
 

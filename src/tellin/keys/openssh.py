@@ -3,7 +3,7 @@
 
 import binascii
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from tellin.errors import KeyFileError, MalformedPacket, UsageError, WrongPassphrase
 from tellin.wire import Cursor, string
@@ -139,6 +139,18 @@ def comment_field(comment: str) -> bytes:
     return string(raw)
 
 
+class Stretched(Protocol):
+    """A key that is being made from a passphrase, such as ``tellin.keys.stretching.Stretching``."""
+
+    salt: bytes
+
+    def fits(self, passphrase: bytes, *, rounds: int, size: int) -> bool:
+        """Whether it is of this passphrase, and for a cipher of this size."""
+
+    def result(self) -> bytes:
+        """Key and IV; it waits for them."""
+
+
 def write(
     public_blob: bytes,
     private: bytes,
@@ -147,8 +159,12 @@ def write(
     cipher: str,
     rounds: int,
     random: Callable[[int], bytes] | None = None,
+    stretched: Stretched | None = None,
 ) -> bytes:
-    """The whole file; ``private`` is type, numbers and comment, ``random`` makes so many bytes."""
+    """The whole file; ``private`` is type, numbers and comment, ``random`` makes so many bytes.
+
+    ``stretched`` is a key that is being made from the passphrase already.
+    """
     if random is None:
         import secrets  # noqa: PLC0415  (start-up: logins only read)
 
@@ -166,8 +182,14 @@ def write(
             raise UsageError(f"unknown cipher {cipher!r} for a key file")
         row = FILE_CIPHERS[cipher]
         clear += bytes(range(1, 1 + -len(clear) % row.block_size))
-        salt = random(_SALT_BYTES)
-        material = stretch(passphrase, salt, rounds, row.key_size + row.iv_size)
+        size = row.key_size + row.iv_size
+        if stretched is None:
+            salt = random(_SALT_BYTES)
+            material = stretch(passphrase, salt, rounds, size)
+        elif stretched.fits(passphrase, rounds=rounds, size=size):
+            salt, material = stretched.salt, stretched.result()
+        else:
+            raise UsageError("what was stretched is another passphrase, or for another cipher")
         head = (
             string(cipher.encode("ascii"))
             + string(b"bcrypt")

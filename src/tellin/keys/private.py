@@ -114,10 +114,12 @@ class PrivateKey:
         cipher: str = "aes256-ctr",
         rounds: int = 16,
         random: Callable[[int], bytes] | None = None,
+        stretched: openssh.Stretched | None = None,
     ) -> bytes:
         """The key as an openssh-key-v1 file, encrypted if there is a passphrase.
 
         ``random`` is where the salt comes from; the system's source if nothing is said.
+        ``stretched`` is a key that is being made from the passphrase already.
         """
         return openssh.write(
             self.public.blob,
@@ -126,6 +128,7 @@ class PrivateKey:
             cipher=cipher,
             rounds=rounds,
             random=random,
+            stretched=stretched,
         )
 
     def to_pkcs8(self, passphrase: bytes | None = None) -> bytes:

@@ -11,6 +11,7 @@ from typing import Final
 
 from tellin.keys import PrivateKey, PublicKey, randomart
 from tellin.keys.kinds import KINDS, RSA_MOST_BITS, Ecdsa
+from tellin.keys.openssh import Stretched
 from tellin.keys.private import RSA_NEW_LEAST_BITS
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
@@ -50,8 +51,8 @@ _TYPES: Final = {
 _HOST_KEYS: Final = ("rsa", "ecdsa", "ed25519")
 
 
-def make(settings: Settings) -> int:
-    """A new key pair, in two files."""
+def make(settings: Settings, stretched: Stretched | None = None) -> int:
+    """A new key pair, in two files; ``stretched`` is what -N is being made into already."""
     name = settings.key_type or _DEFAULT_TYPE
     kind, bits = _chosen(name, settings.bits)
     say = _say if not settings.quiet else _say_nothing
@@ -73,7 +74,7 @@ def make(settings: Settings) -> int:
     secret = settings.new_passphrase
     if secret is None:
         secret = _new_passphrase(path)
-    _save(settings, path, key, secret, replace=replace)
+    _save(settings, path, key, secret, replace=replace, stretched=stretched)
     say(f"Your identification has been saved in {visible(path)}")
     _save_public(path, key.public)
     say(f"Your public key has been saved in {visible(path)}.pub")
@@ -150,22 +151,36 @@ def _new_passphrase(path: str) -> bytes:
         print("Passphrases do not match.  Try again.")
 
 
-def _encoded(settings: Settings, key: PrivateKey, secret: bytes) -> bytes:
+def _encoded(
+    settings: Settings, key: PrivateKey, secret: bytes, stretched: Stretched | None
+) -> bytes:
     # The old PEM form has none for Ed25519; OpenSSH writes its own format then.
     plain = settings.format in {None, "RFC4716"} or key.public.kind == "MLDSA44-ED25519"
     if plain or (settings.format == "PEM" and key.public.kind == "ED25519"):
         rounds = settings.rounds or _DEFAULT_ROUNDS
         return key.to_openssh(
-            secret or None, cipher=settings.cipher, rounds=rounds, random=os.urandom
+            secret or None,
+            cipher=settings.cipher,
+            rounds=rounds,
+            random=os.urandom,
+            stretched=stretched,
         )
     if 0 < len(secret) < _PEM_PASSPHRASE_BYTES:
         raise ValueError("passphrase is too short (minimum five characters)")
     return key.to_pem(secret or None) if settings.format == "PEM" else key.to_pkcs8(secret or None)
 
 
-def _save(settings: Settings, path: str, key: PrivateKey, secret: bytes, *, replace: bool) -> None:
+def _save(
+    settings: Settings,
+    path: str,
+    key: PrivateKey,
+    secret: bytes,
+    *,
+    replace: bool,
+    stretched: Stretched | None = None,
+) -> None:
     try:
-        data = _encoded(settings, key, secret)
+        data = _encoded(settings, key, secret, stretched)
         keygen_files.write(path, data, mode=0o600, replace=replace)
     except OSError as error:
         raise Failure(

@@ -215,9 +215,21 @@ def _alone(settings: Settings) -> int:
     for letter, do in _MODES.items():
         if letter in settings.modes:
             return do(settings)
+    return _make(settings)
+
+
+def _make(settings: Settings) -> int:
+    stretched = None
+    if settings.new_passphrase and settings.format is None:
+        # By far the longest part: it goes on while the rest is loaded.
+        from tellin.programs import ahead
+
+        if settings.cipher == ahead.CIPHER:
+            rounds = settings.rounds or ahead.ROUNDS
+            stretched = ahead.stretching(settings.new_passphrase, rounds)
     from tellin.programs import keygen_make
 
-    return keygen_make.make(settings)
+    return keygen_make.make(settings, stretched)
 
 
 PROGRAM: Final = Program("ssh-keygen", "make, show and change keys", run, failure=FATAL)
