@@ -14,6 +14,7 @@ from bench import (
     commands,
     echo,
     exec_bulk,
+    keys,
     latency,
     library,
     login,
@@ -34,6 +35,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "commands": (commands.run, "commands a second on one connection"),
     "memory": (memory.run, "server memory of idle sessions"),
     "echo": (echo.run, "keystroke echo, p50 and p99"),
+    "keys": (keys.run, "ssh-keygen, with and without a passphrase"),
     "latency": (latency.run, "100 ms of round trip: exec both ways, round trips of a login"),
 }
 

@@ -200,7 +200,30 @@ def _small_targets() -> list[Target]:
     return found
 
 
-TARGETS: tuple[Target, ...] = (*_bulk_targets(), *_login_targets(), *_small_targets())
+def _key_targets() -> list[Target]:
+    return [
+        Target(
+            text="`ssh-keygen -t ed25519` without a passphrase, ms",
+            ours=Figure("keygen plain", "tellin", "ms"),
+            sense="<=",
+            bound=80.0,
+        ),
+        Target(
+            text="`ssh-keygen -t ed25519` with a passphrase, ms: tellin / openssh",
+            ours=Figure("keygen encrypted", "tellin", "ms"),
+            theirs=Figure("keygen encrypted", "openssh", "ms"),
+            sense="<=",
+            bound=1.3,
+        ),
+    ]
+
+
+TARGETS: tuple[Target, ...] = (
+    *_bulk_targets(),
+    *_login_targets(),
+    *_small_targets(),
+    *_key_targets(),
+)
 
 
 def judge(results: Results) -> list[Verdict]:
