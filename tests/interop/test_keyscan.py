@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.interop.conftest import Running
 from tests.interop.servers import OpenSSHServer
-from tests.interop.target import KEY_KINDS, LOOPBACK, free_port
+from tests.interop.target import KEY_KINDS, LOOPBACK, free_port, make_key
 
 from tellin.config.known_hosts import KnownHosts
 
@@ -151,6 +151,8 @@ def test_r036_what_a_server_calls_itself_cannot_steer_a_terminal() -> None:
     [
         ((), 1),
         (("-t", "foo", "h"), 255),
+        (("-O", "hashalg=md5", "h"), 255),
+        (("-O", "x", "h"), 255),
         (("-p", "0", "h"), 1),
         (("-p", "65536", "h"), 1),
         (("-T", "x", "h"), 1),
@@ -171,3 +173,48 @@ def test_a_range_is_every_address_of_it(running: Running) -> None:
     target = running("tellin").target
     done = scan("-q", "-t", "ed25519", "-p", target.port, f"{LOOPBACK}/32")
     assert done.stdout.startswith(f"[{LOOPBACK}]:{target.port} ")
+
+
+@pytest.mark.peer("openssh", "sshd")
+def test_records_for_the_dns_as_openssh_makes_them(tmp_path: Path) -> None:
+    with OpenSSHServer(tmp_path, host_keys=KEY_KINDS) as server:
+        ours = scan("-q", "-D", "-p", server.port, LOOPBACK).stdout.splitlines()
+        theirs = scan("-D", "-p", server.port, LOOPBACK, program=("ssh-keyscan",)).stdout
+        assert len(ours) == 6
+        assert {line.split(" ", 1)[1] for line in ours} == {
+            line.split(" ", 1)[1] for line in theirs.splitlines()
+        }
+        only = scan("-q", "-D", "-O", "hashalg=sha1", "-p", server.port, LOOPBACK)
+        assert sorted(only.stdout.splitlines()) == sorted(
+            line for line in ours if line.split()[4] == "1"
+        )
+
+
+@pytest.mark.peer("openssh", "sshd", "ssh-keygen")
+def test_certificates_as_openssh_shows_them(tmp_path: Path) -> None:
+    authority = make_key(tmp_path / "authority")
+    server = OpenSSHServer(tmp_path, host_keys=("ed25519", "ecdsa256", "rsa"))
+    for key in server.host_keys:
+        subprocess.run(
+            ["ssh-keygen", "-q", "-s", authority.path, "-I", "id", "-h", "-n", "x", key.path],
+            check=True,
+        )
+    server.options["HostCertificate"] = [f"{key.path}-cert.pub" for key in server.host_keys]
+    with server:
+        ours = scan("-q", "-c", "-p", server.port, LOOPBACK)
+        theirs = scan("-c", "-p", server.port, LOOPBACK, program=("ssh-keyscan",))
+        made = {
+            " ".join(Path(path).read_text("ascii").split()[:2])
+            for path in server.options["HostCertificate"]  # type: ignore[attr-defined]
+        }
+        assert {*ours.stdout.splitlines()} == made
+        assert {*theirs.stdout.splitlines()} == made
+    assert scan("-q", "-c", "-t", "ed25519", "-p", free_port(), LOOPBACK).returncode == 1
+
+
+def test_kinds_may_be_named_by_their_type_and_those_of_security_keys(running: Running) -> None:
+    target = running("tellin").target
+    wanted = scan("-q", "-t", "ed25519", "-p", target.port, target.host).stdout
+    assert wanted
+    words = "ssh-ed25519,ed25519-sk,ecdsa-sk,sk-ssh-ed25519@openssh.com"
+    assert scan("-q", "-t", words, "-p", target.port, target.host).stdout == wanted

@@ -17,7 +17,7 @@ from tellin.config.ssh_config import KNOWN_HOSTS_TOKENS, SshConfig, client_token
 from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import expand
 from tellin.errors import ConfigError, HostKeyRejected, TellinError
-from tellin.keys.fingerprints import digest
+from tellin.keys.fingerprints import SSHFP_ALGORITHMS, SSHFP_HASHES, digest
 from tellin.keys.public import PublicKey
 from tellin.runtime.capture import output_of
 from tellin.runtime.files import LONGEST_FILE, as_text
@@ -28,8 +28,7 @@ from tellin.wire import Record
 # A program that does not end would keep every login waiting.
 COMMAND_SECONDS: Final = 60.0
 
-_ALGORITHMS: Final = {"RSA": 1, "ECDSA": 3, "ED25519": 4}
-_HASHES: Final = {1: "sha1", 2: "sha256"}
+_HASHES: Final = {number: name for name, number in SSHFP_HASHES.items()}
 
 
 class Verdict(Enum):
@@ -156,7 +155,7 @@ def judge(answer: SshfpAnswer, key: PublicKey) -> Verdict:
     matches = False
     for record in answer.records:
         hash_name = _HASHES.get(record.hash_type)
-        if hash_name is None or record.algorithm != _ALGORITHMS.get(key.kind):
+        if hash_name is None or record.algorithm != SSHFP_ALGORITHMS.get(key.kind):
             continue
         ours = digest(key.blob, hash_name)
         if len(ours) != len(record.fingerprint):

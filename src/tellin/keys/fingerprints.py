@@ -9,6 +9,10 @@ from tellin.errors import UsageError
 # What ``ssh-keygen -E`` and FingerprintHash take.
 FINGERPRINT_HASHES: Final = ("sha256", "md5", "sha1", "sha384", "sha512")
 
+# What a record in the DNS calls a kind of key and a hash (RFC 4255 section 3.1, RFC 6594, RFC 7479).
+SSHFP_ALGORITHMS: Final = {"RSA": 1, "ECDSA": 3, "ED25519": 4}
+SSHFP_HASHES: Final = {"sha1": 1, "sha256": 2}
+
 _VOWELS: Final = "aeiouy"
 _CONSONANTS: Final = "bcdfghklmnprstvzx"
 

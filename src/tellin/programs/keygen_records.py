@@ -11,15 +11,12 @@ from typing import Final
 from tellin.errors import KeyFileError
 from tellin.keys import PublicKey
 from tellin.keys.certificates import Certificate
-from tellin.keys.fingerprints import digest
+from tellin.keys.fingerprints import SSHFP_ALGORITHMS, SSHFP_HASHES, digest
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import must_exist, quoted
 from tellin.programs.keygen_settings import FATAL, Settings
 
-# RFC 4255 section 3.1.1, RFC 6594, RFC 7479.
-_ALGORITHMS: Final = {"RSA": 1, "ECDSA": 3, "ED25519": 4}
-_HASHES: Final = {"sha1": 1, "sha256": 2}
 _HOST_KEYS: Final = ("rsa", "ecdsa", "ed25519")
 
 
@@ -52,12 +49,12 @@ def _key(path: str) -> PublicKey | Certificate:
 
 
 def _records(name: str, key: PublicKey | Certificate, *, generic: bool) -> Iterator[str]:
-    algorithm = _ALGORITHMS.get(key.kind)
+    algorithm = SSHFP_ALGORITHMS.get(key.kind)
     if algorithm is None:
         # No failure to OpenSSH, and so none to scripts.
         say_error("export_dns_rr: unsupported algorithm and/or digest_type")
         return
-    for hash_name, number in _HASHES.items():
+    for hash_name, number in SSHFP_HASHES.items():
         value = digest(key.blob, hash_name)
         if generic:
             # RFC 3597: for software that knows no such records.

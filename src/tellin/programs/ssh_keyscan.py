@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from tellin.algorithms.signatures import certified
 from tellin.client.scanning import Answer, Question, Scanner
 from tellin.config.known_hosts import hash_name, host_name, make_line
 from tellin.errors import ConfigError, KeyFileError
+from tellin.keys.certificates import Certificate
+from tellin.keys.fingerprints import SSHFP_ALGORITHMS, SSHFP_HASHES, digest
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 from tellin.runtime.files import read_text
@@ -17,8 +20,8 @@ from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC
 from tellin.runtime.loop import SmallLoop
 
 USAGE: Final = """\
-usage: ssh-keyscan [-46Hqv] [-f file] [-p port] [-T timeout] [-t type]
-                   [host | addrlist namelist]"""
+usage: ssh-keyscan [-46cDHqv] [-f file] [-O option] [-p port] [-T timeout]
+                   [-t type] [host | addrlist namelist]"""
 
 _MISUSED: Final = 1
 _FATAL: Final = 255
@@ -34,7 +37,11 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"),
     "ecdsa": ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     "ed25519": ("ssh-ed25519",),
+    "ecdsa-sk": ("sk-ecdsa-sha2-nistp256@openssh.com",),
+    "ed25519-sk": ("sk-ssh-ed25519@openssh.com",),
 }
+# Without -t: no server has its own key in a security key unless somebody has put it there.
+_ASKED: Final = ("rsa", "ecdsa", "ed25519")
 
 
 class Wishes:
@@ -48,7 +55,10 @@ class Wishes:
         self.files: list[str] = []
         self.port = 22
         self.timeout = 5
-        self.kinds: tuple[str, ...] = tuple(KINDS)
+        self.certificates = False
+        self.records = False
+        self.hashes: tuple[str, ...] = tuple(SSHFP_HASHES)
+        self.kinds: tuple[str, ...] = _ASKED
 
 
 def _misused(message: str = "") -> Failure:
@@ -58,7 +68,7 @@ def _misused(message: str = "") -> Failure:
 def run(arguments: list[str]) -> int:
     """Scan; the status is 1 if no key at all was found."""
     wishes = Wishes()
-    options = Options(arguments, "46Hqvf:p:T:t:")
+    options = Options(arguments, "46cDHqvf:O:p:T:t:")
     try:
         for letter, value in options:
             _take(wishes, letter, value)
@@ -73,6 +83,12 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
     match letter:
         case "4" | "6":
             wishes.family = AF_INET if letter == "4" else AF_INET6
+        case "c":
+            wishes.certificates = True
+        case "D":
+            wishes.records = True
+        case "O":
+            wishes.hashes = _hashes(value)
         case "H":
             wishes.hashed = True
         case "q":
@@ -95,13 +111,24 @@ def _number(value: str, most: int, complaint: str) -> int:
     return int(value)
 
 
+def _hashes(value: str) -> tuple[str, ...]:
+    """Of -O hashalg=..., for -D."""
+    keyword, _, name = value.partition("=")
+    if keyword.lower() != "hashalg":
+        raise Failure(f'Unsupported -O option "{visible(value)}"', status=_FATAL)
+    if name.lower() not in SSHFP_HASHES:
+        raise Failure("Unsupported hash algorithm", status=_FATAL)
+    return (name.lower(),)
+
+
 def _kinds(value: str) -> tuple[str, ...]:
     wanted = value.split(",")
+    by_type = {algorithm: kind for kind, able in KINDS.items() for algorithm in able}
     for name in wanted:
-        if name not in KINDS:
-            raise Failure(f'Unknown key type "{name}"', status=_FATAL)
+        if name not in KINDS and name not in by_type:
+            raise Failure(f'Unknown key type "{visible(name)}"', status=_FATAL)
     # In one order, whatever the order of asking.
-    return tuple(name for name in KINDS if name in wanted)
+    return tuple(kind for kind in KINDS if kind in {by_type.get(name, name) for name in wanted})
 
 
 class _Scan:
@@ -124,13 +151,36 @@ class _Scan:
                 say_error(f"debug1: {answer.host}:{wishes.port}: no key for {wanted}")
             return
         try:
-            key = PublicKey.from_blob(answer.key)
+            self._print(answer)
         except KeyFileError as error:
             say_error(f"{answer.host}: {error}")
+
+    def _print(self, answer: Answer) -> None:
+        if self._wishes.certificates:
+            # As it stands: whether to trust the one who signed it is no question of this host's.
+            line = Certificate.from_blob(answer.key).to_line()
+            self.found += 1
+            print(line, flush=True)
+            return
+        key = PublicKey.from_blob(answer.key)
+        if self._wishes.records:
+            self._print_records(answer, key)
             return
         self.found += 1
         for names in self._names(answer.question.label):
             print(make_line(names, key.key_type, key.blob), flush=True)
+
+    def _print_records(self, answer: Answer, key: PublicKey) -> None:
+        algorithm = SSHFP_ALGORITHMS.get(key.kind)
+        if algorithm is None:
+            say_error(f"{answer.host}: no record can hold {key.kind} keys")
+            return
+        self.found += 1
+        # A name of the DNS has no port.
+        for name in answer.question.label.split(","):
+            for hashing in self._wishes.hashes:
+                value = digest(key.blob, hashing).hex()
+                print(f"{name} IN SSHFP {algorithm} {SSHFP_HASHES[hashing]} {value}", flush=True)
 
     def _names(self, names: str) -> Iterator[str]:
         wishes = self._wishes
@@ -167,7 +217,10 @@ def _scan(wishes: Wishes, hosts: list[str]) -> int:
 def _questions(wishes: Wishes, hosts: Iterable[str]) -> Iterator[Question]:
     for addresses, names in _places(wishes, hosts):
         for kind in wishes.kinds:
-            yield Question(addresses, KINDS[kind], names)
+            able = KINDS[kind]
+            yield Question(
+                addresses, tuple(map(certified, able)) if wishes.certificates else able, names
+            )
 
 
 def _places(wishes: Wishes, hosts: Iterable[str]) -> Iterator[tuple[tuple[str, ...], str]]:
