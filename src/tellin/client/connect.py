@@ -77,6 +77,7 @@ from tellin.runtime.listeners import (
     Attempt,
     bind_source,
     connection_failure,
+    literal_address,
     resolve,
 )
 from tellin.runtime.loop import Loop
@@ -298,7 +299,7 @@ class _Login(Record):
             and not needs_reading((*self.keys, *self.certificates))
             and not self.revoked
             and self.agent.given is None
-            and (self.sock is not None or _literal(self.host, 0) is not None)
+            and (self.sock is not None or literal_address(self.host, 0) is not None)
         )
 
     async def _prepare_beside(self, loop: asyncio.AbstractEventLoop) -> _Prepared:
@@ -330,7 +331,7 @@ class _Login(Record):
         )
         addresses: list[Address] = []
         if self.sock is None:
-            addresses = _literal(config.host, config.port) or resolve(
+            addresses = literal_address(config.host, config.port) or resolve(
                 config.host, config.port, family=_FAMILIES[config.address_family]
             )
         unused: list[str] = []
@@ -629,17 +630,6 @@ def _settings_of(config: SshConfig, known: frozenset[str], *, guess: bool) -> Se
         made = _settings[key] = settings(config, known=known)
         made.guess = guess
     return made
-
-
-def _literal(host: str, port: int) -> list[Address] | None:
-    """The address that a host is given by, if it is one and no name."""
-    for family, rest in ((AF_INET, ()), (AF_INET6, (0, 0))):
-        try:
-            _socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return [(family, (host, port, *rest))]
-    return None
 
 
 def _adopted(sock: Any, host: str) -> tuple[Duplex, Place]:

@@ -30,6 +30,17 @@ Address = tuple[int, Any]
 """A family and the address in the form that this family has."""
 
 
+def literal_address(host: str, port: int) -> list[Address] | None:
+    """The address that a host is given by, if it is one and no name."""
+    for family, rest in ((AF_INET, ()), (AF_INET6, (0, 0))):
+        try:
+            _socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return [(family, (host, port, *rest))]
+    return None
+
+
 def resolve(
     host: str, port: int, *, family: int = AF_UNSPEC, passive: bool = False
 ) -> list[Address]:
