@@ -12,14 +12,14 @@ from tellin.errors import ConfigError
 from tellin.programs.command import Failure
 from tellin.runtime.files import read_text
 
-_FAILED: Final = 1
+_FATAL: Final = 255
 _HERE: Final = Hop("", "", ())
 
 
 def destinations_of(words: Sequence[str], host_files: Sequence[str]) -> tuple[Destination, ...]:
     """The constraints of all -h options; Failure where one cannot be read or no host key is known."""
     if len(words) > MOST_DESTINATIONS:
-        raise Failure("Too many destination constraints", status=_FAILED)
+        raise Failure("Too many destination constraints", status=_FATAL)
     known = _known_hosts(host_files)
     made = []
     for word in words:
@@ -28,7 +28,7 @@ def destinations_of(words: Sequence[str], host_files: Sequence[str]) -> tuple[De
         if first.user:
             raise Failure(
                 f"Invalid key constraint {word}: cannot specify user on 'from' host",
-                status=_FAILED,
+                status=_FATAL,
             )
         made.append(Destination(first, _hop(target, known)))
     return tuple(made)
@@ -49,7 +49,7 @@ def _known_hosts(host_files: Sequence[str]) -> KnownHosts:
         except FileNotFoundError:
             continue
         except (OSError, ConfigError) as error:
-            raise Failure(f"{path}: {error}", status=_FAILED) from None
+            raise Failure(f"{path}: {error}", status=_FATAL) from None
     return known
 
 
@@ -59,7 +59,7 @@ def _hop(word: str, known: KnownHosts) -> Hop:
         # OpenSSH's agent refuses a destination without keys as well.
         raise Failure(
             f'Invalid key destination constraint "{word}": does not specify a host',
-            status=_FAILED,
+            status=_FATAL,
         )
     name = host.strip("[]") if host.startswith("[") and host.endswith("]") else host
     keys = tuple(
@@ -68,5 +68,5 @@ def _hop(word: str, known: KnownHosts) -> Hop:
         if entry.marker is not Marker.REVOKED
     )
     if not keys:
-        raise Failure(f'No host keys found for destination "{word}"', status=_FAILED)
+        raise Failure(f'No host keys found for destination "{word}"', status=_FATAL)
     return Hop(user if at else "", host, keys)

@@ -12,7 +12,7 @@ from tellin.errors import ConfigError, KeyFileError, RequestRefused
 from tellin.keys.certificates import Certificate, load_certificate
 from tellin.keys.formats import MOST_BYTES
 from tellin.keys.private import PrivateKey
-from tellin.programs.add_wishes import Wishes, asked
+from tellin.programs.add_wishes import FATAL, Wishes, asked, tell
 from tellin.programs.command import Failure, say_error
 from tellin.runtime.files import read_file
 from tellin.wire import Cursor
@@ -40,7 +40,7 @@ def change_module(agent: Agent, wishes: Wishes, paths: list[str]) -> int:
             agent.remove_module(provider)
     except RequestRefused as error:
         doing = "add" if adding else "remove"
-        say_error(f'Could not {doing} card "{wishes.module}": {error}')
+        tell(f'Could not {doing} card "{wishes.module}": {error}')
         return _FAILED
     wishes.say(f"Card {'added' if adding else 'removed'}: {wishes.module}")
     return 0
@@ -50,9 +50,9 @@ def _certificate(path: str) -> Certificate:
     try:
         return load_certificate(read_file(path, limit=MOST_BYTES))
     except OSError as error:
-        raise Failure(f"load {path}: {error.strerror}", status=_FAILED) from None
+        raise Failure(f"load {path}: {error.strerror}", status=FATAL) from None
     except (KeyFileError, ConfigError) as error:
-        raise Failure(f"load {path}: {error}", status=_FAILED) from None
+        raise Failure(f"load {path}: {error}", status=FATAL) from None
 
 
 def add_resident(agent: Agent, wishes: Wishes) -> int:

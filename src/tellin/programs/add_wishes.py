@@ -2,11 +2,26 @@
 """What the command line of ssh-add said, and how ssh-add speaks and asks."""
 
 import os
+import sys
 
 from tellin.agent.constraints import Constraints, Destination
-from tellin.programs.command import Failure, say_error
+from tellin.programs.command import Failure, plainly
 
 _FAILED = 1
+# What OpenSSH's fatal() ends with.
+FATAL = 255
+
+
+def tell(text: str) -> None:
+    """A line on standard error, ended as OpenSSH's ssh-add ends those that are no complaints of its library."""
+    sys.stderr.write(f"{plainly(text)}\n")
+    sys.stderr.flush()
+
+
+def told(text: str, *, status: int = _FAILED, hint: str = "") -> Failure:
+    """The end of the program, whose message is such a line."""
+    tell(text)
+    return Failure(status=status, hint=hint)
 
 
 class Wishes:
@@ -47,7 +62,7 @@ class Wishes:
     def say(self, text: str) -> None:
         """What went well, unless -q."""
         if not self.quiet:
-            say_error(text)
+            tell(text)
 
 
 def asked(question: str) -> bytes:

@@ -132,9 +132,14 @@ def visible(text: str) -> str:
     return "\t".join(map(escape_text, show_undecoded(text).split("\t")))
 
 
+def plainly(text: str) -> str:
+    """``text`` with whatever could steer a terminal shown, but for the ends of its lines."""
+    return escape_text(show_undecoded(text), keep_newlines=True)
+
+
 def say_error(text: str) -> None:
     """Lines on standard error, ended as OpenSSH ends them: also a raw terminal begins a new one."""
-    shown = escape_text(show_undecoded(text), keep_newlines=True)
+    shown = plainly(text)
     sys.stderr.write("".join(f"{line}\r\n" for line in shown.split("\n")))
     sys.stderr.flush()
 

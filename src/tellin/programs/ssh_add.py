@@ -33,7 +33,7 @@ from tellin.keys.certificates import (
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
-from tellin.programs.add_wishes import Wishes, asked
+from tellin.programs.add_wishes import FATAL, Wishes, asked, tell, told
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 
 USAGE: Final = """\
@@ -93,7 +93,7 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
             from tellin.keys.fingerprints import FINGERPRINT_HASHES
 
             if value.lower() not in FINGERPRINT_HASHES:
-                raise Failure(f'Invalid hash algorithm "{value}"', status=_FAILED)
+                raise Failure(f'Invalid hash algorithm "{value}"', status=FATAL)
             wishes.hash_name = value.lower()
         case "t":
             wishes.lifetime = _lifetime(value)
@@ -125,13 +125,13 @@ def _lifetime(value: str) -> int | None:
     except ConfigError:
         seconds = -1
     if not 0 <= seconds <= LONGEST_LIFETIME:
-        raise _misused("Invalid lifetime")
+        raise told("Invalid lifetime")
     return seconds or None
 
 
 def _agent() -> Agent:
     if not os.environ.get("SSH_AUTH_SOCK"):
-        raise Failure(
+        raise told(
             "Could not open a connection to your authentication agent.",
             status=_NO_AGENT,
             hint='start an agent: eval "$(tellin ssh-agent -s)"',
@@ -139,7 +139,7 @@ def _agent() -> Agent:
     try:
         return Agent.connect()
     except ConnectFailed as error:
-        raise Failure(
+        raise told(
             f"Error connecting to agent: {error}", status=_NO_AGENT, hint=error.hint
         ) from None
 
@@ -170,7 +170,7 @@ def _clear(agent: Agent, wishes: Wishes) -> int:
     try:
         agent.clear()
     except RequestRefused:
-        raise Failure("Failed to remove all identities.", status=_FAILED) from None
+        raise told("Failed to remove all identities.") from None
     wishes.say("All identities removed.")
     return 0
 
@@ -178,12 +178,12 @@ def _clear(agent: Agent, wishes: Wishes) -> int:
 def _lock(agent: Agent, wishes: Wishes) -> int:
     first = asked("Enter lock password: ")
     if asked("Again: ") != first:
-        raise Failure("Passwords do not match.", status=_FAILED)
+        raise told("Passwords do not match.")
     try:
         agent.lock(first)
     except RequestRefused as error:
-        raise Failure(f"Failed to lock agent: {error}", status=_FAILED) from None
-    say_error("Agent locked.")
+        raise told(f"Failed to lock agent: {error}") from None
+    tell("Agent locked.")
     return 0
 
 
@@ -191,8 +191,8 @@ def _unlock(agent: Agent, wishes: Wishes) -> int:
     try:
         agent.unlock(asked("Enter lock password: "))
     except RequestRefused as error:
-        raise Failure(f"Failed to unlock agent: {error}", status=_FAILED) from None
-    say_error("Agent unlocked.")
+        raise told(f"Failed to unlock agent: {error}") from None
+    tell("Agent unlocked.")
     return 0
 
 
@@ -229,7 +229,7 @@ def read_file(path: str) -> bytes:
 def _test(agent: Agent, paths: list[str]) -> int:
     """Whether the agent signs with these keys."""
     if not paths:
-        raise _misused()
+        raise Failure("no keys to test", status=FATAL)
     status = 0
     for path in paths:
         key = _public_of(path)
@@ -271,7 +271,7 @@ def _remove(agent: Agent, wishes: Wishes, path: str) -> int:
         try:
             agent.remove(key)
         except RequestRefused as error:
-            say_error(f'Could not remove identity "{name}": {error}')
+            tell(f'Could not remove identity "{name}": {error}')
             status = _FAILED
         else:
             wishes.say(f"Identity removed: {name} {key.kind} ({visible(key.comment)})")
@@ -329,7 +329,7 @@ def _add(agent: Agent, wishes: Wishes, path: str) -> int:
         try:
             _give(agent, key, bounds, wishes)
         except RequestRefused as error:
-            say_error(f'Could not add identity "{shown}": {error}')
+            tell(f'Could not add identity "{shown}": {error}')
             return _FAILED
         wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
         wishes.say_bounds(wishes.lifetime)
@@ -381,7 +381,7 @@ def _add_certificate(
     try:
         _give(agent, key, timed, wishes, certificate)
     except RequestRefused as error:
-        say_error(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
+        tell(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
         return _FAILED
     wishes.say(f"Certificate added: {place} ({visible(certificate.key_id)})")
     wishes.say_bounds(lifetime)
@@ -407,10 +407,16 @@ def _read(path: str) -> bytes:
     from tellin.runtime.journal import ERROR, Journal
 
     try:
-        return read_key_file(path, Journal(ERROR, say_error))
+        return read_key_file(path, Journal(ERROR, _say_why_not))
     except OSError as error:
-        say_error(f"{path}: {error.strerror}")
+        tell(f"{path}: {error.strerror}")
         return b""
+
+
+def _say_why_not(line: str) -> None:
+    # ssh sums its warning up in one line more.
+    if not line.endswith(": bad permissions"):
+        say_error(line)
 
 
 def _beside(path: str) -> str:
@@ -428,7 +434,7 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
     except WrongPassphrase:
         pass
     except KeyFileError as error:
-        say_error(f"Error loading key {_quoted(shown)}: {error}")
+        tell(f"Error loading key {_quoted(shown)}: {error}")
         return None
     if wishes.passphrase:
         with suppress(WrongPassphrase, KeyFileError):
@@ -447,7 +453,7 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
         except WrongPassphrase:
             question = f"Bad passphrase, try again for {visible(shown)}{suffix}: "
         except KeyFileError as error:
-            say_error(f"Error loading key {_quoted(shown)}: {error}")
+            tell(f"Error loading key {_quoted(shown)}: {error}")
             return None
         else:
             wishes.passphrase = secret

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""ssh-add beside OpenSSH's: what it says, byte by byte, how it ends, and what the agent then has."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent
+from tests.interop.target import make_key, my_name
+
+LINES = (
+    "plain",
+    "-q plain",
+    "-t 60 plain",
+    "-t 1h30m plain",
+    "-t nonsense plain",
+    "-t -5 plain",
+    "-c plain",
+    "locked",
+    "locked locked",
+    "certified",
+    "-k certified",
+    "-q certified",
+    "exposed",
+    "nosuch",
+    "nosuch plain",
+    "-d plain",
+    "-d nosuch",
+    "-d",
+    "-T plain.pub",
+    "-T nosuch",
+    "-T",
+    "-l",
+    "-L",
+    "-E md5 -l",
+    "-E nonsense -l",
+    "-D",
+    "-q -D",
+    "-X",
+    "-s /nonexistent.so",
+    "-e /nonexistent.so",
+    "-h nowhere plain",
+    "-H /nonexistent -h nowhere plain",
+)
+
+
+@pytest.fixture
+def desk(agent: RunningAgent, home: Path) -> RunningAgent:
+    """An agent, and somebody with keys of several kinds who answers every question."""
+    for name in ("plain", "exposed", "certified"):
+        make_key(home / name)
+    words = ["ssh-keygen", "-q", "-t", "ecdsa", "-N", "secret", "-C", "mine"]
+    subprocess.run([*words, "-f", home / "locked"], check=True)
+    (home / "exposed").chmod(0o644)
+    program = home / "askpass"
+    program.write_text("#!/bin/sh\necho secret\n")
+    program.chmod(0o755)
+    agent.environment |= {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+    certify(home / "certified", "+1h", home)
+    return agent
+
+
+def certify(path: Path, interval: str, home: Path) -> None:
+    if not (home / "authority").exists():
+        make_key(home / "authority")
+    words = ["ssh-keygen", "-q", "-s", home / "authority", "-I", "who", "-n", my_name()]
+    subprocess.run([*words, "-V", interval, f"{path}.pub"], check=True)
+
+
+def run(desk: RunningAgent, user: str, *words: str) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(
+        [*PROGRAMS[user]["add"], *words],
+        cwd=desk.directory,
+        env=desk.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.peer("openssh", "ssh-keygen")
+def test_both_say_the_same_byte_by_byte(desk: RunningAgent) -> None:
+    for line in LINES:
+        seen = []
+        for user in ("openssh", "tellin"):
+            run(desk, "openssh", "-D")
+            run(desk, "openssh", "-q", "locked")
+            # The certificate of an hour is OpenSSH 9.2's for ever: -N is what it does.
+            more = ["-N"] if user == "tellin" and "certified" in line else []
+            done = run(desk, user, *more, *line.split())
+            seen.append((done, run(desk, "openssh", "-l")))
+        assert seen[0] == seen[1], line
+
+
+@pytest.mark.peer("ssh-keygen")
+def test_a_certificate_leaves_the_agent_soon_after_its_end(desk: RunningAgent, home: Path) -> None:
+    for interval, said in (
+        ("-2h:-1h", b"Certificate over-cert.pub has already expired\r\n"),
+        ("-1h:+1h", b"Lifetime set to "),
+    ):
+        if not (home / "over").exists():
+            make_key(home / "over")
+        certify(home / "over", interval, home)
+        run(desk, "tellin", "-D")
+        status, _, errors = run(desk, "tellin", "over")
+        assert status == 0
+        assert said in errors, interval
+        listed = run(desk, "tellin", "-l")[1]
+        assert (b"-CERT)" in listed) is (interval == "-1h:+1h")
+    (line,) = [one for one in errors.split(b"\n") if one.startswith(b"Lifetime")]
+    seconds = int(line.split()[3])
+    # Five minutes more than is left; the test itself has taken some of it.
+    assert 3600 < seconds <= 3900
+    # -t says less, and -N nothing of it.
+    assert b"Lifetime set to 5 seconds" in run(desk, "tellin", "-t", "5", "over")[2]
+    assert b"Lifetime" not in run(desk, "tellin", "-N", "over")[2]
+    run(desk, "tellin", "-D")
+    assert run(desk, "tellin", "-C", "certified")[0] == 0
+    assert run(desk, "tellin", "-l")[1].count(b"\n") == 1
+
+
+def test_the_last_passphrase_is_tried_for_the_next_key(desk: RunningAgent, home: Path) -> None:
+    counter = home / "asked"
+    (home / "askpass").write_text(f"#!/bin/sh\necho x >> {counter}\necho secret\n")
+    status, _, errors = run(desk, "tellin", "locked", "locked")
+    assert (status, errors.count(b"Identity added")) == (0, 2)
+    assert counter.read_text() == "x\n"
