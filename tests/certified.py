@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from tellin.algorithms.signatures import plain
-from tellin.keys import Certificate, CertificateRole, PrivateKey, PublicKey
+from tellin.keys import Certificate, CertificateRole, PrivateKey, PublicKey, Signer
 from tellin.keys.certificates import DEFAULT_EXTENSIONS, flag, text_option
 
 MINUTES = 60
@@ -57,7 +57,7 @@ def host_certificate(key: PublicKey, *principals: str, **changes: Any) -> Certif
 class Certified:
     """A signer that is shown by a certificate."""
 
-    def __init__(self, key: PrivateKey, certificate: Certificate) -> None:
+    def __init__(self, key: Signer, certificate: Certificate) -> None:
         self.public = certificate
         self._key = key
 

@@ -96,10 +96,6 @@ RULES: Final[dict[int, str]] = {
     117: "a user's name becomes part of no path that it could change",
     118: "a user's files are opened with the user's rights, and are files",
     119: "commands that are asked run as their own user, with nothing of ours",
-    120: "a private key is never readable for others, not for a moment",
-    121: "nothing from outside becomes objects or code",
-    122: "no two keys that are made are the same",
-    123: "patterns take time in proportion to text and pattern",
     # Channels
     130: "a window beyond 2^32-1: code 2",
     131: "a maximum packet below 16 opens no channel",

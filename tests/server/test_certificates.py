@@ -218,6 +218,33 @@ def test_r102_case_297_a_certificate_is_no_authority() -> None:
         Certificate.from_blob(forged)
 
 
+class _Sha1:
+    """An authority of yesterday."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self.public = key.public
+        self._key = key
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        return self._key.sign(data, "ssh-rsa", sha1=True)
+
+
+def test_r047_case_289_what_an_authority_signs_by_sha1_is_worth_nothing(
+    home: Path, trusted: Path
+) -> None:
+    signer = _Sha1(PrivateKey.generate("rsa", bits=2048))
+    trusted.write_text(signer.public.to_line())
+    grant, notes = enter(home, certified(signer=signer), authorities_file=str(trusted))
+    assert grant is None
+    assert "disallowed algorithm 'ssh-rsa'" in notes
+    # It is a matter of the list: there it may stand, for whoever cannot do without.
+    old = {"authorities_file": str(trusted), "authority_algorithms": ("ssh-rsa",)}
+    assert enter(home, certified(signer=signer), **old)[0] is not None
+    # And a signature that is none is none by any list.
+    damaged = Certificate.from_blob(certified(signer=signer).blob[:-1] + b"\0")
+    assert enter(home, damaged, **old)[0] is None
+
+
 # cert-authority lines
 
 
@@ -373,6 +400,15 @@ def test_r069_a_principals_options_hold(home: Path, trusted: Path) -> None:
     grant, notes = enter(home, certified(options={"force-command": "date"}), **rules)
     assert grant is None
     assert "do not match" in notes
+
+
+def test_r117_a_users_name_leads_to_no_other_file_of_principals(home: Path, trusted: Path) -> None:
+    authorized(home, "alice\n", "names")
+    rules = {"authorities_file": str(trusted), "principals_file": ".ssh/%u"}
+    for user in ("../names", "..", "-n", "a b", "$(id)"):
+        checker = access(**rules)
+        assert checker.authorize(me(home), user, certified(), VISITOR) is None
+        assert "is not put into a file name" in checker.notes[-1]
 
 
 # Commands

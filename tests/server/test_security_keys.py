@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from tests.certified import Certified, authority, user_certificate
 from tests.interop.servers import OpenSSHServer
 from tests.keys.software_authenticator import (
     PRESENT,
@@ -60,7 +61,7 @@ async def test_r073_what_a_line_asks_of_a_security_key_holds(
             assert await _gets_in(server, token) is right, (line, flags)
 
 
-async def _gets_in(server: object, token: Token) -> bool:
+async def _gets_in(server: object, token: Token | Certified) -> bool:
     try:
         async with connecting(server, keys=[token]) as connection:
             return (await connection.run("status 0")).ok
@@ -92,3 +93,39 @@ def test_openssh_s_server_decides_as_ours_does(kind: str, tmp_path: Path) -> Non
                 token = Token(authenticator, flags=flags)
                 done = caller.ready().key(server.user, token, algorithm)
                 assert isinstance(done, Authenticated) is right, (line, flags)
+
+
+# What the authority's line says, what the certificate's extensions say, and what the token saw.
+CERTIFIED = [
+    ("", (), PRESENT, True),
+    ("", (), 0, False),
+    ("no-touch-required", (), 0, False),
+    ("", ("no-touch-required",), 0, False),
+    ("no-touch-required", ("no-touch-required",), 0, True),
+    ("verify-required", (), PRESENT, False),
+    ("verify-required", (), PRESENT | VERIFIED, True),
+]
+
+
+@awaited
+async def test_r073_what_line_and_certificate_ask_of_a_security_key_holds(tmp_path: Path) -> None:
+    authenticator = SoftwareAuthenticator("ed25519")
+    file = tmp_path / "authorized_keys"
+    for line, extensions, flags, right in CERTIFIED:
+        words = ",".join(filter(None, ("cert-authority", line)))
+        file.write_text(f"{words} {authority().public.to_line()}\n")
+        token = Token(authenticator, flags=flags)
+        made = user_certificate(token.public, "someone", extensions=extensions)
+        shown = Certified(token, made)
+        async with serving(authorized_keys=file) as server:
+            assert await _gets_in(server, shown) is right, (line, extensions, flags)
+
+
+@awaited
+async def test_r073_a_certificate_may_want_to_know_by_whom_it_was_touched(tmp_path: Path) -> None:
+    authenticator = SoftwareAuthenticator("ecdsa")
+    for flags, right in ((PRESENT, False), (PRESENT | VERIFIED, True)):
+        token = Token(authenticator, flags=flags)
+        made = user_certificate(token.public, "someone", options={"verify-required": None})
+        async with serving(authorities=authority().public) as server:
+            assert await _gets_in(server, Certified(token, made)) is right
