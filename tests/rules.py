@@ -96,6 +96,10 @@ RULES: Final[dict[int, str]] = {
     117: "a user's name becomes part of no path that it could change",
     118: "a user's files are opened with the user's rights, and are files",
     119: "commands that are asked run as their own user, with nothing of ours",
+    120: "a private key's file is new, and its owner's alone, from its first moment",
+    121: "nothing from outside becomes code",
+    122: "keys come from the one good source",
+    123: "patterns cost no more than the product of two bounded lengths",
     # Channels
     130: "a window beyond 2^32-1: code 2",
     131: "a maximum packet below 16 opens no channel",
