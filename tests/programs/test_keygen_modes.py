@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.keys.software_authenticator import SoftwareAuthenticator
 from tests.programs.keygen_twins import KEYS, Twins, signing_twins
 
 from tellin.algorithms.safe_primes import candidates, generator_of, is_prime, small_primes
@@ -145,6 +146,36 @@ def test_r036_words_in_a_certificate_cannot_steer_a_terminal(twins: Twins) -> No
     assert "\x1b" not in said
     assert "\x9b" not in said
     assert "\\033[2J" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-s", "ca", "-I", "id", "-V", "+1x", "a.pub"],
+        ["-s", "ca", "-I", "id", "-V", "+1d:+2x", "a.pub"],
+        ["-s", "ca", "-I", "id", "-V", "0xz:+1d", "a.pub"],
+        ["-s", "ca", "-I", "id", "-z", "0x10", "a.pub"],
+        ["-s", "ca", "-I", "id", "-z", "99999999999999999999", "a.pub"],
+        ["-s", "ca.pub", "-I", "id", "a.pub"],
+        ["-e", "-m", "PEM", "-f", "a"],
+        ["-e", "-m", "PEM", "-f", "a-cert.pub"],
+        ["-e", "-m", "PKCS8", "-f", "sk.pub"],
+        ["-i", "-m", "PEM", "-f", "a.pub"],
+        ["-i", "-m", "PKCS8", "-f", "ours"],
+        ["-k", "-f", "krl", "-z", "0x10", "a.pub"],
+        ["-F", "host", "-l", "-f", "nofile"],
+    ],
+    ids=range(13),
+)
+def test_other_refusals_are_those_of_openssh(twins: Twins, arguments: list[str]) -> None:
+    twins.put("a-cert.pub", Certificate.issue(KEYS["ca"], KEYS["a"].public, key_id="x").to_line())
+    twins.put("sk.pub", SoftwareAuthenticator().line + "\n")
+    assert twins.same(*arguments).status == 255
+
+
+def test_of_two_modes_the_same_is_done(twins: Twins) -> None:
+    for letters in ("-AB", "-Al", "-yl", "-ly", "-lB", "-ye"):
+        assert twins.same(letters, "-f", "a").status == 0
 
 
 # Revocation lists
@@ -424,6 +455,9 @@ def test_records_of_host_keys(twins: Twins) -> None:
         assert twins.same("-r", "host", "-f", name).status == 0
         assert twins.same("-r", "host", "-g", "-f", name).status == 0
     assert twins.same("-r", "host", "-f", "nofile").status == 255
+    # What no record can hold is no failure.
+    twins.put("sk.pub", SoftwareAuthenticator().line + "\n")
+    assert twins.same("-r", "host", "-f", "sk.pub").out == ""
 
 
 # Moduli

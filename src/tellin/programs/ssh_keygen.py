@@ -157,7 +157,6 @@ _FILE_MODES: Final[Mapping[str, Callable[[Settings, list[str]], int]]] = {
     "M": _moduli,
 }
 _MODES: Final[Mapping[str, Callable[[Settings], int]]] = {
-    "A": _generate_host_keys,
     "L": _show_certificate,
     "F": _known_hosts,
     "H": _known_hosts,
@@ -172,6 +171,7 @@ _MODES: Final[Mapping[str, Callable[[Settings], int]]] = {
     "i": _import,
     "y": _show_public,
     "r": _records,
+    "A": _generate_host_keys,
 }
 
 _PLAIN: Final = "".join(letter for letter in (*_FILE_MODES, *_MODES) if letter not in VALUES)
