@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Keys in FIDO security keys: made, fetched, signing in the client, in the agent and for files."""
 
+import asyncio
 import hashlib
 import os
 import subprocess
@@ -16,6 +17,7 @@ from tests.interop.agents import SECONDS, TELLIN, RunningAgent
 from tests.interop.pairs import ALL_SERVERS
 from tests.interop.peers import Server
 
+import tellin
 from tellin.keys import load_private_key, load_public_key
 from tellin.keys.token_keys import secret_of
 from tellin.wire import Cursor
@@ -148,6 +150,33 @@ def _server(name: str, directory: Path, key: Path) -> Iterator[Server]:
     with ALL_SERVERS[name](directory) as server:
         (server.directory / "authorized_keys").write_bytes(Path(f"{key}.pub").read_bytes())
         yield server
+
+
+@pytest.mark.peer("sshd")
+def test_the_library_logs_in_by_a_touch(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = desk.make("ed25519-sk")
+    monkeypatch.setenv("SSH_SK_PROVIDER", desk.token.path)
+    known = tmp_path / "known"
+    with _server("sshd", tmp_path, key) as serving:
+        target = serving.target
+        known.write_text(target.known_hosts(), "ascii")
+
+        async def log_in() -> str:
+            async with tellin.connect(
+                target.host,
+                port=target.port,
+                user=target.user,
+                known_hosts=known,
+                keys=[key],
+                config=None,
+            ) as connection:
+                return (await connection.run("echo in")).stdout
+
+        before = desk.token.touches
+        assert asyncio.run(log_in()) == "in\n"
+        assert desk.token.touches == before + 1
 
 
 @KINDS

@@ -418,6 +418,14 @@ def _read_key(key: Key, passphrase: Passphrase | None) -> Identity:
 
 def _in_memory(key: Signer) -> Identity:
     """A key that is there: it signs at once if that takes no longer than anything else here."""
+    if isinstance(key, PrivateKey) and key.public.is_on_token:
+        # Who has no security key does not pay for it.
+        from tellin.agent.tokens import INTERNAL  # noqa: PLC0415  (start-up time)
+        from tellin.client.tokens import TokenSigner  # noqa: PLC0415  (the same)
+
+        return SlowIdentity(
+            TokenSigner(key, provider=os.environ.get("SSH_SK_PROVIDER") or INTERNAL)
+        )
     if isinstance(key, PrivateKey) and key.public.kind != "RSA":
         return MemoryIdentity(key)
     return SlowIdentity(key)
