@@ -341,3 +341,14 @@ def test_families_take_turns_and_the_first_choice_stays_first() -> None:
     assert order == [(six, 1), (four, 4), (six, 2), (six, 3)]
     with pytest.raises(UsageError):
         listeners._by_turns([])
+
+
+def test_an_attempt_that_cannot_be_made_leaves_nothing_behind() -> None:
+    loop = SmallLoop()
+    with pytest.raises(TypeError):
+        Attempt(loop, [(AF_INET, ("127.0.0.1", 1))], lambda _: None, timeout="x")  # type: ignore[arg-type]
+    # A call of half an attempt would raise here.
+    turns: list[None] = []
+    loop.call_soon(turns.append, None)
+    loop.run_until(lambda: turns)
+    loop.close()

@@ -35,6 +35,7 @@ from tellin.protocol.events import (
     HostKeyOffered,
     KexInitReceived,
     NewKeysReceived,
+    QuestionsAsked,
 )
 
 pytestmark = pytest.mark.root
@@ -244,7 +245,11 @@ def test_passwords_and_answers_get_in(entry: Entry, account: Account) -> None:
     entry.log(f"Failed password for {account.name} from {source}")
     entry.log(f"Accepted password for {account.name} from {source}")
     caller = entry.call().ready()
-    assert isinstance(caller.interactive(account.name, ["wrong"]), AuthenticationRefused)
+    caller.core.try_keyboard_interactive(account.name)
+    # As sshd has it: clients put (user@host) before it themselves.
+    assert caller.wait(QuestionsAsked).prompts == (("Password: ", False),)
+    caller.core.answer_questions(["wrong"])
+    caller.wait(AuthenticationRefused)
     assert isinstance(caller.interactive(account.name, [account.password]), Authenticated)
     source = f"127.0.0.1 port {caller.local_port} ssh2"
     entry.log(f"Accepted keyboard-interactive/password for {account.name} from {source}")

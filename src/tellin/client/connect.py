@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from tellin.client.agents import Agent
+from tellin.client.arguments import check_seconds
 from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
     AgentSource,
@@ -164,7 +165,13 @@ def connect(
     """
     if isinstance(keys, str | bytes | os.PathLike):
         raise UsageError("keys is a sequence, also for a single key")
+    for name, text in (("host", host), ("user", user)):
+        if not isinstance(text, str | None):
+            raise UsageError(f"{name} is a text, and no {type(text).__name__}")
     check_credentials(password, questions, change_password, passphrase)
+    check_seconds(connect_timeout=connect_timeout, login_timeout=login_timeout)
+    if not isinstance(keepalive, KeepAlive):
+        check_seconds(keepalive=keepalive)
     options = [
         f"{keyword}={value}"
         for keyword, value in (
@@ -364,7 +371,8 @@ class _Login(Record):
 
     def _read_config(self) -> SshConfig:
         if self.config is None:
-            user = self.user or _own_name()
+            # An empty name is none, and no wish for our own.
+            user = _own_name() if self.user is None else self.user
             return _config_of(self.host, user, tuple(self.options))
         surroundings = LocalSurroundings()
         config = read_ssh_config(

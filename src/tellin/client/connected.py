@@ -8,6 +8,7 @@ from typing import Any, Final, Unpack, overload
 
 from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
+from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.connection import ClientConnection
 from tellin.client.options import Command, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
@@ -176,6 +177,7 @@ class Connection:
         command is told to end and its channel is closed; TimedOut has in ``completed`` what it had
         written until then.
         """
+        check_seconds(timeout=timeout)
         if input is not None and stdin is not None:
             raise UsageError("input and stdin are two ways to say the same")
         # As ``subprocess.run`` has it, a pipe is what is collected, and empty as input.
@@ -301,6 +303,7 @@ class Connection:
     def _remote(
         self, request: Request, env: Mapping[str, str] | None, terminal: PtyRequest | None
     ) -> Remote:
+        check_variables(env)
         if self.core.closed:
             raise self._lost()
         return Remote(self, request, environment=env, terminal=terminal)

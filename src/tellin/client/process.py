@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, AnyStr, Final, Generic, TypeVar
 
+from tellin.client.arguments import check_seconds
 from tellin.client.remote import Remote
 from tellin.connection.requests import BreakRequest, WindowChange
 from tellin.errors import CommandFailed, ConnectionLost, TimedOut, UsageError
@@ -161,6 +162,7 @@ class Process(Generic[AnyStr]):
         With ``timeout`` raises TimedOut after so many seconds; the command goes on. Its input is
         left as it is: a command that reads it to the end has to be given one.
         """
+        check_seconds(timeout=timeout)
         for reader in (self._stdout, self._stderr):
             if reader is not None:
                 reader.drain()

@@ -232,9 +232,10 @@ class Attempt:
         self._at = 0
         self._error_at = -1
         self._open: dict[int, tuple[int, Socket]] = {}
-        self._next: Cancellable | None = loop.call_soon(self._try_next)
-        self._alarm = None if timeout is None else loop.call_later(timeout, self._timed_out)
         self._over = False
+        # Last, and what may raise first: half an attempt must not be called.
+        self._alarm = None if timeout is None else loop.call_later(timeout, self._timed_out)
+        self._next: Cancellable | None = loop.call_soon(self._try_next)
 
     def cancel(self) -> None:
         """Give up; ``on_done`` is not called."""

@@ -171,8 +171,8 @@ class SystemServices:
                 answer = self._judge_password(connection, question.password, PASSWORD)
                 self._later(answer, question.user, done)
             case PromptQuestion(responses=None):
-                prompt = f"({question.user}@{os.uname().nodename}) Password: "
-                done(Prompts(((prompt, False),)))
+                # Clients say themselves who asks: they write (user@host) before it.
+                done(Prompts((("Password: ", False),)))
             case PromptQuestion():
                 given = question.responses[0] if question.responses else ""
                 answer = self._judge_password(connection, given, KEYBOARD_INTERACTIVE)
