@@ -1233,6 +1233,13 @@ ACCOUNTS: Final = (
         SSH_CONFIG + "test_the_user_and_port_of_the_command_line_come_first",
     ),
     _guard(
+        "R171",
+        "client/connect.py",
+        "user = own_name() if self.user is None else self.user",
+        "user = self.user or own_name()",
+        "client/test_arguments.py::test_r171_an_empty_user_is_not_the_one_who_runs_us",
+    ),
+    _guard(
         "R119",
         "server/system.py",
         "if os.geteuid() == 0:",

@@ -199,12 +199,18 @@ class TimedOut(TellinError):
 
 
 class ChannelRefused(TellinError):
-    """The peer did not open the channel we asked for."""
+    """The peer, on ``host``, did not open the channel we asked for."""
 
     stage = "session"
 
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"channel refused: {description} (code {code})")
+    def __init__(self, code: int, description: str, *, host: str = "") -> None:
+        where = f"{host}: " if host else ""
+        super().__init__(
+            f"{where}channel refused: {description} (code {code})",
+            hint="a connection may have as many sessions at once as the server's MaxSessions says"
+            if code == ChannelOpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+            else "",
+        )
         self.code = code
         self.description = description
 

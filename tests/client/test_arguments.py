@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Arguments that cannot be meant are told at once, by an error that says which."""
 
+import asyncio
 import math
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.library import HOST_KEY, awaited, connected, connecting, serving
+from tests.library import (
+    HOST_KEY,
+    OTHER_KEY,
+    awaited,
+    connected,
+    connecting,
+    pattern,
+    serving,
+)
 
 import tellin
 from tellin import blocking
@@ -85,3 +95,88 @@ async def test_a_variable_has_a_name_and_a_text(env: Any) -> None:
         with pytest.raises(tellin.UsageError):
             await connection.start("status 0", env=env)
         assert (await connection.run("status 0", env={"A": "b=c"})).ok
+
+
+class Halves:
+    """A stream that is no socket: it has what a connection needs of one."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        for name in ("recv_into", "sendmsg", "shutdown", "fileno", "close"):
+            setattr(self, name, getattr(sock, name))
+
+
+@pytest.mark.parametrize("wrap", [lambda sock: sock, Halves], ids=["socket", "object"])
+@awaited
+async def test_a_connection_runs_inside_a_process_of_another_connection(wrap: Any) -> None:
+    async def relay(process: tellin.ServerProcess[bytes]) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(process.command or ""))
+
+        async def there() -> None:
+            async for chunk in process.stdin.chunks():
+                writer.write(chunk)
+            writer.write_eof()
+
+        task = asyncio.create_task(there())
+        try:
+            while data := await reader.read(65536):
+                await process.stdout.write(data)
+        finally:
+            task.cancel()
+            writer.close()
+        return 0
+
+    async with (
+        serving() as target,
+        connected(session=relay) as outer,
+    ):
+        ours, theirs = socket.socketpair()
+        process = await outer.start(str(target.port), encoding=None, stdin=theirs, stdout=theirs)
+        with theirs:
+            async with connecting(target, sock=wrap(ours)) as inner:
+                done = await inner.run("both 300000", encoding=None)
+                assert (done.stdout, done.exit_status) == (pattern(300000), 3)
+            await process.aclose()
+
+
+@pytest.mark.parametrize("kind", ["process", "number", "stream"])
+@awaited
+async def test_what_no_connection_can_run_over_is_told(kind: str) -> None:
+    async with connected() as connection:
+        process = await connection.start("cat")
+        given: Any = {"process": process, "number": 5, "stream": process.stdin}[kind]
+        with pytest.raises(tellin.UsageError, match="is no connected socket") as caught:
+            tellin.connect("127.0.0.1", sock=given, host_keys=HOST_KEY.public)
+        assert "socket pair" in caught.value.hint
+        await process.aclose()
+
+
+@awaited
+async def test_errors_and_names_speak_of_what_the_program_said(tmp_path: Path) -> None:
+    async with serving(max_sessions=1) as server:
+        for config in (None, tmp_path / "empty"):
+            (tmp_path / "empty").touch()
+            with pytest.raises(tellin.ConfigError, match=r"^Ciphers: unknown cipher 'nope'"):
+                await connecting(server, ciphers="nope", config=config)
+        # A key that was given is no record that could be removed.
+        with pytest.raises(tellin.HostKeyChanged) as changed:
+            await connecting(server, host_keys=OTHER_KEY.public)
+        assert "record" not in changed.value.hint
+        assert "give this key" in changed.value.hint
+        # What is switched off is no advice.
+        (tmp_path / "off").write_text("PubkeyAuthentication no\n")
+        with pytest.raises(tellin.AuthenticationFailed) as refused:
+            await connecting(server, config=tmp_path / "off", password="x")
+        assert "would also take" not in refused.value.hint
+        async with connecting(server) as connection:
+            assert repr(connection) == "<Connection to someone@127.0.0.1>"
+            assert repr(server) == f"<Server on port {server.port}, 1 connections, serving>"
+            async with connection.start("cat") as process:
+                with pytest.raises(tellin.ChannelRefused, match=r"^127\.0\.0\.1: ") as full:
+                    await connection.run("status 0")
+                assert "MaxSessions" in full.value.hint
+                assert not process.stdin.is_closing()
+                process.stdin.write_eof()
+                assert process.stdin.is_closing()
+                assert (await process.wait()).ok
+        assert repr(connection) == "<Connection to someone@127.0.0.1, closed>"

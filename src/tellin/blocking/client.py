@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
+from tellin import keys
 from tellin.blocking.faces import Face, closing, forwarded, told
 from tellin.blocking.streams import Reader, Writer, turned, unwrapped
 from tellin.client import connect as client
@@ -233,6 +234,11 @@ class Connection(Face[AsyncConnection]):
     def host_key(self) -> PublicKey:
         """The key that the server has shown."""
         return self._inner.host_key
+
+    @property
+    def host_certificate(self) -> "keys.Certificate | None":
+        """The certificate that the server has shown, if it was asked for one and had it."""
+        return self._inner.host_certificate
 
     @property
     def server_version(self) -> str:

@@ -2,8 +2,12 @@
 """What a program gives to the library is looked at here, before anything is done with it."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from tellin.errors import UsageError
+from tellin.runtime.redirection import refuse_tls
+
+_STREAM: Final = ("recv_into", "sendmsg", "shutdown", "fileno", "close")
 
 
 def check_seconds(**given: object) -> None:
@@ -39,3 +43,14 @@ def check_variables(variables: object) -> None:
                 ) from None
         if not name or "=" in name:
             raise UsageError(f"{name!a} is no name of a variable")
+
+
+def check_stream(sock: object) -> None:
+    """Raise UsageError for what no connection can run over."""
+    refuse_tls(sock)
+    if not all(callable(getattr(sock, name, None)) for name in _STREAM):
+        raise UsageError(
+            f"{type(sock).__name__} is no connected socket",
+            hint="over a process: start it with one end of a socket pair as stdin and stdout, and"
+            " give the other end",
+        )

@@ -5,14 +5,13 @@ import _socket
 import asyncio
 import logging
 import os
-import pwd
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from tellin.client.agents import Agent
-from tellin.client.arguments import check_seconds
+from tellin.client.arguments import check_seconds, check_stream
 from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
     AgentSource,
@@ -31,7 +30,7 @@ from tellin.client.credentials import (
     needs_reading,
     read_keys,
 )
-from tellin.client.endings import NOWHERE, Place
+from tellin.client.endings import Place
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
 from tellin.client.identities import Identity
 from tellin.client.login import Login
@@ -43,6 +42,7 @@ from tellin.client.preferences import (
     settings,
 )
 from tellin.client.preferences import keepalive as configured_keepalive
+from tellin.client.reach import adopted, own_name
 from tellin.client.records import HostPlace, known_types
 from tellin.client.trust import (
     HostKeys,
@@ -56,7 +56,7 @@ from tellin.client.trust import (
 )
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
-from tellin.config.ssh_reading import read_ssh_config
+from tellin.config.ssh_reading import COMMAND_LINE, read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import (
     AuthenticationFailed,
@@ -83,7 +83,6 @@ from tellin.runtime.listeners import (
 )
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
-from tellin.runtime.redirection import refuse_tls
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.transport.settings import Settings
@@ -149,8 +148,11 @@ def connect(
     ``config`` is "default" for ~/.ssh/config and the system's, a file to read instead, or None to
     read nothing at all. ``keys`` replace the configured ones; ``certificates`` for them are tried
     first, and one in KEY-cert.pub is found without being named. The keys of ``agent``, the path of an
-    agent's socket or an Agent of your own, are tried behind those; without it no agent is. ``sock`` is a connected socket to use,
-    which then belongs to the connection; ``host`` remains the name its key is looked up under.
+    agent's socket or an Agent of your own, are tried behind those; without it no agent is.
+
+    ``sock`` is a connected socket to use, or an object with its ``recv_into``, ``sendmsg``,
+    ``shutdown``, ``fileno`` and ``close`` that never waits; it then belongs to the connection, and
+    ``host`` remains the name its key is looked up under.
 
     Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
     are judged by ``clock``, in seconds of the epoch. What ``revoked_host_keys`` list, as lines or as
@@ -186,6 +188,8 @@ def connect(
         )
         if value is not None
     ]
+    if sock is not None:
+        check_stream(sock)
     trust = Trust(host_keys, known_hosts)
     attempt = _Login(
         host=host,
@@ -323,6 +327,16 @@ class _Login(Record):
             raise late from None
 
     def _prepare(self) -> _Prepared:
+        try:
+            return self._read_all()
+        except ConfigError as error:
+            if error.file != COMMAND_LINE:
+                raise
+            # There is none: these were our arguments.
+            said = str(error).removeprefix(f"{COMMAND_LINE}: ")
+            raise ConfigError(said, keyword=error.keyword, hint=error.hint) from None
+
+    def _read_all(self) -> _Prepared:
         config = self._read_config()
         policy = self.trust.chosen(config if self.config is not None else None)
         place = HostPlace(
@@ -372,7 +386,7 @@ class _Login(Record):
     def _read_config(self) -> SshConfig:
         if self.config is None:
             # An empty name is none, and no wish for our own.
-            user = _own_name() if self.user is None else self.user
+            user = own_name() if self.user is None else self.user
             return _config_of(self.host, user, tuple(self.options))
         surroundings = LocalSurroundings()
         config = read_ssh_config(
@@ -405,7 +419,7 @@ class _Login(Record):
     async def _reach(self, loop: Loop, prepared: _Prepared) -> tuple[Duplex, Place]:
         config = prepared.config
         if self.sock is not None:
-            return _adopted(self.sock, self.host)
+            return adopted(self.sock, self.host)
         timeout = self.connect_timeout
         if timeout is None:
             timeout = float(config.connect_timeout or 0) or None
@@ -576,7 +590,7 @@ class _Login(Record):
         if isinstance(error, HostKeyChanged) and self.trust.pinned:
             other = HostKeyChanged(
                 f"{self.host}: the server's host key {error.fingerprint} is none of those given",
-                hint=error.hint,
+                hint="ask whoever runs the server for its fingerprint before you give this key",
             )
             other.fingerprint, other.stage, other.__cause__ = error.fingerprint, error.stage, error
             return other
@@ -612,16 +626,6 @@ def _cancel(identities: list[Identity]) -> None:
             identity.cancel()
 
 
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        raise UsageError(
-            f"no user has the number {os.getuid()}, so there is no name to log in by",
-            hint="give user=",
-        ) from None
-
-
 @lru_cache(_SETTINGS_KEPT)
 def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
     """What holds where nothing is read from this machine: always the same for the same words."""
@@ -638,17 +642,3 @@ def _settings_of(config: SshConfig, known: frozenset[str], *, guess: bool) -> Se
         made = _settings[key] = settings(config, known=known)
         made.guess = guess
     return made
-
-
-def _adopted(sock: Any, host: str) -> tuple[Duplex, Place]:
-    """A socket that somebody connected."""
-    refuse_tls(sock)
-    if isinstance(sock, Socket):
-        sock.setblocking(False)
-        try:
-            peer = sock.getpeername()
-        except OSError as error:
-            raise ConnectionLost(f"{host}: the socket is not connected") from error
-        if isinstance(peer, tuple):
-            return sock, Place(host, peer[0], peer[1])
-    return sock, Place(host, *NOWHERE)

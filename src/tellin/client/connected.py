@@ -100,6 +100,10 @@ class Connection:
         self._pings: set[asyncio.Future[None]] = set()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def __repr__(self) -> str:
+        where = f"{self.user}@{self.host}" if self.user else self.host
+        return f"<Connection to {where}{', closed' if self.closed else ''}>"
+
     # What it is
 
     @property

@@ -169,13 +169,16 @@ class Login:
         machine = self.core.authentication
         allowed = self._allowed or machine.allowed
         tried = machine.tried
+        # What the user has switched off is no advice.
+        off = self._methods.keys() - self._order()
+        untried = [name for name in allowed if name not in self._begun | off]
         self.failed = AuthenticationFailed(
             f"{self.plan.user}@{self.plan.host}: Permission denied ({','.join(allowed)}).",
             tried=tried,
             allowed=allowed,
             keys=[_named(name, public) for name, public in self.offered],
             unused=self.unused,
-            hint=_hint(tried, [name for name in allowed if name not in self._begun], self.unused),
+            hint=_hint(tried, untried, self.unused),
         )
         self.core.fail(self.failed)
 

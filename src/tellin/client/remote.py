@@ -157,7 +157,7 @@ class Remote:
 
     def refused(self, event: ChannelOpenRefused) -> None:
         """The server gives us no channel."""
-        self._over(ChannelRefused(event.reason, event.description))
+        self._over(ChannelRefused(event.reason, event.description, host=self.carrier.host))
 
     def replied(self, event: ChannelReplied) -> None:
         """The server's answer to a request."""

@@ -31,7 +31,7 @@ from tellin.wire import Record
 USER_FILE: Final = "~/.ssh/config"
 SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
 
-_COMMAND_LINE: Final = "command-line"
+COMMAND_LINE: Final = "command-line"
 
 # ProxyCommand and ProxyJump say the same thing in two ways: the first of them wins.
 _RIVALS: Final = {"proxycommand": "proxyjump", "proxyjump": "proxycommand"}
@@ -67,7 +67,7 @@ class _ClientReader(Reader[bool]):
 
     def read_option(self, text: str) -> None:
         """Take one ``-o`` of the command line."""
-        line = read_line(text.strip(" \t\r\f"), file=_COMMAND_LINE)
+        line = read_line(text.strip(" \t\r\f"), file=COMMAND_LINE)
         keyword = line.keyword.lower()
         if keyword in {"host", "match", "include"}:
             raise line.error(f"{line.keyword} cannot be given as an option")
@@ -161,7 +161,7 @@ class _ClientReader(Reader[bool]):
         self.seen.add(name)
         if row.is_harmless(value):
             return
-        if line.file == _COMMAND_LINE:
+        if line.file == COMMAND_LINE:
             raise line.error(f"{row.spelling} is not supported")
         if row.essential:
             raise line.error(

@@ -467,6 +467,18 @@ class Writer(Generic[AnyStr]):
             await done
         self.end()
 
+    def is_closing(self) -> bool:
+        """The same as ``closing``, by asyncio's name."""
+        return self.closing
+
+    def write_eof(self) -> None:
+        """Send the end behind all that was written, without waiting for that."""
+        self.end()
+
+    def close(self) -> None:
+        """The same: a channel's stream has nothing else to close."""
+        self.end()
+
     # Without waiting, for callbacks
 
     def put(self, data: AnyStr | bytearray | memoryview) -> None:

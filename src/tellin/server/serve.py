@@ -298,6 +298,10 @@ class Server:
             banner=banner,
         )
 
+    def __repr__(self) -> str:
+        at = f"on port {self.port}" if self.port else "on no port"
+        return f"<Server {at}, {len(self.connections)} connections, {self._stage.name.lower()}>"
+
     # Beginning and end
 
     async def start(
