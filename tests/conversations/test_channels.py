@@ -23,7 +23,7 @@ from tests.conversations.bare import (
 
 from tellin.connection import windows
 from tellin.connection.channel import Channel
-from tellin.connection.machine import ConnectionSettings
+from tellin.connection.machine import HIGH_WATER, ConnectionSettings
 from tellin.connection.requests import (
     ExecRequest,
     ExitStatus,
@@ -537,7 +537,7 @@ def test_r132_writers_count_right_with_sizes_beyond_32_bits(
     channel = made.seen(ChannelAsked)[-1].channel
     assert open_payloads(made) == []
     room = channel.room()
-    assert room == min(window, 512 << 10)
+    assert room == min(window, HIGH_WATER)
     with mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | NORESERVE) as pages:
         view = memoryview(pages)[:size]
         sent = channel.send(view)
