@@ -6,11 +6,11 @@
 # ruff: noqa: PLC0415
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final, Protocol
 
 from tellin.algorithms.moduli import Moduli
 from tellin.algorithms.registry import Algorithm, Registry, Standing
+from tellin.wire.states import State
 
 __all__ = [
     "CLIENT_KEY_EXCHANGES",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-class Family(Enum):
+class Family(State):
     """Which messages a method runs by."""
 
     ECDH = "public values are strings (RFC 5656 section 4)"

@@ -2,13 +2,13 @@
 """What a named method is: a row in a table, and how lists of names are chosen from one (RFC 4251 section 6)."""
 
 from collections.abc import Iterator
-from enum import Enum
 from typing import Generic, TypeVar
 
 from tellin.errors import ConfigError, UsageError
+from tellin.wire.states import State
 
 
-class Standing(Enum):
+class Standing(State):
     """When a method is offered."""
 
     DEFAULT = "default"

@@ -2,7 +2,6 @@
 """How a connection's end is told: one line with its cause, worded as scripts know it from ssh(1)."""
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final
 
 from tellin.errors import (
@@ -18,11 +17,12 @@ from tellin.errors import (
     TimedOut,
 )
 from tellin.wire import Record
+from tellin.wire.states import State
 
 NOWHERE: Final = ("UNKNOWN", 65535)  # where we have no address: behind a ProxyCommand
 
 
-class Stage(Enum):
+class Stage(State):
     """What a client's connection is about."""
 
     CONNECTING = "connecting"

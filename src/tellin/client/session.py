@@ -7,7 +7,6 @@ server takes them in order, so waiting for its answers would only cost round tri
 
 import os
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final, Protocol
 
 from tellin.connection.requests import (
@@ -39,6 +38,7 @@ from tellin.runtime.loop import Loop
 from tellin.runtime.pumps import FdSink, FdSource
 from tellin.runtime.stream import Link
 from tellin.wire import Record
+from tellin.wire.states import State
 
 FAILED: Final = 255
 _BREAK_MILLISECONDS: Final = 1000
@@ -74,7 +74,7 @@ class Typing(Protocol):
         """Drop what is not sent, and stop."""
 
 
-class Stage(Enum):
+class Stage(State):
     """How far a session is."""
 
     OPENING = "the channel was asked for"

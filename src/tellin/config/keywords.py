@@ -6,18 +6,18 @@ defaults, the dump of ``-G`` and ``-T``, the errors with near spellings, and the
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
 from typing import Any, ClassVar, Generic, Self, TypeVar, dataclass_transform
 
 from tellin.config.grammar import Line
 from tellin.config.kinds import Kind
 from tellin.errors import ConfigError
+from tellin.wire.states import State
 
 T = TypeVar("T")
 V = TypeVar("V", bound=tuple[Any, ...])
 
 
-class Tier(Enum):
+class Tier(State):
     """How many people need a keyword."""
 
     EVERYDAY = "A"

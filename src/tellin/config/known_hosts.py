@@ -9,12 +9,12 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterator, Sequence
-from enum import Enum
 from typing import Final
 
 from tellin.config.patterns import has_wildcard, match_pattern_list
 from tellin.errors import ConfigError, MalformedPacket
 from tellin.wire import Cursor, Record
+from tellin.wire.states import State
 
 # R109: a longer line is skipped whole, never read in pieces.
 _LONGEST_LINE: Final = 65536
@@ -28,7 +28,7 @@ _FIELDS: Final = re.compile(
 )
 
 
-class Marker(Enum):
+class Marker(State):
     """What a line says about its key."""
 
     NONE = ""
@@ -36,7 +36,7 @@ class Marker(Enum):
     REVOKED = "@revoked"
 
 
-class HostKeyState(Enum):
+class HostKeyState(State):
     """What the records say about a key that a host has just shown."""
 
     MATCHES = "matches"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """One channel: two half-machines, two windows, and the ends where its data comes from and goes to."""
 
-from enum import Enum
 from typing import Any, Final, Protocol
 
 from tellin.connection.messages import (
@@ -15,6 +14,7 @@ from tellin.connection.requests import Request
 from tellin.errors import ProtocolError, UsageError
 from tellin.transport.packets import PacketWriter
 from tellin.wire import Message
+from tellin.wire.states import State
 
 EXTENDED_STDERR: Final = 1  # RFC 4254 section 5.2, the only type there is
 # OpenSSH forgives a peer whose arithmetic is a little off; so do we, by three packets (R139).
@@ -22,7 +22,7 @@ SLACK_PACKETS: Final = 3
 UNANSWERED_REQUESTS: Final = 1024
 
 
-class Standing(Enum):
+class Standing(State):
     """Whether the channel exists."""
 
     WANTED = "we asked, the peer has not answered"
@@ -31,7 +31,7 @@ class Standing(Enum):
     GONE = "refused, or closed by both sides"
 
 
-class Half(Enum):
+class Half(State):
     """One direction of a channel."""
 
     OPEN = "data may come"

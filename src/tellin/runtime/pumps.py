@@ -12,12 +12,12 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from itertools import islice
 from typing import Final, Protocol
 
 from tellin.runtime.descriptors import Descriptor, enlarge_pipe, shut_writing
 from tellin.runtime.loop import Cancellable, Loop
+from tellin.wire.states import State
 
 __all__ = [
     "FdSink",
@@ -248,7 +248,7 @@ def _is_hangup(fd: int, error: OSError) -> bool:
     return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(fd).st_mode)
 
 
-class Flow(Enum):
+class Flow(State):
     """What a source is waiting for."""
 
     STOPPED = "start()"

@@ -7,12 +7,12 @@ by ``core.sent(n)``, so nothing keeps a view of a buffer that is used again.
 
 from _socket import SHUT_WR
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any, Final, Protocol
 
 from tellin.errors import ConnectionLost, Disconnected, TellinError, TimedOut
 from tellin.runtime.loop import Cancellable, Loop
 from tellin.runtime.sockets import Duplex, without_delay, write_descriptor
+from tellin.wire.states import State
 
 # One wake-up reads until the kernel has no more, this often or this long: other descriptors
 # get their turn although a peer sends without pause.
@@ -72,7 +72,7 @@ class Core(Protocol):
         """Time has passed."""
 
 
-class Stage(Enum):
+class Stage(State):
     """How far a link is on its way."""
 
     OPEN = "bytes go both ways"
@@ -92,7 +92,9 @@ class Link:
     """Drives one core over one non-blocking stream.
 
     ``on_event`` gets the core's events in order, ``on_closed`` is called once when the socket is
-    closed. Whoever calls a verb of the core outside ``on_event`` calls ``flush_soon`` after it.
+    closed. Whoever calls a verb of the core outside ``on_event`` calls ``flush_soon`` after it. With
+    ``listens_first`` what the peer has said already is read before our first line goes out, which
+    then leaves with the answer.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Link:
         on_event: Callable[[Any], object],
         *,
         on_closed: Callable[["Link"], object] | None = None,
+        listens_first: bool = False,
     ) -> None:
         self.loop = loop
         self.stream = stream
@@ -131,7 +134,7 @@ class Link:
         without_delay(stream)
         self._watch_input()
         # The first line goes out in the first turn; the caller has this object by then.
-        self.flush_soon()
+        self._flush_call = loop.call_soon(self._begin if listens_first else self._flush_due)
 
     def is_over(self) -> bool:
         """The stream is closed or belongs to somebody else."""
@@ -240,6 +243,14 @@ class Link:
             self._raised()
             raise
         self._busy = False
+
+    def _begin(self) -> None:
+        """The first turn of a link that listens first; it may have been paused by then."""
+        self._flush_call = None
+        if self._reading:
+            self._readable()
+        else:
+            self._turn()
 
     def _writable(self) -> None:
         self._turn()

@@ -165,6 +165,8 @@ class ServerConnection:
             core,
             self._on_event,
             on_closed=None if on_closed is None else lambda _: on_closed(self),
+            # A client mostly says its first words with its connect.
+            listens_first=True,
         )
 
     def _on_event(self, event: Event) -> None:
@@ -325,7 +327,8 @@ class ServerConnection:
 
 _HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
     HostKeySignatureWanted: ServerConnection._sign,
-    AuthenticationAsked: ServerConnection._asked,
+    # By its name: who serves may want to see it first.
+    AuthenticationAsked: lambda connection, event: connection._asked(event),
     Authenticated: ServerConnection._logged_in,
     ChannelAsked: ServerConnection._channel_asked,
     ChannelRequested: ServerConnection._channel_requested,

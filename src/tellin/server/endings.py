@@ -4,7 +4,6 @@
 import errno
 import re
 from collections.abc import Callable, Iterator
-from enum import Enum
 from typing import Any, Final
 
 from tellin.errors import (
@@ -20,6 +19,7 @@ from tellin.errors import (
 from tellin.runtime.journal import ERROR, FATAL, INFO, VERBOSE
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
+from tellin.wire.states import State
 
 LONGEST_NAME: Final = 100
 TOO_MANY_FAILURES: Final = "Too many authentication failures"
@@ -28,7 +28,7 @@ _BEFORE_LOGIN: Final = " [preauth]"
 Lines = Iterator[tuple[int, str]]
 
 
-class Standing(Enum):
+class Standing(State):
     """How far the user came, as the log names him."""
 
     STRANGER = ""

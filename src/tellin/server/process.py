@@ -5,7 +5,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from enum import Enum
 from typing import Any, AnyStr, Final, Generic, Protocol, TypeAlias
 
 from tellin.connection.channel import EXTENDED_STDERR, Channel, Half, Standing
@@ -31,6 +30,7 @@ from tellin.runtime.stream import Link
 from tellin.server.connection import Login, Peer, SessionHandler
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
+from tellin.wire.states import State
 
 _log = logging.getLogger("tellin.server")
 
@@ -54,7 +54,7 @@ class Terminal(Record):
     modes: bytes = b""
 
 
-class Stage(Enum):
+class Stage(State):
     """How far a session is."""
 
     ASKED = "nothing has been started"

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Required, TypeAlias, TypedDict
 
@@ -24,7 +23,7 @@ from tellin.keys.certificates import Certificate, CertificateRole, load_certific
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
-from tellin.protocol.events import AuthenticationAsked, Event
+from tellin.protocol.events import AuthenticationAsked
 from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
@@ -47,6 +46,7 @@ from tellin.server.connection import Login, Peer, ServerConnection, SessionHandl
 from tellin.server.process import HandledSession, Handler, HandOver
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import Answer, Attempt, Question
+from tellin.wire.states import State
 
 _log = logging.getLogger("tellin.server")
 
@@ -207,7 +207,7 @@ def _listed(algorithms: Algorithms) -> str:
     return algorithms if isinstance(algorithms, str) else ",".join(algorithms)
 
 
-class Stage(Enum):
+class Stage(State):
     """How far a server is."""
 
     STARTING = "keys are being read"
@@ -234,11 +234,10 @@ class ServedConnection(ServerConnection):
     sessions: int
     grants: tuple[object, ...]
 
-    def _on_event(self, event: Event) -> None:
-        if type(event) is AuthenticationAsked:
-            # A signature in it is looked at before ``authorize`` hears of the key.
-            self.request = event.payload
-        super()._on_event(event)
+    def _asked(self, event: AuthenticationAsked) -> None:
+        # A signature in it is looked at before ``authorize`` hears of the key.
+        self.request = event.payload
+        super()._asked(event)
 
     @property
     def session_id(self) -> bytes:

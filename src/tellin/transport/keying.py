@@ -2,7 +2,6 @@
 """The life of keys: offer, exchange, NEWKEYS, and the same again when they have served enough."""
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, Cipher
@@ -48,9 +47,10 @@ from tellin.transport.packets import PacketReader, PacketWriter
 from tellin.transport.settings import Settings
 from tellin.transport.version import Role
 from tellin.wire import Message, Record
+from tellin.wire.states import State
 
 
-class Stage(Enum):
+class Stage(State):
     """How far the present exchange is."""
 
     IDLE = "no exchange"

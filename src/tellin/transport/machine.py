@@ -5,7 +5,6 @@ Everything that decides whether a message may come now stands in ``ADMISSION``.
 """
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final, Protocol
 
 from tellin.algorithms.compression import COMPRESSIONS
@@ -42,6 +41,7 @@ from tellin.transport.renewal import Held, Renewal
 from tellin.transport.settings import Settings
 from tellin.transport.version import IdentificationReader, Role, farewell
 from tellin.wire import Message, ReceiveBuffer, SendBuffer
+from tellin.wire.states import State
 
 # Replies that a peer provokes and does not fetch (R013, CVE-2025-26466).
 UNSENT_REPLIES: Final = 1 << 20
@@ -49,7 +49,7 @@ NOISE_BEFORE_KEXINIT: Final = 32
 DESCRIPTION_BYTES: Final = 1024
 
 
-class Phase(Enum):
+class Phase(State):
     """Where in its life the transport is; each has its row in ``ADMISSION``."""
 
     VERSION = "waiting for the peer's identification"
@@ -130,8 +130,7 @@ ADMISSION: Final[dict[Phase, dict[int, str]]] = {
 # What every packet is asked about: a member looked up in its class costs as much as a call.
 _CLOSED: Final = Phase.CLOSED
 _DECIDING: Final = Stage.DECIDING
-# While an exchange is in one of these stages, messages of the layers above wait for new keys. A
-# tuple: a set would have to hash the enum, in Python.
+# While an exchange is in one of these stages, messages of the layers above wait for new keys.
 _HOLDING: Final = (Stage.OFFERED, Stage.EXCHANGING, Stage.DECIDING)
 
 
@@ -241,8 +240,6 @@ class Transport:
         self.phase = phase
         self._admission = ADMISSION[phase]
         self._lane = self.lane if phase is Phase.OPEN else _NO_LANE
-        sending = self.keying.sending
-        self.renewal.cipher("" if sending is None else sending.direction.cipher)
 
     def authenticated(self) -> None:
         """Somebody is logged in: the connection protocol begins, and compression if it was agreed."""
@@ -486,6 +483,7 @@ class Transport:
         if self.keying.stage is not Stage.FINISHING or self.phase is Phase.NEWKEYS_DUE:
             return
         self._enter(Phase.NEWKEYS_DUE)
+        self._judge_keys()
         self._start_compression(sending=True)
         if self.role is Role.SERVER:
             self.mark_round_trip_start()
@@ -495,6 +493,11 @@ class Transport:
             self.writer.write(ExtInfo.of(self.settings.extensions).encode())
         for payload in self._held.take():
             self.writer.write(payload)
+
+    def _judge_keys(self) -> None:
+        """How much may be sealed under the keys that we send under follows from their cipher (R051)."""
+        assert self.keying.sending is not None
+        self.renewal.cipher(self.keying.sending.direction.cipher)
 
     def trust_host_key(self) -> None:
         """The driver's answer to HostKeyOffered."""
@@ -578,6 +581,7 @@ class Transport:
         self.round_trip = round_trip
         self.resting = phase
         self._enter(phase)
+        self._judge_keys()
 
     # Time and the end
 

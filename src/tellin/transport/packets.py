@@ -195,12 +195,12 @@ class PacketWriter:
         """Append one packet."""
         if self.compressor is not None:
             payload = self.compressor.compress(payload)
-        sealer = self.sealer
+        sealer, buffer = self.sealer, self.buffer
         size = len(payload)
         padding = self._padding_size(size)
         length = 1 + size + padding
         whole = 4 + length + sealer.tag
-        view, start, _ = self.buffer.reserve(whole)
+        view, start, _ = buffer.reserve(whole)
         middle = start + 5 + size
         end = middle + padding
         _HEADER.pack_into(view, start, length, padding)
@@ -210,7 +210,7 @@ class PacketWriter:
         self.sequence = (self.sequence + 1) & _SEQUENCE
         self.packets += 1
         self.bytes += end - start
-        self.buffer.commit(whole)
+        buffer.commit(whole)
 
     # The lane: room for channel data is handed out inside the packets it will travel in, so that
     # a read from a pipe lands where the cipher will find it.

@@ -77,8 +77,8 @@ class Renewal:
         self._byte_limit = self._bytes or self._by_cipher
 
     def cipher(self, name: str) -> None:
-        """Which cipher the keys that we send under are for, if any: small blocks wear them out sooner."""
-        small = bool(name) and CIPHERS[name].small_blocks
+        """Which cipher the keys that we send under are for: small blocks wear them out sooner."""
+        small = CIPHERS[name].small_blocks
         self._by_cipher = REKEY_BYTES_SMALL_BLOCK if small else REKEY_BYTES
         self._byte_limit = self._bytes or self._by_cipher
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The exchange of identification strings (RFC 4253 section 4.2)."""
 
-from enum import Enum
 from typing import Final
 
 from tellin.errors import ConfigError, DisconnectReason, IdentificationError
 from tellin.wire import ReceiveBuffer
+from tellin.wire.states import State
 
 VERSION: Final = "0.1.0"
 IDENTIFICATION: Final = f"SSH-2.0-tellin_{VERSION}"
@@ -21,7 +21,7 @@ INVALID_IDENTIFICATION: Final = b"Invalid SSH identification string.\r\n"
 MAJOR_VERSIONS_DIFFER: Final = b"Protocol major versions differ.\r\n"
 
 
-class Role(Enum):
+class Role(State):
     """Which end of the connection this is."""
 
     CLIENT = "client"

@@ -2,7 +2,6 @@
 """The client's half of the authentication protocol (RFC 4252 section 5; RFC 4256)."""
 
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from typing import Final
 
 from tellin.errors import AuthenticationFailed, DisconnectReason, ProtocolError, UsageError
@@ -45,6 +44,7 @@ from tellin.userauth.messages import (
     signed_data,
 )
 from tellin.wire import Cursor, Message, Record, string
+from tellin.wire.states import State
 
 # A server that answers every try with FAILURE must not keep us busy for ever (R085).
 MAXIMUM_TRIES: Final = 64
@@ -53,14 +53,14 @@ MAXIMUM_ROUNDS: Final = 64
 MAXIMUM_BANNERS: Final = 64
 
 
-class Waiting(Enum):
+class Waiting(State):
     """Whose turn it is."""
 
-    FOR_TRY = auto()  # the caller's: nothing is under way
-    FOR_SIGNATURE = auto()  # the caller's: give_signature
-    FOR_ANSWERS = auto()  # the caller's: answer_questions
-    FOR_REPLY = auto()  # the server's
-    NO_MORE = auto()  # the user is in
+    FOR_TRY = "the caller, and nothing is under way"
+    FOR_SIGNATURE = "the caller: give_signature"
+    FOR_ANSWERS = "the caller: answer_questions"
+    FOR_REPLY = "the server"
+    NO_MORE = "nobody: the user is in"
 
 
 class _Attempt(Record, secret=("finish",)):
