@@ -21,6 +21,8 @@ class PaperMachine(Surroundings):
         self.succeeds: Callable[[str], bool] = lambda command: command.startswith("true")
         self.local_addresses: Sequence[str] = ("127.0.0.1", "192.0.2.7", "2001:db8::7")
         self.guarded: list[str] = []
+        self.names: dict[str, str] = {}
+        self.looked_up: list[str] = []
 
     def read(self, path: str, *, guarded: bool = False) -> str | None:
         if guarded:
@@ -44,6 +46,10 @@ class PaperMachine(Surroundings):
 
     def addresses(self) -> Sequence[str]:
         return self.local_addresses
+
+    def canonical_name(self, host: str) -> str | None:
+        self.looked_up.append(host)
+        return self.names.get(host)
 
 
 USER = "/home/me/.ssh/config"

@@ -7,7 +7,7 @@ import pytest
 
 from tellin.config import kinds
 from tellin.config.grammar import Line, read_line
-from tellin.config.keywords import KeywordFile, Pending, Retired, Row, append, keyword
+from tellin.config.keywords import KeywordFile, Retired, Row, append, keyword
 from tellin.config.ssh_config import SshConfig
 from tellin.config.sshd_config import SshdConfig
 from tellin.errors import ConfigError
@@ -221,7 +221,7 @@ KeepAlive Protocol
 def test_every_keyword_of_openssh_is_known_by_name(table: type[KeywordFile], names: str) -> None:
     assert {name.lower() for name in names.split()} <= table.known.keys()
     kinds_of_rows = {type(found) for found in table.known.values()}
-    assert kinds_of_rows == {Row, Pending, Retired}
+    assert kinds_of_rows == {Row, Retired}
 
 
 def test_the_manual_has_a_paragraph_for_every_row() -> None:

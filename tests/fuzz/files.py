@@ -13,6 +13,7 @@ from tellin.algorithms.compression import Decompressor
 from tellin.config import kinds
 from tellin.config.authorized_keys import AuthorizedKeys, read_key
 from tellin.config.destination import parse_destination, parse_jump, parse_port
+from tellin.config.forwards import parse_forward
 from tellin.config.grammar import read_line, read_lines
 from tellin.config.key_options import read_expiry, read_options
 from tellin.config.known_hosts import KnownHosts, decode_key, make_line
@@ -323,6 +324,19 @@ HARNESSES = [
             "tellin.config.destination.parse_port",
         ],
         seeds=lambda: [b"me@host", b"ssh://me@[2001:db8::1]:2222", b"a@b:22", b"22"],
+    ),
+    Harness(
+        "forward",
+        on_text(
+            all_of(
+                parse_forward,
+                lambda text: parse_forward(text, remote=True),
+                lambda text: parse_forward(text, socks=True),
+            ),
+            ConfigError,
+        ),
+        covers=["tellin.config.forwards.parse_forward"],
+        seeds=lambda: [b"80:h:80", b"[::1]:80:/run/x", b"/a:[::2]:1", b"*:1080"],
     ),
     Harness(
         "inflate",

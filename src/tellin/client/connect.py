@@ -84,7 +84,7 @@ from tellin.runtime.listeners import (
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
 from tellin.runtime.sockets import Duplex, Socket
-from tellin.runtime.surroundings import LocalSurroundings
+from tellin.runtime.surroundings import LocalSurroundings, source_addresses
 from tellin.transport.settings import Settings
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 from tellin.wire import Record
@@ -367,6 +367,7 @@ class _Login(Record):
             unused,
         )
         identities += self.agent.identities()
+        found = source_addresses(config.bind_address, config.bind_interface)
         return _Prepared(
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the
@@ -378,7 +379,7 @@ class _Login(Record):
             identities,
             unused,
             addresses,
-            bind_source(config.bind_address) if config.bind_address else None,
+            bind_source(*found) if found else None,
             read_revoked(self.revoked or config.revoked_host_keys),
             sources,
         )

@@ -472,7 +472,8 @@ class _Questions(_Method):
             return False
         self.attempts += 1
         login.begin(KEYBOARD_INTERACTIVE)
-        login.attempt(lambda: login.core.try_keyboard_interactive(plan.user))
+        devices = ",".join(plan.devices)
+        login.attempt(lambda: login.core.try_keyboard_interactive(plan.user, devices))
         return True
 
     def answered(self, event: Any) -> None:

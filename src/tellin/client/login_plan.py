@@ -18,4 +18,5 @@ class LoginPlan(Record):
     key_algorithms: tuple[str, ...] = ()
     required_rsa_size: int = 0
     bound: bool = True  # signatures of keys cover the host key, where the server takes that
+    devices: tuple[str, ...] = ()  # the kinds of questions to ask the server for
     prompts: int = 3  # how often a password may be asked for

@@ -121,5 +121,6 @@ def login_plan(config: SshConfig, *, host: str) -> LoginPlan:
         required_rsa_size=required_rsa_size(config),
         # OpenSSH's clients take host-bound for yes: a server that does not know the form gets the other.
         bound=config.pubkey_authentication != "unbound",
+        devices=config.kbd_interactive_devices,
         prompts=config.number_of_password_prompts,
     )

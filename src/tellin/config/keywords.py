@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, dataclass_transform
 from tellin.config.grammar import Line
 from tellin.config.kinds import Kind
 from tellin.errors import ConfigError
+from tellin.wire import Record
 from tellin.wire.states import State
 
 T = TypeVar("T")
@@ -25,17 +26,31 @@ class Tier(State):
     RARE = "C"
 
 
+class Later(Record):
+    """A feature that is not there yet, and what a keyword may say of it all the same.
+
+    ``harmless`` are the values that ask for nothing that is missing; None stands for any value.
+    With ``essential``, leaving another value out would connect to the wrong place or trust the
+    wrong key, so it is refused wherever it counts.
+    """
+
+    feature: str
+    harmless: tuple[object, ...] | None
+    essential: bool = False
+
+
 class Row(Generic[T]):
     """All that is known about one keyword; ``attribute`` is the name of its value in Python.
 
     ``tokens`` are the letters that may follow a ``%``, with ``$`` for ``${NAME}`` and ``~`` for a
     leading tilde; ``by_shell`` says that the expanded value is run by a shell. Without ``merge`` the
-    first value wins; with it, a later value is merged into the earlier ones.
+    first value wins; with it, a later value is merged into the earlier ones. ``later`` is set as
+    long as nothing acts on the value.
     """
 
     __slots__ = (
-        "attribute", "by_shell", "default", "doc", "in_match", "kind", "merge", "spelling", "tier",
-        "tokens",
+        "attribute", "by_shell", "default", "doc", "in_match", "kind", "later", "merge", "spelling",
+        "tier", "tokens",
     )  # fmt: skip
 
     def __init__(self, spelling: str, kind: Kind[T], default: T, doc: str) -> None:
@@ -48,11 +63,19 @@ class Row(Generic[T]):
         self.tokens = ""
         self.by_shell = False
         self.in_match = False
+        self.later: Later | None = None
         self.merge: Callable[[T, T], T] | None = None
 
+    def lacks(self, value: T) -> Later | None:
+        """The feature that this value asks for and that is not there; the default asks for nothing."""
+        later = self.later
+        if later is None or later.harmless is None or value == self.default:
+            return None
+        return None if value in later.harmless else later
+
     def shown(self, value: T) -> Sequence[str]:
-        """What a dump says of a value, one text a line; an empty default needs no line."""
-        return () if value == () == self.default else self.kind.show(value)
+        """What a dump says of a value, one text a line; a value without words needs no line."""
+        return [text for text in self.kind.show(value) if text]
 
     def read(self, line: Line) -> T:
         """The value that a line gives; raises ConfigError with its place."""
@@ -77,6 +100,7 @@ def keyword(
     by_shell: bool = False,
     in_match: bool = False,
     merge: Callable[[T, T], T] | None = None,
+    later: Later | None = None,
 ) -> T:
     """Declare one keyword; the type checker sees the value, the table sees the row."""
     row = Row(spelling, kind, default, doc)
@@ -85,6 +109,7 @@ def keyword(
     row.by_shell = by_shell
     row.in_match = in_match
     row.merge = merge
+    row.later = later
     return row  # type: ignore[return-value]
 
 
@@ -93,31 +118,9 @@ def append(earlier: V, later: V) -> V:
     return earlier + later  # type: ignore[return-value]
 
 
-class Pending:
-    """A keyword of OpenSSH whose feature is not there yet.
-
-    ``harmless`` are the values that say what happens anyway (``*``: any value). With
-    ``essential``, leaving another value out would connect to the wrong place or trust the wrong
-    key, so it is refused wherever it counts.
-    """
-
-    __slots__ = ("essential", "harmless", "spelling")
-
-    def __init__(self, spelling: str, harmless: tuple[str, ...], *, essential: bool) -> None:
-        self.spelling = spelling
-        self.harmless = harmless
-        self.essential = essential
-
-    def value(self, line: Line) -> str:
-        """What a line says, without quotes and comments where it can be split into words."""
-        try:
-            return " ".join(line.words())
-        except ConfigError:
-            return line.rest
-
-    def is_harmless(self, value: str) -> bool:
-        """Whether this value asks for nothing that is missing."""
-        return "*" in self.harmless or value.lower() in self.harmless
+def append_new(earlier: V, later: V) -> V:
+    """The same where saying a thing twice says no more."""
+    return earlier + tuple(item for item in later if item not in earlier)  # type: ignore[return-value]
 
 
 class Retired:
@@ -130,18 +133,7 @@ class Retired:
         self.warn = warn
 
 
-Known = Row[Any] | Pending | Retired
-
-
-def pending(table: str) -> dict[str, Pending]:
-    """Read a table of lines ``[!]Keyword harmless-value ...``; ``!`` marks the essential ones."""
-    rows = [line.split() for line in table.splitlines() if line.strip()]
-    return {
-        name.lstrip("!").lower(): Pending(
-            name.lstrip("!"), tuple(values), essential=name.startswith("!")
-        )
-        for name, *values in rows
-    }
+Known = Row[Any] | Retired
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(keyword,))
@@ -157,7 +149,6 @@ class KeywordFile:
         cls,
         *,
         aliases: Mapping[str, str] | None = None,
-        later: Mapping[str, Pending] | None = None,
         retired: str = "",
         silent: str = "",
     ) -> None:
@@ -165,7 +156,6 @@ class KeywordFile:
         known: dict[str, Known] = {
             **{name.lower(): Retired(name, warn=True) for name in retired.split()},
             **{name.lower(): Retired(name, warn=False) for name in silent.split()},
-            **(later or {}),
         }
         for name, row in own.items():
             row.attribute = name
@@ -231,6 +221,8 @@ class KeywordFile:
                 notes.append(f"tokens {_shown_tokens(row.tokens)}")
             if row.in_match:
                 notes.append("allowed in Match")
+            if row.later is not None:
+                notes.append(f"waits for {row.later.feature}")
             yield f"{row.spelling} ({'; '.join(notes)}): {row.doc}"
 
     @classmethod

@@ -58,7 +58,8 @@ def or_none(kind: Kind[T]) -> Kind[T | None]:
     def show(value: T | None) -> Sequence[str]:
         return ("none",) if value is None else kind.show(value)
 
-    return Kind(read, show, f"{kind.grammar} or none", raw=kind.raw)
+    grammar = kind.grammar if kind.grammar.endswith("none") else f"{kind.grammar} or none"
+    return Kind(read, show, grammar, raw=kind.raw)
 
 
 def is_none(words: Sequence[str]) -> bool:
@@ -69,9 +70,12 @@ def is_none(words: Sequence[str]) -> bool:
 # --- single words --------------------------------------------------------------------------------
 
 
-def choice(*names: str, also: Mapping[str, str] | None = None) -> Kind[str]:
-    """One of a few names; ``also`` maps other spellings to them."""
+def choice(
+    *names: str, also: Mapping[str, str] | None = None, shown: Mapping[str, str] | None = None
+) -> Kind[str]:
+    """One of a few names; ``also`` maps other spellings to them, ``shown`` is how a dump spells them."""
     spellings = {name.lower(): name for name in names} | dict(also or {})
+    dumped = dict(shown or {})
 
     def read(word: str) -> str:
         found = spellings.get(word.lower())
@@ -79,7 +83,15 @@ def choice(*names: str, also: Mapping[str, str] | None = None) -> Kind[str]:
             raise ConfigError(f"{word[:40]!a} is none of {', '.join(names)}")
         return found
 
-    return one(read, str, "|".join(names))
+    return one(read, lambda value: dumped.get(value, value), "|".join(names))
+
+
+# What ``-G`` has always shown for yes and no of a keyword that has further values.
+TRUE_FALSE: Final = {"yes": "true", "no": "false"}
+AS_YES_NO: Final = {"true": "yes", "false": "no"}
+
+
+FINGERPRINT_HASH: Final = choice("sha256", "md5", shown={"sha256": "SHA256", "md5": "MD5"})
 
 
 def _yes_no(word: str) -> bool:
@@ -188,7 +200,11 @@ OPTIONAL_ALGORITHMS: Final[Kind[str]] = Kind(
 """A list as `tellin.algorithms.registry.Registry.select` reads it; empty leaves the defaults."""
 
 _LEVELS: Final = ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3")
-LOG_LEVEL: Final = choice(*_LEVELS, also={"debug": "DEBUG1"})
+LOG_LEVEL: Final = choice(
+    *_LEVELS,
+    also={"debug": "DEBUG1", "silent": "QUIET"},
+    shown={"QUIET": "SILENT", "DEBUG1": "DEBUG"},
+)
 
 # --- the rest of the line as it stands -----------------------------------------------------------
 
@@ -204,6 +220,9 @@ def _raw_kind(grammar: str) -> Kind[str | None]:
 
 COMMAND: Final = _raw_kind("command")
 TEXT: Final = _raw_kind("text")
+# As sshd's dump shows them: that there is none, too.
+COMMAND_OR_NONE: Final = or_none(COMMAND)
+TEXT_OR_NONE: Final = or_none(TEXT)
 
 # --- several words -------------------------------------------------------------------------------
 
@@ -243,6 +262,12 @@ PATH_EACH: Final[Kind[tuple[str, ...]]] = Kind(
     _one_path, lambda value: _a_line_each(value or ("none",)), "path or none"
 )
 """One path a line, for keywords that accumulate."""
+
+OPTIONAL_PATH_EACH: Final[Kind[tuple[str, ...]]] = Kind(_one_path, _a_line_each, PATH_EACH.grammar)
+"""The same where there is none by default, so that a dump need not say it."""
+OPTIONAL_PATHS: Final[Kind[tuple[str, ...]]] = Kind(
+    PATHS.read, lambda value: _one_line(value) if value else (), PATHS.grammar
+)
 
 PATTERNS: Final[Kind[tuple[str, ...]]] = Kind(_words, _a_line_each, "pattern ...")
 
@@ -319,3 +344,67 @@ def _traffic_classes(words: list[str]) -> tuple[str, str]:
 IP_QOS: Final[Kind[tuple[str, str]]] = Kind(
     _traffic_classes, lambda value: (" ".join(value),), "class [class]"
 )
+
+# --- what both files say of sessions, logs and forwarding ---------------------------------------
+
+
+def _channel_timeouts(words: list[str]) -> tuple[tuple[str, int], ...]:
+    if is_none(words):
+        return ()
+    made: dict[str, int] = {}
+    for word in words:
+        kind, equals, time = word.partition("=")
+        if not equals or not kind:
+            raise ConfigError(f"{word[:40]!a} is not type=time")
+        made.setdefault(kind, read_seconds(time))
+    return tuple(made.items())
+
+
+def _show_timeouts(value: tuple[tuple[str, int], ...]) -> Sequence[str]:
+    return (" ".join(f"{kind}={time}" for kind, time in value) or "none",)
+
+
+CHANNEL_TIMEOUT: Final[Kind[tuple[tuple[str, int], ...]]] = Kind(
+    _channel_timeouts, _show_timeouts, "type=time ... or none"
+)
+"""After how many seconds of silence channels of which types are closed; the first one that fits."""
+
+
+def _open_places(words: list[str]) -> tuple[str, ...]:
+    """any, none, or places as ``host:port``, whose port may be ``*``."""
+    if len(words) == 1 and words[0].lower() in {"any", "none"}:
+        return (words[0].lower(),)
+    for word in words:
+        _, colon, port = word.rpartition(":")
+        if not colon or (port != "*" and not re.fullmatch(r"[0-9]{1,5}", port)):
+            raise ConfigError(f"{word[:80]!a} is not host:port")
+    return tuple(words)
+
+
+def _listen_places(words: list[str]) -> tuple[str, ...]:
+    """The same where the host may be missing."""
+    return _open_places(
+        [word if ":" in word or not word.isdigit() else f"*:{word}" for word in words]
+    )
+
+
+OPEN_PLACES: Final[Kind[tuple[str, ...]]] = Kind(_open_places, _one_line, "any|none|host:port ...")
+LISTEN_PLACES: Final[Kind[tuple[str, ...]]] = Kind(
+    _listen_places, _one_line, "any|none|[host:]port ..."
+)
+
+_FACILITIES: Final = ("DAEMON", "USER", "AUTH", "AUTHPRIV", *(f"LOCAL{n}" for n in range(8)))
+SYSLOG_FACILITY: Final = choice(*_FACILITIES)
+
+LOG_VERBOSE: Final[Kind[tuple[str, ...]]] = Kind(
+    lambda words: () if is_none(words) else _comma_list(",".join(words)),
+    lambda value: (",".join(value) or "none",),
+    "file:function:line,... or none",
+)
+"""Patterns of the places in the program that say everything, whatever LogLevel is."""
+
+PERMIT_TUNNEL: Final = choice("no", "yes", "point-to-point", "ethernet", also=AS_YES_NO)
+TUNNEL: Final = choice(
+    "no", "yes", "point-to-point", "ethernet",
+    also={"true": "yes", "false": "no"}, shown={"yes": "point-to-point", "no": "false"},
+)  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from tellin.config.grammar import Line, read_lines
-from tellin.config.keywords import Known, Pending, Retired, Row
+from tellin.config.keywords import Known, Retired, Row
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
 
@@ -48,10 +48,6 @@ class Reader(Generic[S]):
         """Keep the value of a line in the present scope."""
 
     @abstractmethod
-    def postpone(self, row: Pending, line: Line) -> None:
-        """Take or refuse a keyword whose feature is missing."""
-
-    @abstractmethod
     def included(self, word: str, line: Line) -> Sequence[str]:
         """The shell patterns that one word of an Include line stands for."""
 
@@ -84,8 +80,6 @@ class Reader(Generic[S]):
             known = self.lookup(line)
             if isinstance(known, Row):
                 self.store(known, line)
-            elif isinstance(known, Pending):
-                self.postpone(known, line)
             elif isinstance(known, Retired) and known.warn:
                 self.warn(line, f"Deprecated option {known.spelling} is ignored")
 

@@ -7,10 +7,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
-from tellin.config import kinds
+from tellin.config import forwards, kinds, ssh_kinds
 from tellin.config.destination import host_fault, user_fault
-from tellin.config.keywords import KeywordFile, Pending, Row, Tier, append, keyword, pending
-from tellin.config.patterns import match_pattern
+from tellin.config.forwards import Forward
+from tellin.config.keywords import (
+    KeywordFile,
+    Later,
+    Row,
+    Tier,
+    append_new,
+    keyword,
+)
+from tellin.config.ssh_kinds import KeysToAgent
 from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import Tokens, expand, expand_tilde
 from tellin.errors import ConfigError
@@ -32,56 +40,6 @@ _IDENTITIES: Final = tuple(
 # by way of these letters (R170, CVE-2025-61984).
 _FROM_OUTSIDE: Final = {"h": host_fault, "n": host_fault, "k": host_fault, "r": user_fault}
 
-# Keywords whose features are still to come; see `tellin.config.keywords.pending`.
-LATER: Final[dict[str, Pending]] = pending("""
-    !BindInterface
-    CanonicalDomains *
-    CanonicalizeFallbackLocal *
-    CanonicalizeHostname no none
-    CanonicalizeMaxDots *
-    CanonicalizePermittedCNAMEs *
-    ChannelTimeout none
-    ClearAllForwardings *
-    ControlMaster no
-    ControlPath *
-    ControlPersist *
-    DynamicForward
-    EnableEscapeCommandline no
-    EnableSSHKeysign *
-    ExitOnForwardFailure *
-    ForwardAgent no
-    ForwardX11 no
-    ForwardX11Timeout *
-    ForwardX11Trusted *
-    GatewayPorts *
-    GSSAPIAuthentication no
-    GSSAPIClientIdentity *
-    GSSAPIDelegateCredentials *
-    GSSAPIKexAlgorithms *
-    GSSAPIKeyExchange no
-    GSSAPIRenewalForcesRekey *
-    GSSAPIServerIdentity *
-    GSSAPITrustDNS *
-    HostbasedAcceptedAlgorithms *
-    HostbasedAuthentication no
-    KbdInteractiveDevices
-    LocalCommand *
-    LocalForward
-    LogVerbose none
-    PermitLocalCommand no
-    PermitRemoteOpen *
-    !ProxyJump none
-    !ProxyUseFdpass no
-    !RefuseConnection
-    RemoteForward
-    StreamLocalBindMask *
-    StreamLocalBindUnlink *
-    SyslogFacility *
-    Tunnel no
-    TunnelDevice *
-    XAuthLocation *
-""")
-
 _ALIASES: Final = {
     "ChallengeResponseAuthentication": "KbdInteractiveAuthentication",
     "SKeyAuthentication": "KbdInteractiveAuthentication",
@@ -95,63 +53,12 @@ _ALIASES: Final = {
 }
 
 
-def _merge_environment(earlier: tuple[str, ...], later: tuple[str, ...]) -> tuple[str, ...]:
-    """SendEnv: a ``-pattern`` takes out what came before it."""
-    kept = earlier
-    for pattern in later:
-        if pattern.startswith("-"):
-            kept = tuple(name for name in kept if not match_pattern(name, pattern[1:]))
-        else:
-            kept = (*kept, pattern)
-    return kept
+_GSSAPI: Final = Later("Kerberos, which tellin leaves out", (False,))
+_GSSAPI_OPTION: Final = Later("Kerberos, which tellin leaves out", None)
 
 
-def _obscured(word: str) -> int:
-    if word.lower() in {"yes", "no"}:
-        return 20 if word.lower() == "yes" else 0
-    label, _, milliseconds = word.partition(":")
-    if label.lower() != "interval":
-        raise ConfigError(f"{word[:40]!a} is neither yes, no nor interval:N")
-    return kinds.read_integer(milliseconds, 1, 2000)
-
-
-_OBSCURED: Final = kinds.one(
-    _obscured,
-    lambda value: {0: "no", 20: "yes"}.get(value, f"interval:{value}"),
-    "yes|no|interval:milliseconds",
-)
-
-
-_YES_NO_ASK: Final = kinds.choice("yes", "no", "ask", also={"true": "yes", "false": "no"})
-
-
-class KeysToAgent(Record):
-    """AddKeysToAgent: ``no``, ``yes``, ``ask`` or ``confirm``, and a lifetime in seconds; 0 is none."""
-
-    how: str
-    lifetime: int = 0
-
-
-def _read_keys_to_agent(words: list[str]) -> KeysToAgent:
-    how = {"true": "yes", "false": "no"}.get(words[0].lower(), words[0].lower())
-    if len(words) == 1 and how in {"yes", "no", "ask", "confirm"}:
-        return KeysToAgent(how)
-    if len(words) == 2 and how == "confirm":
-        return KeysToAgent(how, kinds.read_seconds(words[1]))
-    if len(words) == 1:
-        return KeysToAgent("yes", kinds.read_seconds(how))
-    raise ConfigError("extra words at the end of the line")
-
-
-def _show_keys_to_agent(value: KeysToAgent) -> tuple[str]:
-    if not value.lifetime:
-        return (value.how,)
-    return (f"{'confirm ' if value.how == 'confirm' else ''}{value.lifetime}",)
-
-
-_KEYS_TO_AGENT: Final = kinds.Kind(
-    _read_keys_to_agent, _show_keys_to_agent, "yes|no|ask|confirm [time]|time"
-)
+# These are expanded when they are used: keys one after the other, commands when they are run.
+_SHOWN_AS_WRITTEN: Final = ("certificate_file", "identity_file", "local_command", "proxy_command")
 
 
 class NotYet(Record):
@@ -169,12 +76,12 @@ _EXPANDED_ELSEWHERE: Final = frozenset({"hostname", "known_hosts_command"})
 
 class SshConfig(
     KeywordFile,
-    later=LATER,
     aliases=_ALIASES,
+    silent="Protocol GSSAPIClientIdentity GSSAPIKexAlgorithms GSSAPIKeyExchange"
+    " GSSAPIRenewalForcesRekey GSSAPIServerIdentity GSSAPITrustDNS",
     retired="Cipher FallBackToRsh GlobalKnownHostsFile2 RhostsAuthentication UserKnownHostsFile2"
     " UseRoaming UseRsh UsePrivilegedPort AFSTokenPassing KerberosAuthentication"
     " KerberosTgtPassing RSAAuthentication RhostsRSAAuthentication CompressionLevel",
-    silent="Protocol",
 ):
     """What holds for one host. ``host_argument`` is the host as it was asked for."""
 
@@ -194,7 +101,7 @@ class SshConfig(
         doc="The name to log in as; the local user's if unset.",
     )
     add_keys_to_agent: KeysToAgent = keyword(
-        "AddKeysToAgent", _KEYS_TO_AGENT, default=KeysToAgent("no"), tier=Tier.EVERYDAY,
+        "AddKeysToAgent", ssh_kinds.KEYS_TO_AGENT, default=KeysToAgent("no"), tier=Tier.EVERYDAY,
         doc="Give a key that was read from a file to the agent, for so long and on these terms.",
     )
     address_family: str = keyword(
@@ -234,7 +141,7 @@ class SshConfig(
         doc="The character that begins an escape at the start of a line on a terminal.",
     )
     fingerprint_hash: str = keyword(
-        "FingerprintHash", kinds.choice("sha256", "md5"), default="sha256", tier=Tier.RARE,
+        "FingerprintHash", kinds.FINGERPRINT_HASH, default="sha256", tier=Tier.RARE,
         doc="The hash of fingerprints that are shown.",
     )
     fork_after_authentication: bool = keyword(
@@ -247,7 +154,7 @@ class SshConfig(
         doc="Files of host keys for all users; never written.",
     )
     certificate_file: tuple[str, ...] = keyword(
-        "CertificateFile", kinds.PATH_EACH, default=(), merge=append, tokens=ANYWHERE,
+        "CertificateFile", kinds.OPTIONAL_PATH_EACH, default=(), merge=append_new, tokens=ANYWHERE,
         doc="A certificate for one of the keys; that in KEY-cert.pub is found without it.",
     )
     ca_signature_algorithms: str = keyword(
@@ -255,7 +162,7 @@ class SshConfig(
         doc="What authorities may sign host certificates by.",
     )
     revoked_host_keys: tuple[str, ...] = keyword(
-        "RevokedHostKeys", kinds.PATHS, default=(), tokens="$~", tier=Tier.RARE,
+        "RevokedHostKeys", kinds.OPTIONAL_PATHS, default=(), tokens="$~", tier=Tier.RARE,
         doc="Files of host keys that are no longer believed, as lines or as a revocation list.",
     )
     hash_known_hosts: bool = keyword(
@@ -279,7 +186,7 @@ class SshConfig(
         doc="The agent's socket: a path, $NAME, SSH_AUTH_SOCK, or none.",
     )
     identity_file: tuple[str, ...] = keyword(
-        "IdentityFile", kinds.PATH_EACH, merge=append, tokens=ANYWHERE, tier=Tier.EVERYDAY,
+        "IdentityFile", kinds.PATH_EACH, merge=append_new, tokens=ANYWHERE, tier=Tier.EVERYDAY,
         default=_IDENTITIES,
         doc="A key to try; a public key stands for one that the agent holds.",
     )
@@ -320,7 +227,7 @@ class SshConfig(
         doc="How often to ask for a password.",
     )
     obscure_keystroke_timing: int = keyword(
-        "ObscureKeystrokeTiming", _OBSCURED, default=20,
+        "ObscureKeystrokeTiming", ssh_kinds.OBSCURED, default=20,
         doc="Hide when keys are pressed by sending at this interval; 0 is no.",
     )
     password_authentication: bool = keyword(
@@ -347,7 +254,10 @@ class SshConfig(
     )
     pubkey_authentication: str = keyword(
         "PubkeyAuthentication",
-        kinds.choice("yes", "no", "unbound", "host-bound", also={"true": "yes", "false": "no"}),
+        kinds.choice(
+            "yes", "no", "unbound", "host-bound",
+            also=kinds.AS_YES_NO, shown=kinds.TRUE_FALSE,
+        ),
         default="yes", tier=Tier.EVERYDAY,
         doc="Whether to log in by key; unbound and host-bound choose the form of the signature.",
     )
@@ -361,7 +271,7 @@ class SshConfig(
     )
     request_tty: str = keyword(
         "RequestTTY",
-        kinds.choice("auto", "no", "yes", "force", also={"true": "yes", "false": "no"}),
+        kinds.choice("auto", "no", "yes", "force", also=kinds.AS_YES_NO, shown=kinds.TRUE_FALSE),
         default="auto", tier=Tier.EVERYDAY,
         doc="Whether to ask for a terminal.",
     )
@@ -378,7 +288,7 @@ class SshConfig(
         doc="strict leaves only key exchanges that withstand quantum computers.",
     )
     send_env: tuple[str, ...] = keyword(
-        "SendEnv", kinds.PATTERNS, default=(), merge=_merge_environment,
+        "SendEnv", kinds.PATTERNS, default=(), merge=ssh_kinds.merge_environment,
         doc="Patterns of variables to send; -pattern takes out earlier ones.",
     )
     server_alive_count_max: int = keyword(
@@ -403,7 +313,7 @@ class SshConfig(
     )
     strict_host_key_checking: str = keyword(
         "StrictHostKeyChecking",
-        kinds.choice("ask", "yes", "accept-new", "no", also={"off": "no", "true": "yes", "false": "no"}),
+        kinds.choice("ask", "yes", "accept-new", "no", also={"off": "no", **kinds.AS_YES_NO}, shown=kinds.TRUE_FALSE),
         default="ask", tier=Tier.EVERYDAY,
         doc="What to do about a host key that is not on record.",
     )
@@ -416,7 +326,7 @@ class SshConfig(
         doc="Let the system notice that the server is gone.",
     )
     update_host_keys: str = keyword(
-        "UpdateHostKeys", _YES_NO_ASK, default="yes",
+        "UpdateHostKeys", ssh_kinds.YES_NO_ASK, default="yes",
         doc="Learn a known host's other keys; no by default with a UserKnownHostsFile or VerifyHostKeyDNS.",
     )
     user_known_hosts_file: tuple[str, ...] = keyword(
@@ -425,7 +335,7 @@ class SshConfig(
         doc="The user's files of host keys; new ones go to the first.",
     )
     verify_host_key_dns: str = keyword(
-        "VerifyHostKeyDNS", _YES_NO_ASK, default="no", tier=Tier.RARE,
+        "VerifyHostKeyDNS", ssh_kinds.YES_NO_ASK, default="no", tier=Tier.RARE,
         doc="Look host keys up in the DNS (SSHFP); yes trusts what is signed there.",
     )
     version_addendum: str | None = keyword(
@@ -439,6 +349,191 @@ class SshConfig(
     warn_weak_crypto: str = keyword(
         "WarnWeakCrypto", kinds.choice("yes", "no", "no-pq-kex"), default="yes",
         doc="Warn of a key exchange that a quantum computer could break.",
+    )
+    bind_interface: str | None = keyword(
+        "BindInterface", kinds.OPTIONAL_WORD, default=None, tier=Tier.RARE,
+        doc="The network interface to connect by.",
+    )
+    canonical_domains: tuple[str, ...] = keyword(
+        "CanonicalDomains", ssh_kinds.DOMAINS, default=(), tier=Tier.RARE,
+        doc="The domains to look a short name up in.",
+    )
+    canonicalize_fallback_local: bool = keyword(
+        "CanonicalizeFallbackLocal", kinds.YES_NO, default=True, tier=Tier.RARE,
+        doc="Whether a name that is in none of CanonicalDomains is left to the system's resolver.",
+    )
+    canonicalize_hostname: str = keyword(
+        "CanonicalizeHostname",
+        kinds.choice("no", "yes", "always", also={"none": "no", **kinds.AS_YES_NO}, shown=kinds.TRUE_FALSE),
+        default="no", tier=Tier.RARE,
+        doc="Make a short name a full one, and read the configuration again for it; always: behind a proxy, too.",
+    )
+    canonicalize_max_dots: int = keyword(
+        "CanonicalizeMaxDots", kinds.integer(0, 2**31 - 1), default=1, tier=Tier.RARE,
+        doc="A name with more dots is a full one.",
+    )
+    canonicalize_permitted_cnames: tuple[tuple[str, str], ...] = keyword(
+        "CanonicalizePermittedCNAMEs", ssh_kinds.CNAMES, default=(), tier=Tier.RARE,
+        doc="Which names may lead by a CNAME to which.",
+    )
+    channel_timeout: tuple[tuple[str, int], ...] = keyword(
+        "ChannelTimeout", kinds.CHANNEL_TIMEOUT, default=(), tier=Tier.RARE,
+        later=Later("forwarding", ((),)),
+        doc="After how long a silence channels of a type are closed.",
+    )
+    clear_all_forwardings: bool = keyword(
+        "ClearAllForwardings", kinds.YES_NO, default=False, tier=Tier.RARE,
+        doc="Forget every forwarding that files and options name.",
+    )
+    control_master: str = keyword(
+        "ControlMaster",
+        kinds.choice("no", "yes", "ask", "auto", "autoask", also=kinds.AS_YES_NO, shown=kinds.TRUE_FALSE),
+        default="no", tier=Tier.EVERYDAY, later=Later("sharing", ("no",)),
+        doc="Whether other clients may share this connection.",
+    )
+    control_path: str | None = keyword(
+        "ControlPath", ssh_kinds.CONTROL_PATH, default=None, tokens=ANYWHERE,
+        tier=Tier.EVERYDAY, later=Later("sharing", None),
+        doc="The socket by which a connection is shared.",
+    )
+    control_persist: int | None = keyword(
+        "ControlPersist", ssh_kinds.CONTROL_PERSIST, default=None, tier=Tier.EVERYDAY,
+        later=Later("sharing", None),
+        doc="How long a shared connection stays without a client; yes and 0 are for ever.",
+    )
+    dynamic_forward: tuple[Forward, ...] = keyword(
+        "DynamicForward", forwards.DYNAMIC, default=(), merge=append_new,
+        later=Later("forwarding", ()),
+        doc="Listen here and lead each connection where it asks by SOCKS.",
+    )
+    enable_escape_commandline: bool = keyword(
+        "EnableEscapeCommandline", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=Later("escapes", (False,)),
+        doc="Whether ~C opens a command line.",
+    )
+    enable_ssh_keysign: bool = keyword(
+        "EnableSSHKeysign", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=Later("host-based login", None),
+        doc="Whether ssh-keysign may be used for host-based login; in the system's file only.",
+    )
+    exit_on_forward_failure: bool = keyword(
+        "ExitOnForwardFailure", kinds.YES_NO, default=False, tier=Tier.EVERYDAY,
+        doc="Give up if a forwarding cannot be set up.",
+    )
+    forward_agent: str = keyword(
+        "ForwardAgent", ssh_kinds.FORWARD_AGENT, default="no", tokens=ANYWHERE, tier=Tier.EVERYDAY,
+        later=Later("forwarding", ("no",)),
+        doc="Whether the server may ask our agent; or which agent, as a path or $NAME.",
+    )
+    forward_x11: bool = keyword(
+        "ForwardX11", kinds.YES_NO, default=False, later=Later("forwarding", (False,)),
+        doc="Whether programs there may show windows here.",
+    )
+    forward_x11_timeout: int = keyword(
+        "ForwardX11Timeout", kinds.SECONDS, default=1200, tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="For how long windows that are not trusted may be opened; 0 is for ever.",
+    )
+    forward_x11_trusted: bool = keyword(
+        "ForwardX11Trusted", kinds.YES_NO, default=False, later=Later("forwarding", None),
+        doc="Whether programs there may do to our display whatever ours may.",
+    )
+    gateway_ports: bool = keyword(
+        "GatewayPorts", kinds.YES_NO, default=False, later=Later("forwarding", None),
+        doc="Whether forwarded ports listen on every address.",
+    )
+    gssapi_authentication: bool = keyword(
+        "GSSAPIAuthentication", kinds.YES_NO, default=False, tier=Tier.RARE, later=_GSSAPI,
+        doc="Whether to log in by Kerberos.",
+    )
+    gssapi_delegate_credentials: bool = keyword(
+        "GSSAPIDelegateCredentials", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=_GSSAPI_OPTION,
+        doc="Whether to hand our Kerberos credentials to the server.",
+    )
+    hostbased_accepted_algorithms: str = keyword(
+        "HostbasedAcceptedAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", tier=Tier.RARE,
+        later=Later("host-based login", None),
+        doc="The signature algorithms of host-based login.",
+    )
+    hostbased_authentication: bool = keyword(
+        "HostbasedAuthentication", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=Later("host-based login", (False,)),
+        doc="Whether to log in as a user of a host that is trusted.",
+    )
+    kbd_interactive_devices: tuple[str, ...] = keyword(
+        "KbdInteractiveDevices", kinds.COMMA_LIST, default=(), tier=Tier.RARE,
+        doc="Which kinds of questions to ask the server for.",
+    )
+    local_command: str | None = keyword(
+        "LocalCommand", kinds.COMMAND, default=None, tokens=STANDARD + "T", by_shell=True,
+        tier=Tier.RARE,
+        doc="A command to run here once logged in, if PermitLocalCommand allows it.",
+    )
+    local_forward: tuple[Forward, ...] = keyword(
+        "LocalForward", forwards.LOCAL, default=(), merge=append_new, tier=Tier.EVERYDAY,
+        later=Later("forwarding", ()),
+        doc="Listen here and lead each connection to a place that the server reaches.",
+    )
+    log_verbose: tuple[str, ...] = keyword(
+        "LogVerbose", kinds.LOG_VERBOSE, default=(), tier=Tier.RARE, later=Later("logs", ((),)),
+        doc="Patterns of places in the program that say everything.",
+    )
+    permit_local_command: bool = keyword(
+        "PermitLocalCommand", kinds.YES_NO, default=False, tier=Tier.RARE,
+        doc="Whether LocalCommand runs.",
+    )
+    permit_remote_open: tuple[str, ...] = keyword(
+        "PermitRemoteOpen", kinds.OPEN_PLACES, default=("any",), tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="Where connections to a forwarded port of the server's may ask to go by SOCKS.",
+    )
+    proxy_jump: str | None = keyword(
+        "ProxyJump", ssh_kinds.JUMPS, default=None, tokens="%hnpr", tier=Tier.EVERYDAY,
+        later=Later("jumping", (None,), essential=True),
+        doc="The hosts to go through, first to last.",
+    )
+    proxy_use_fdpass: bool = keyword(
+        "ProxyUseFdpass", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=Later("jumping", (False,), essential=True),
+        doc="Whether ProxyCommand hands over a connected socket and ends.",
+    )
+    refuse_connection: str | None = keyword(
+        "RefuseConnection", kinds.TEXT, default=None, tokens=STANDARD, tier=Tier.RARE,
+        doc="Do not connect; say this instead.",
+    )
+    remote_forward: tuple[Forward, ...] = keyword(
+        "RemoteForward", forwards.REMOTE, default=(), merge=append_new, tier=Tier.EVERYDAY,
+        later=Later("forwarding", ()),
+        doc="Let the server listen and lead each connection to a place that we reach.",
+    )
+    stream_local_bind_mask: int = keyword(
+        "StreamLocalBindMask", kinds.octal(0o777), default=0o177, tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="The permissions that sockets of forwardings are made without.",
+    )
+    stream_local_bind_unlink: bool = keyword(
+        "StreamLocalBindUnlink", kinds.YES_NO, default=False, tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="Whether a socket that is in the way is removed.",
+    )
+    syslog_facility: str = keyword(
+        "SyslogFacility", kinds.SYSLOG_FACILITY, default="USER", tier=Tier.RARE,
+        doc="What -y says to the system's log that it comes from.",
+    )
+    tunnel: str = keyword(
+        "Tunnel", kinds.TUNNEL, default="no", tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        doc="Whether to join network devices of both sides.",
+    )
+    tunnel_device: tuple[int | None, int | None] = keyword(
+        "TunnelDevice", ssh_kinds.TUNNEL_DEVICE, default=(None, None), tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="The number of our device and of theirs; any leaves it to the system.",
+    )
+    xauth_location: str = keyword(
+        "XAuthLocation", kinds.PATH, default="/usr/bin/xauth", tier=Tier.RARE,
+        later=Later("forwarding", None),
+        doc="The program that keeps the keys of displays.",
     )
     # fmt: on
 
@@ -459,6 +554,11 @@ class SshConfig(
     def host(self) -> str:
         """The name or address to connect to."""
         return self.hostname or self.host_argument
+
+    def shown(self, surroundings: Surroundings) -> Self:
+        """The values as ``-G`` shows them: expanded, but for those that are expanded one by one."""
+        made = self.expanded(surroundings)
+        return made.replaced(**{name: getattr(self, name) for name in _SHOWN_AS_WRITTEN})
 
     def expanded(self, surroundings: Surroundings) -> Self:
         """The same with every ``%x``, ``${NAME}`` and ``~`` put in; raises ConfigError."""
@@ -506,6 +606,7 @@ def client_tokens(config: SshConfig, surroundings: Surroundings) -> Tokens:
         "n": config.host_argument,
         "p": str(config.port),
         "r": user,
+        "T": "NONE",
         "u": surroundings.user,
     }
     tokens: dict[str, Callable[[], str]] = {letter: text.__str__ for letter, text in texts.items()}

@@ -4,10 +4,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from tellin.config.canonicalization import canonical_host
 from tellin.config.conditions import Criterion, checked, read_criteria
 from tellin.config.destination import host_fault, user_fault
 from tellin.config.grammar import Line, read_line
-from tellin.config.keywords import Known, Pending, Row
+from tellin.config.keywords import Known, Later, Row
 from tellin.config.patterns import (
     check_address_list,
     in_block,
@@ -33,8 +34,11 @@ SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
 
 COMMAND_LINE: Final = "command-line"
 
-# ProxyCommand and ProxyJump say the same thing in two ways: the first of them wins.
-_RIVALS: Final = {"proxycommand": "proxyjump", "proxyjump": "proxycommand"}
+
+_CANONICALIZATION: Final = (
+    "canonicalize_hostname", "canonicalize_fallback_local", "canonicalize_max_dots"
+)  # fmt: skip
+_FORWARDINGS: Final = ("dynamic_forward", "local_forward", "remote_forward", "tunnel")
 
 
 class Invocation(Record):
@@ -137,10 +141,13 @@ class _ClientReader(Reader[bool]):
         value = row.read(line)
         if not self.scope or self._outdone(row.spelling):
             return
+        missing = row.lacks(value)
+        if missing is not None:
+            self._leave_out(row, missing, line)
         name = row.attribute
         self.seen.add(row.spelling.lower())
         if name not in self.values:
-            self.values[name] = value
+            self.values[name] = value if row.merge is None else row.merge((), value)
             self.origins[name] = (line.file, line.number)
         elif row.merge is not None and not self.final:
             self.values[name] = row.merge(self.values[name], value)
@@ -153,27 +160,32 @@ class _ClientReader(Reader[bool]):
         if new and row.merge is not None:
             self.values[row.attribute] = row.merge(self.values[row.attribute], new)
 
-    def postpone(self, row: Pending, line: Line) -> None:
-        name = row.spelling.lower()
-        if not self.scope or name in self.seen or self._outdone(name):
+    def _leave_out(self, row: Row[Any], later: Later, line: Line) -> None:
+        """Note that nothing will act on a value, or refuse it where that would be dangerous."""
+        if row.attribute in self.values and row.merge is None:
             return
-        value = row.value(line)
-        self.seen.add(name)
-        if row.is_harmless(value):
-            return
+        self._refuse_missing(row.spelling, line, essential=later.essential)
+        self.postponed.setdefault(
+            row.attribute, NotYet(row.spelling, " ".join(line.words()), line.file, line.number)
+        )
+
+    def _refuse_missing(self, spelling: str, line: Line, *, essential: bool) -> None:
         if line.file == COMMAND_LINE:
-            raise line.error(f"{row.spelling} is not supported")
-        if row.essential:
+            raise line.error(f"{spelling} is not supported")
+        if essential:
             raise line.error(
-                f"{row.spelling} is not supported",
+                f"{spelling} is not supported",
                 hint="it counts for this host, and to leave it out would change where"
                 " the connection goes or which key is trusted",
             )
-        self.postponed[name] = NotYet(row.spelling, value, line.file, line.number)
 
     def _outdone(self, spelling: str) -> bool:
         """Whether a keyword that rules this one out has come first."""
-        return _RIVALS.get(spelling.lower()) in self.seen
+        name = spelling.lower()
+        if name == "proxycommand":
+            # A jump that is none leaves the way open; a command that is none does not.
+            return self.values.get("proxy_jump") is not None
+        return name == "proxyjump" and "proxycommand" in self.seen
 
     # --- blocks
 
@@ -297,11 +309,17 @@ def read_ssh_config(
     for option in options:
         reader.read_option(option)
     _read_files(reader, file)
-    if reader.wants_final:
-        reader.host = _real_host(reader)
+    reader.host = canonical_host(_real_host(reader), reader.so_far(), surroundings)
+    # Blocks for the full name may hold now, and so may those that wait for the second pass.
+    if reader.wants_final or reader.so_far().canonicalize_hostname != "no":
         reader.final = True
+        # How the name is found is settled: the second pass comes too late to change it.
+        for name in _CANONICALIZATION:
+            reader.values.setdefault(name, SshConfig.rows[name].default)
         _read_files(reader, file)
     made = SshConfig.made_of(reader.values, reader.origins)
+    if made.clear_all_forwardings:
+        made = made.replaced(**{name: SshConfig.rows[name].default for name in _FORWARDINGS})
     made.host_argument = host
     made.hostname = _real_host(reader)
     made.user_is_literal = made.user is None or user is not None
@@ -313,7 +331,11 @@ def read_ssh_config(
         made.update_host_keys = "no"
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
-    made.not_yet = tuple(reader.postponed.values())
+    made.not_yet = tuple(
+        found
+        for name, found in reader.postponed.items()
+        if not (made.clear_all_forwardings and name in _FORWARDINGS)
+    )
     return made
 
 

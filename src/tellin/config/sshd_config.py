@@ -4,71 +4,11 @@
 `tellin.config.sshd_reading.read_sshd_config` makes one from a file and options.
 """
 
-import re
 from typing import Final
 
-from tellin.config import kinds
-from tellin.config.grammar import quoted
-from tellin.config.keywords import KeywordFile, Pending, Tier, append, keyword, pending
-from tellin.config.kinds import Kind
-from tellin.errors import ConfigError
-from tellin.wire import Record
-
-# Keywords whose features are still to come, with the values that say what happens anyway; any
-# other value is refused, because a server must not promise what it does not do.
-LATER: Final[dict[str, Pending]] = pending("""
-    AllowAgentForwarding no
-    AllowStreamLocalForwarding no
-    AllowTcpForwarding no
-    ChannelTimeout none
-    ChrootDirectory none
-    DisableForwarding yes no
-    ExposeAuthInfo no
-    FingerprintHash sha256
-    GatewayPorts no
-    GSSAPIAuthentication no
-    GSSAPICleanupCredentials *
-    GSSAPIDelegateCredentials *
-    GSSAPIStrictAcceptorCheck *
-    HostbasedAcceptedAlgorithms *
-    HostbasedAuthentication no
-    HostbasedUsesNameFromPacketOnly *
-    HostKeyAgent none
-    IgnoreRhosts *
-    IgnoreUserKnownHosts *
-    IPQoS none
-    KerberosAuthentication no
-    KerberosGetAFSToken *
-    KerberosOrLocalPasswd *
-    KerberosTicketCleanup *
-    LogVerbose none
-    PAMServiceName *
-    PermitListen none
-    PermitOpen none
-    PermitTunnel no
-    PermitUserEnvironment no
-    PermitUserRC no
-    PerSourceMaxStartups none
-    PerSourceNetBlockSize *
-    PerSourcePenalties no
-    PerSourcePenaltyExemptList *
-    PubkeyAuthOptions none
-    RDomain none
-    RefuseConnection no
-    RequiredRSASize 1024
-    SecurityKeyProvider *
-    SshdAuthPath *
-    SshdSessionPath *
-    StreamLocalBindMask *
-    StreamLocalBindUnlink *
-    SyslogFacility auth
-    UnusedConnectionTimeout none
-    UsePAM no
-    X11DisplayOffset *
-    X11Forwarding no
-    X11UseLocalhost *
-    XAuthLocation *
-""")
+from tellin.config import kinds, sshd_kinds
+from tellin.config.keywords import KeywordFile, Later, Tier, append, keyword
+from tellin.config.sshd_kinds import ListenAddress
 
 _ALIASES: Final = {
     "HostDSAKey": "HostKey",
@@ -80,107 +20,12 @@ _ALIASES: Final = {
     "KeepAlive": "TCPKeepAlive",
 }
 
-METHODS: Final = ("publickey", "password", "keyboard-interactive")
-
-
-class ListenAddress(Record):
-    """An address to listen on; without a port, on every Port."""
-
-    host: str
-    port: int | None = None
-
-
-def _listen_address(words: list[str]) -> tuple[ListenAddress, ...]:
-    if len(words) != 1:
-        raise ConfigError("extra words at the end of the line", hint="rdomain is not supported")
-    word = words[0]
-    found = re.fullmatch(r"\[([^]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?", word)
-    if found is None:
-        # An IPv6 address without brackets, which can have no port.
-        if word.count(":") < 2 or not re.fullmatch(r"[0-9A-Fa-f:.]+(%[^][ ]+)?", word):
-            raise ConfigError(f"{word[:80]!a} is not host, host:port or [host]:port")
-        return (ListenAddress(word),)
-    host, port = found[1] or found[3], found[2] or found[4]
-    return (ListenAddress(host, kinds.read_integer(port, 0, 65535) if port else None),)
-
-
-def _show_listen(value: tuple[ListenAddress, ...]) -> tuple[str, ...]:
-    return tuple(
-        quoted(f"[{one.host}]" + ("" if one.port is None else f":{one.port}")) for one in value
-    )
-
-
-_STARTUP_RATE: Final = 30
-
-
-def _max_startups(word: str) -> tuple[int, int, int]:
-    parts = [kinds.read_integer(part, 1, 2**31 - 1) for part in word.split(":")]
-    if len(parts) == 1:
-        return parts[0], _STARTUP_RATE, parts[0]
-    if len(parts) != 3 or parts[1] > 100 or parts[0] > parts[2]:
-        raise ConfigError(f"{word[:40]!a} is not start:rate:full")
-    return parts[0], parts[1], parts[2]
-
-
-def _subsystem(words: list[str]) -> tuple[tuple[str, str], ...]:
-    text = words[0]
-    # The command goes to a shell with its quotes; only a comment outside quotes is cut off.
-    if '"' not in text and "'" not in text:
-        text = re.split(r"[ \t]#", text, maxsplit=1)[0].rstrip(" \t")
-    found = re.fullmatch(r"([^ \t\"'#]+)[ \t]+(.+)", text, re.DOTALL)
-    if found is None:
-        raise ConfigError("a name and a command are needed")
-    return ((found[1], found[2]),)
-
-
-def _add_subsystem(
-    earlier: tuple[tuple[str, str], ...], later: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    """Of two commands for one name the first stands, as of two values of one keyword."""
-    names = {name for name, _ in earlier}
-    return earlier + tuple(pair for pair in later if pair[0] not in names)
-
-
-def _method_lists(words: list[str]) -> tuple[str, ...]:
-    if words == ["any"]:
-        return ("any",)
-    for word in words:
-        names = word.split(",")
-        for name in names:
-            if name.partition(":")[0] not in METHODS:
-                raise ConfigError(
-                    f"{name[:40]!a} is not a method of authentication",
-                    hint=f"known: any, {', '.join(METHODS)}",
-                )
-        # One answer to the same question twice proves nothing more; two keys do.
-        once = [name for name in names if name != "publickey"]
-        if len(set(once)) != len(once):
-            raise ConfigError(f"{word[:80]!a} names a method twice")
-    return tuple(words)
-
-
-_LISTEN: Final[Kind[tuple[ListenAddress, ...]]] = Kind(
-    _listen_address, _show_listen, "host|host:port|[host]:port"
-)
-_STARTUPS: Final[Kind[tuple[int, int, int]]] = kinds.one(
-    _max_startups, lambda value: ":".join(map(str, value)), "start[:rate:full]"
-)
-_SUBSYSTEM: Final[Kind[tuple[tuple[str, str], ...]]] = Kind(
-    _subsystem, lambda value: tuple(" ".join(pair) for pair in value), "name command", raw=True
-)
-_METHODS: Final[Kind[tuple[str, ...]]] = Kind(
-    _method_lists, lambda value: (" ".join(value),), "any|method,... ..."
-)
-# A server may leave the choice of a port to the system, by 0; a client has to name one.
-_PORT: Final = kinds.integer(0, 65535)
-_PORTS: Final[Kind[tuple[int, ...]]] = Kind(
-    lambda words: (_PORT.read(words),), lambda value: tuple(map(str, value)), _PORT.grammar
-)
+_GSSAPI: Final = Later("Kerberos, which tellin leaves out", (False,))
+_GSSAPI_OPTION: Final = Later("Kerberos, which tellin leaves out", None)
 
 
 class SshdConfig(
     KeywordFile,
-    later=LATER,
     aliases=_ALIASES,
     retired="ServerKeyBits KeyRegenerationInterval RHostsAuthentication RhostsRSAAuthentication"
     " RSAAuthentication CheckMail UseLogin VerifyReverseMapping ReverseMappingCheck"
@@ -193,11 +38,11 @@ class SshdConfig(
     # fmt: off
 
     port: tuple[int, ...] = keyword(
-        "Port", _PORTS, default=(22,), merge=append, tier=Tier.EVERYDAY,
+        "Port", sshd_kinds.PORTS, default=(22,), merge=append, tier=Tier.EVERYDAY,
         doc="A port to listen on.",
     )
     listen_address: tuple[ListenAddress, ...] = keyword(
-        "ListenAddress", _LISTEN, default=(), merge=append, tier=Tier.EVERYDAY,
+        "ListenAddress", sshd_kinds.LISTEN, default=(), merge=append, tier=Tier.EVERYDAY,
         doc="An address to listen on; all of them if none is given.",
     )
     address_family: str = keyword(
@@ -218,7 +63,7 @@ class SshdConfig(
         doc="How long a login may take; 0 is for ever.",
     )
     max_startups: tuple[int, int, int] = keyword(
-        "MaxStartups", _STARTUPS, default=(10, _STARTUP_RATE, 100), tier=Tier.EVERYDAY,
+        "MaxStartups", sshd_kinds.STARTUPS, default=(10, sshd_kinds.STARTUP_RATE, 100), tier=Tier.EVERYDAY,
         doc="From how many logins under way to refuse some, with what chance in a hundred, and all.",
     )
     max_auth_tries: int = keyword(
@@ -235,6 +80,7 @@ class SshdConfig(
         kinds.choice(
             "prohibit-password", "yes", "forced-commands-only", "no",
             also={"without-password": "prohibit-password"},
+            shown={"prohibit-password": "without-password"},
         ),
         default="prohibit-password", in_match=True, tier=Tier.EVERYDAY,
         doc="How root may log in.",
@@ -244,7 +90,7 @@ class SshdConfig(
         doc="Trust a user's files only if nobody else can write them.",
     )
     authentication_methods: tuple[str, ...] = keyword(
-        "AuthenticationMethods", _METHODS, default=("any",), in_match=True, tier=Tier.EVERYDAY,
+        "AuthenticationMethods", sshd_kinds.METHOD_LISTS, default=("any",), in_match=True, tier=Tier.EVERYDAY,
         doc="Lists of methods of which one must be gone through to its end.",
     )
     authorized_keys_file: tuple[str, ...] = keyword(
@@ -253,7 +99,7 @@ class SshdConfig(
         doc="Files with a user's public keys, relative to the home directory.",
     )
     authorized_keys_command: str | None = keyword(
-        "AuthorizedKeysCommand", kinds.COMMAND, default=None, in_match=True,
+        "AuthorizedKeysCommand", kinds.COMMAND_OR_NONE, default=None, in_match=True,
         tokens="%CDfhikKstTuU",
         doc="A program that prints lines of authorized_keys for the key it is told of.",
     )
@@ -271,7 +117,7 @@ class SshdConfig(
         doc="A file of the principals that may log in as this user, instead of the user's own name.",
     )
     authorized_principals_command: str | None = keyword(
-        "AuthorizedPrincipalsCommand", kinds.COMMAND, default=None, in_match=True,
+        "AuthorizedPrincipalsCommand", kinds.COMMAND_OR_NONE, default=None, in_match=True,
         tokens="%CDFfhikKstTuU",
         doc="A program that prints lines of such a file for the certificate it is told of.",
     )
@@ -290,7 +136,7 @@ class SshdConfig(
         " cannot be read refuses all keys.",
     )
     host_certificate: tuple[str, ...] = keyword(
-        "HostCertificate", kinds.PATH_EACH, default=(), merge=append,
+        "HostCertificate", kinds.OPTIONAL_PATH_EACH, default=(), merge=append,
         doc="A certificate for one of the host keys.",
     )
     pubkey_authentication: bool = keyword(
@@ -355,7 +201,7 @@ class SshdConfig(
         doc="strict leaves only key exchanges that withstand quantum computers.",
     )
     compression: str = keyword(
-        "Compression", kinds.choice("yes", "delayed", "no"), default="yes",
+        "Compression", kinds.choice("yes", "delayed", "no", shown={"delayed": "yes"}), default="yes",
         doc="Whether to compress once a user has logged in; yes and delayed are the same.",
     )
     rekey_limit: tuple[int, int] = keyword(
@@ -376,12 +222,12 @@ class SshdConfig(
         doc="Let the system notice that the client is gone.",
     )
     subsystem: tuple[tuple[str, str], ...] = keyword(
-        "Subsystem", _SUBSYSTEM, default=(), in_match=True, merge=_add_subsystem,
+        "Subsystem", sshd_kinds.SUBSYSTEM, default=(), in_match=True, merge=sshd_kinds.add_subsystem,
         tier=Tier.EVERYDAY,
         doc="A name and the command behind it.",
     )
     force_command: str | None = keyword(
-        "ForceCommand", kinds.COMMAND, default=None, in_match=True, tier=Tier.EVERYDAY,
+        "ForceCommand", kinds.COMMAND_OR_NONE, default=None, in_match=True, tier=Tier.EVERYDAY,
         doc="The command to run, whatever the client asks for.",
     )
     permit_tty: bool = keyword(
@@ -421,8 +267,214 @@ class SshdConfig(
         doc="Look up the client's name and check that it leads back.",
     )
     version_addendum: str | None = keyword(
-        "VersionAddendum", kinds.TEXT, default=None, tier=Tier.RARE,
+        "VersionAddendum", kinds.TEXT_OR_NONE, default=None, tier=Tier.RARE,
         doc="A comment in our identification line.",
+    )
+
+    allow_agent_forwarding: bool = keyword(
+        "AllowAgentForwarding", kinds.YES_NO, default=True, in_match=True, later=Later("forwarding", (False,)),
+        doc="Whether sessions may ask the user's agent.",
+    )
+    allow_stream_local_forwarding: str = keyword(
+        "AllowStreamLocalForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        doc="In which directions Unix sockets may be forwarded.",
+    )
+    allow_tcp_forwarding: str = keyword(
+        "AllowTcpForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.EVERYDAY, later=Later("forwarding", ("no",)),
+        doc="In which directions ports may be forwarded.",
+    )
+    channel_timeout: tuple[tuple[str, int], ...] = keyword(
+        "ChannelTimeout", kinds.CHANNEL_TIMEOUT, default=(), in_match=True, tier=Tier.RARE, later=Later("forwarding", ((),)),
+        doc="After how long a silence channels of a type are closed.",
+    )
+    chroot_directory: str | None = keyword(
+        "ChrootDirectory", kinds.or_none(kinds.PATH), default=None, in_match=True, tokens="%hUu", later=Later("the daemon", (None,)),
+        doc="The directory that is / for a session.",
+    )
+    disable_forwarding: bool = keyword(
+        "DisableForwarding", kinds.YES_NO, default=False, in_match=True,
+        doc="Forward nothing, whatever else is said.",
+    )
+    expose_auth_info: bool = keyword(
+        "ExposeAuthInfo", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("the daemon", (False,)),
+        doc="Tell sessions in a file ($SSH_USER_AUTH) how their user logged in.",
+    )
+    fingerprint_hash: str = keyword(
+        "FingerprintHash", kinds.FINGERPRINT_HASH, default="sha256", tier=Tier.RARE, later=Later("logs", ("sha256",)),
+        doc="The hash of fingerprints in the log.",
+    )
+    gateway_ports: str = keyword(
+        "GatewayPorts", kinds.choice("no", "yes", "clientspecified", also=kinds.AS_YES_NO), default="no", in_match=True, later=Later("forwarding", ("no",)),
+        doc="Whether forwarded ports listen on every address.",
+    )
+    gssapi_authentication: bool = keyword(
+        "GSSAPIAuthentication", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=_GSSAPI,
+        doc="Whether to let in by Kerberos.",
+    )
+    gssapi_cleanup_credentials: bool = keyword(
+        "GSSAPICleanupCredentials", kinds.YES_NO, default=True, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether a session's Kerberos credentials go with it.",
+    )
+    gssapi_delegate_credentials: bool = keyword(
+        "GSSAPIDelegateCredentials", kinds.YES_NO, default=True, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether to take Kerberos credentials from users.",
+    )
+    gssapi_strict_acceptor_check: bool = keyword(
+        "GSSAPIStrictAcceptorCheck", kinds.YES_NO, default=True, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether only this host's own Kerberos name counts.",
+    )
+    hostbased_accepted_algorithms: str = keyword(
+        "HostbasedAcceptedAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", in_match=True, tier=Tier.RARE, later=Later("host-based login", None),
+        doc="The signature algorithms of host-based login.",
+    )
+    hostbased_authentication: bool = keyword(
+        "HostbasedAuthentication", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("host-based login", (False,)),
+        doc="Whether to let in users of hosts that are trusted.",
+    )
+    hostbased_uses_name_from_packet_only: bool = keyword(
+        "HostbasedUsesNameFromPacketOnly", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("host-based login", None),
+        doc="Whether to believe the name that a client gives its host.",
+    )
+    host_key_agent: str | None = keyword(
+        "HostKeyAgent", kinds.or_none(kinds.PATH), default=None, tier=Tier.RARE, later=Later("the daemon", (None,)),
+        doc="The agent that holds the private host keys.",
+    )
+    ignore_rhosts: str = keyword(
+        "IgnoreRhosts", kinds.choice("yes", "no", "shosts-only", also=kinds.AS_YES_NO), default="yes", in_match=True, tier=Tier.RARE, later=Later("host-based login", None),
+        doc="Whether to leave users' ~/.rhosts and ~/.shosts unread.",
+    )
+    ignore_user_known_hosts: bool = keyword(
+        "IgnoreUserKnownHosts", kinds.YES_NO, default=False, tier=Tier.RARE, later=Later("host-based login", None),
+        doc="Whether to leave users' known_hosts unread for host-based login.",
+    )
+    ip_qos: tuple[str, str] = keyword(
+        "IPQoS", kinds.IP_QOS, default=("ef", "none"), in_match=True, tier=Tier.RARE, later=Later("the daemon", (("none", "none"),)),
+        doc="The traffic class of interactive sessions, and of others.",
+    )
+    kerberos_authentication: bool = keyword(
+        "KerberosAuthentication", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=_GSSAPI,
+        doc="Whether to check passwords with Kerberos.",
+    )
+    kerberos_get_afs_token: bool = keyword(
+        "KerberosGetAFSToken", kinds.YES_NO, default=False, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether to fetch a token for AFS.",
+    )
+    kerberos_or_local_passwd: bool = keyword(
+        "KerberosOrLocalPasswd", kinds.YES_NO, default=True, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether passwords that Kerberos does not know are checked here.",
+    )
+    kerberos_ticket_cleanup: bool = keyword(
+        "KerberosTicketCleanup", kinds.YES_NO, default=True, tier=Tier.RARE, later=_GSSAPI_OPTION,
+        doc="Whether a session's tickets go with it.",
+    )
+    log_verbose: tuple[str, ...] = keyword(
+        "LogVerbose", kinds.LOG_VERBOSE, default=(), in_match=True, tier=Tier.RARE, later=Later("logs", ((),)),
+        doc="Patterns of places in the program that say everything.",
+    )
+    pam_service_name: str = keyword(
+        "PAMServiceName", kinds.WORD, default="sshd", in_match=True, tier=Tier.RARE, later=Later("the daemon", None),
+        doc="The service whose rules PAM follows.",
+    )
+    permit_listen: tuple[str, ...] = keyword(
+        "PermitListen", kinds.LISTEN_PLACES, default=("any",), in_match=True, later=Later("forwarding", (("none",),)),
+        doc="Where clients may let this host listen.",
+    )
+    permit_open: tuple[str, ...] = keyword(
+        "PermitOpen", kinds.OPEN_PLACES, default=("any",), in_match=True, later=Later("forwarding", (("none",),)),
+        doc="Where clients may be led to.",
+    )
+    permit_tunnel: str = keyword(
+        "PermitTunnel", kinds.PERMIT_TUNNEL, default="no", in_match=True, tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        doc="Whether network devices may be joined.",
+    )
+    permit_user_environment: str = keyword(
+        "PermitUserEnvironment", sshd_kinds.USER_ENVIRONMENT, default="no", tier=Tier.RARE, later=Later("the daemon", ("no",)),
+        doc="Which variables ~/.ssh/environment and environment= may set.",
+    )
+    permit_user_rc: bool = keyword(
+        "PermitUserRC", kinds.YES_NO, default=True, in_match=True, tier=Tier.RARE, later=Later("the daemon", (False,)),
+        doc="Whether ~/.ssh/rc runs before a session.",
+    )
+    per_source_max_startups: int | None = keyword(
+        "PerSourceMaxStartups", kinds.or_none(kinds.integer(0, 2**31 - 1)), default=None, later=Later("the daemon", (None,)),
+        doc="How many logins may be under way from one source.",
+    )
+    per_source_net_block_size: tuple[int, int] = keyword(
+        "PerSourceNetBlockSize", sshd_kinds.BLOCK_SIZE, default=(32, 128), later=Later("the daemon", None),
+        doc="How many bits of an IPv4 and of an IPv6 address make a source.",
+    )
+    per_source_penalties: tuple[str, ...] = keyword(
+        "PerSourcePenalties", sshd_kinds.PENALTIES, default=("yes",), tier=Tier.EVERYDAY, later=Later("the daemon", (("no",),)),
+        doc="How long sources that misbehave are kept out.",
+    )
+    per_source_penalty_exempt_list: tuple[str, ...] = keyword(
+        "PerSourcePenaltyExemptList", sshd_kinds.BLOCKS, default=(), tier=Tier.EVERYDAY, later=Later("the daemon", None),
+        doc="Sources that are never kept out.",
+    )
+    pubkey_auth_options: tuple[str, ...] = keyword(
+        "PubkeyAuthOptions", sshd_kinds.KEY_DEMANDS, default=(), in_match=True, tier=Tier.RARE,
+        later=Later("the daemon", ((),)),
+        doc="What is asked of every security key: touch-required, verify-required.",
+    )
+    routing_domain: str | None = keyword(
+        "RDomain", kinds.or_none(kinds.WORD), default=None, in_match=True, tokens="%D", tier=Tier.RARE, later=Later("the daemon", (None,)),
+        doc="The routing domain of sessions.",
+    )
+    refuse_connection: bool = keyword(
+        "RefuseConnection", kinds.YES_NO, default=False, in_match=True, later=Later("the daemon", (False,)),
+        doc="Turn the client away as soon as this holds for it.",
+    )
+    required_rsa_size: int = keyword(
+        "RequiredRSASize", kinds.integer(0, 65536), default=1024, in_match=True, later=Later("the daemon", (1024,)),
+        doc="The fewest bits of a user's RSA key; never less than 1024.",
+    )
+    security_key_provider: str = keyword(
+        "SecurityKeyProvider", kinds.WORD, default="internal", tier=Tier.RARE, later=Later("the daemon", None),
+        doc="The library for host keys in security keys.",
+    )
+    sshd_auth_path: str | None = keyword(
+        "SshdAuthPath", kinds.OPTIONAL_PATH, default=None, tier=Tier.RARE, later=Later("the daemon", None),
+        doc="OpenSSH's program for logins; there is none here.",
+    )
+    sshd_session_path: str | None = keyword(
+        "SshdSessionPath", kinds.OPTIONAL_PATH, default=None, tier=Tier.RARE, later=Later("the daemon", None),
+        doc="OpenSSH's program for connections; there is none here.",
+    )
+    stream_local_bind_mask: int = keyword(
+        "StreamLocalBindMask", kinds.octal(0o777), default=0o177, in_match=True, tier=Tier.RARE, later=Later("forwarding", None),
+        doc="The permissions that sockets of forwardings are made without.",
+    )
+    stream_local_bind_unlink: bool = keyword(
+        "StreamLocalBindUnlink", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("forwarding", None),
+        doc="Whether a socket that is in the way is removed.",
+    )
+    syslog_facility: str = keyword(
+        "SyslogFacility", kinds.SYSLOG_FACILITY, default="AUTH", later=Later("the daemon", ("AUTH",)),
+        doc="What the log says that its lines come from.",
+    )
+    unused_connection_timeout: int | None = keyword(
+        "UnusedConnectionTimeout", kinds.or_none(kinds.SECONDS), default=None, in_match=True, tier=Tier.RARE, later=Later("forwarding", (None,)),
+        doc="How long a connection may stay without a channel.",
+    )
+    use_pam: bool = keyword(
+        "UsePAM", kinds.YES_NO, default=False, later=Later("the daemon", (False,)),
+        doc="Whether accounts and sessions go through PAM.",
+    )
+    x11_display_offset: int = keyword(
+        "X11DisplayOffset", kinds.integer(0, 65535 - 6000), default=10, in_match=True, later=Later("forwarding", None),
+        doc="The first display number for forwarding.",
+    )
+    x11_forwarding: bool = keyword(
+        "X11Forwarding", kinds.YES_NO, default=False, in_match=True, later=Later("forwarding", (False,)),
+        doc="Whether sessions may open windows on the client's display.",
+    )
+    x11_use_localhost: bool = keyword(
+        "X11UseLocalhost", kinds.YES_NO, default=True, in_match=True, later=Later("forwarding", None),
+        doc="Whether displays listen on the loopback address alone.",
+    )
+    xauth_location: str = keyword(
+        "XAuthLocation", kinds.PATH, default="/usr/bin/xauth", later=Later("forwarding", None),
+        doc="The program that keeps the keys of displays.",
     )
 
     # fmt: on

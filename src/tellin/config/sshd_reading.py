@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tellin.config.conditions import Criterion, checked, read_criteria
 from tellin.config.grammar import Line, read_line
-from tellin.config.keywords import Known, Pending, Row
+from tellin.config.keywords import Known, Row
 from tellin.config.patterns import (
     check_address_list,
     match_address_list,
@@ -36,6 +36,7 @@ class Peer(Record):
     address: str = ""
     local_address: str = ""
     local_port: int = 0
+    routing_domain: str = ""
     version: str = ""
 
 
@@ -65,6 +66,10 @@ _TESTS: Final[dict[str, tuple[Callable[[Peer], object], _Test]]] = {
     "localport": (
         lambda peer: peer.local_port,
         lambda peer, argument: match_pattern_list(str(peer.local_port), argument),
+    ),
+    "rdomain": (
+        lambda peer: peer.routing_domain,
+        lambda peer, argument: match_pattern_list(peer.routing_domain, argument),
     ),
     "version": (
         lambda peer: peer.version,
@@ -170,6 +175,14 @@ class _ServerReader(Reader[_Scope]):
         if self.scope and not row.in_match:
             raise line.error(f"{row.spelling} is not allowed within a Match block")
         value = row.read(line)
+        missing = row.lacks(value)
+        if missing is not None:
+            allowed = dict.fromkeys((row.default, *(missing.harmless or ())))
+            shown = [" ".join(row.shown(value)) for value in allowed]
+            raise line.error(
+                f"{row.spelling} is not supported",
+                hint=f"only {row.spelling} {' or '.join(shown)} is" if shown else "",
+            )
         if row is SshdConfig.rows["subsystem"]:
             self._note_repeated(value[0][0], line)
         self.settings.append(_Setting(row, value, line.file, line.number, self.scope))
@@ -179,14 +192,6 @@ class _ServerReader(Reader[_Scope]):
             if setting.row.attribute == "subsystem" and setting.scope == self.scope:
                 if setting.value[0][0] == name:
                     self.warn(line, f"Subsystem {name[:40]!a} is defined already: this is ignored")
-
-    def postpone(self, row: Pending, line: Line) -> None:
-        if not row.is_harmless(row.value(line)):
-            allowed = " or ".join(row.harmless)
-            raise line.error(
-                f"{row.spelling} is not supported",
-                hint=f"only {row.spelling} {allowed} is" if allowed else "",
-            )
 
     def open_block(self, line: Line, outer: _Scope) -> _Scope:
         criteria = read_criteria(line, _CRITERIA, before_all=frozenset())

@@ -48,3 +48,7 @@ class Surroundings:
     def addresses(self) -> Sequence[str]:
         """The addresses of this machine's interfaces."""
         return ()
+
+    def canonical_name(self, host: str) -> str | None:
+        """The name that a host's name leads to in the end (CNAME), or None if nobody knows it."""
+        return None

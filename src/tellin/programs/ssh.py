@@ -24,11 +24,10 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46aCfGknNqsTtVvx] [-b bind_address] [-c cipher_spec]
-           [-E log_file] [-e escape_char] [-F configfile] [-I pkcs11]
-           [-i identity_file] [-l login_name] [-m mac_spec] [-o option]
-           [-P tag] [-p port]
-           destination [command [argument ...]]
+usage: ssh [-46aCfGknNqsTtVvx] [-B bind_interface] [-b bind_address]
+           [-c cipher_spec] [-E log_file] [-e escape_char] [-F configfile]
+           [-I pkcs11] [-i identity_file] [-l login_name] [-m mac_spec]
+           [-o option] [-P tag] [-p port] destination [command [argument ...]]
        ssh [-Q query_option]"""
 
 # What a flag without a value is short for.
@@ -47,6 +46,7 @@ _PLAIN: Final = {
 }
 # What a flag with a value is short for.
 _VALUED: Final = {
+    "B": "BindInterface",
     "b": "BindAddress",
     "c": "Ciphers",
     "e": "EscapeChar",
@@ -57,7 +57,6 @@ _VALUED: Final = {
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
     "A": "agent forwarding",
-    "B": "binding to an interface",
     "D": "dynamic forwarding",
     "g": "forwarding for other hosts",
     "J": "jump hosts",
@@ -225,7 +224,7 @@ def parse(arguments: list[str]) -> Invocation:
 
 
 def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshConfig:
-    """The values that hold for the destination; the parts of it are checked first (R170)."""
+    """The values that hold for the destination, as they are written; its parts are checked first (R170)."""
     options = list(invocation.options)
     if invocation.level:
         # -v and -q stand over every LogLevel.
@@ -236,7 +235,7 @@ def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshCon
         session = "subsystem"
     else:
         session = "exec" if invocation.command else "shell"
-    config = read_ssh_config(
+    return read_ssh_config(
         surroundings,
         invocation.host or "",
         user=invocation.user,
@@ -246,7 +245,6 @@ def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshCon
         command=" ".join(invocation.command),
         session=session,
     )
-    return config.expanded(surroundings)
 
 
 def make_journal(invocation: Invocation, config: SshConfig) -> Journal:
@@ -291,11 +289,13 @@ def _run(arguments: list[str]) -> int:
     surroundings = LocalSurroundings()
     config = configure(invocation, surroundings)
     if invocation.show_config:
+        config = config.shown(surroundings)
         from tellin.client.offer import algorithms
         from tellin.config.algorithm_lists import with_lists
 
         print("\n".join(with_lists(config, algorithms(config)).dump()))
         return 0
+    config = config.expanded(surroundings)
     journal = make_journal(invocation, config)
     try:
         return _connect(invocation, config, journal)
@@ -309,6 +309,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int:
+    if config.refuse_connection is not None:
+        file, number = config.origin("refuse_connection")
+        raise Failure(f"{file} line {number}: RefuseConnection: {config.refuse_connection}")
     from tellin.programs.ssh_connecting import Connecting
     from tellin.runtime.loop import SmallLoop
 

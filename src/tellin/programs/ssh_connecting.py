@@ -23,6 +23,7 @@ from tellin.runtime.listeners import (
 )
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Socket
+from tellin.runtime.surroundings import source_addresses
 from tellin.transport.version import identification
 
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
@@ -125,7 +126,8 @@ class Connecting:
 
     def _prepare(self) -> Any:
         config = self._config
-        bind = bind_source(config.bind_address) if config.bind_address else None
+        found = source_addresses(config.bind_address, config.bind_interface)
+        bind = bind_source(*found) if found else None
 
         def prepare(made: Socket) -> None:
             if bind is not None:

@@ -274,6 +274,8 @@ class Run:
         else:
             journal.verbose(f"Authenticated to {where} {how}")
         self._warn_of_weak_exchange()
+        if config.local_command is not None and config.permit_local_command:
+            _run_local_command(config.local_command, journal)
         if config.fork_after_authentication:
             self._go_to_background()
         journal.debug("Entering interactive session.")
@@ -404,6 +406,21 @@ def _command(words: list[str], config: SshConfig) -> bytes:
     if config.fork_after_authentication and not command:
         raise Failure("Cannot fork into background without a command to execute.")
     return command
+
+
+def _run_local_command(command: str, journal: Journal) -> None:
+    """Run LocalCommand and wait for it: on our terminal, before the session has it."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    journal.debug(f"Executing {shell} -c {command!a}")
+    try:
+        child = os.posix_spawn(
+            shell, [shell, "-c", command], os.environ, setsigdef=[signal.SIGPIPE, *_ENDINGS]
+        )
+    except OSError as error:
+        # What it would have done is missing, and the session is none the worse for it.
+        journal.error(f"Could not run {shell}: {error.strerror}")
+        return
+    os.waitpid(child, 0)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -231,6 +231,7 @@ def _tested_peer(specifications: list[str]) -> Peer | None:
         address=given.get("addr", ""),
         local_address=given.get("laddr", ""),
         local_port=int(port),
+        routing_domain=given.get("rdomain", ""),
     )
 
 

@@ -356,9 +356,12 @@ def connect(
     return done[0]
 
 
-def bind_source(host: str, *, family: int = AF_UNSPEC) -> Callable[[Socket], None]:
-    """A ``prepare`` that connects from ``host`` (BindAddress): its address of the same family."""
-    sources = resolve(host, 0, family=family)
+def bind_source(*hosts: str, family: int = AF_UNSPEC) -> Callable[[Socket], None]:
+    """A ``prepare`` that connects from one of ``hosts``: the first address of the socket's family.
+
+    BindAddress gives one host, BindInterface all addresses of an interface.
+    """
+    sources = [source for host in hosts for source in resolve(host, 0, family=family)]
 
     def bind(made: Socket) -> None:
         for kind, address in sources:

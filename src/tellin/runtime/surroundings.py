@@ -95,6 +95,33 @@ class LocalSurroundings(Surroundings):
     def addresses(self) -> Sequence[str]:
         return interface_addresses()
 
+    def canonical_name(self, host: str) -> str | None:
+        # Only who has CanonicalizeHostname pays for it.
+        from socket import AI_CANONNAME, SOCK_STREAM, getaddrinfo  # noqa: PLC0415  (start-up time)
+
+        try:
+            found = getaddrinfo(host, None, type=SOCK_STREAM, flags=AI_CANONNAME)
+        except (OSError, UnicodeError):
+            return None
+        return found[0][3] or host
+
+
+def source_addresses(host: str | None, interface: str | None) -> Sequence[str]:
+    """Where a connection may come from: BindAddress, or else the addresses of BindInterface.
+
+    Nothing where neither is given. Raises ConfigError if there is no such interface, or if it has
+    no address to speak of.
+    """
+    if host:
+        return (host,)
+    if not interface:
+        return ()
+    # A link-local address reaches nobody who is not asked for by that link.
+    found = [one for one in interface_addresses(interface) if not one.startswith("fe80:")]
+    if not found:
+        raise ConfigError(f"the network interface {interface[:40]!a} has no address")
+    return found
+
 
 _HEADER: Final = struct.Struct("=IHHII")
 _GET_ADDRESSES, _DONE, _ERROR = 22, 3, 2
@@ -102,11 +129,18 @@ _REQUEST_DUMP: Final = 0x301
 _LOCAL_ADDRESSES: Final = frozenset({1, 2})  # IFA_ADDRESS, IFA_LOCAL
 
 
-def interface_addresses() -> list[str]:
-    """Every address of every interface, asked of the kernel by rtnetlink(7)."""
-    # Only who has a Match localnetwork pays for it.
-    from socket import AF_NETLINK, SOCK_RAW, socket  # noqa: PLC0415  (start-up time)
+def interface_addresses(interface: str = "") -> list[str]:
+    """Every address of every interface, or of one, asked of the kernel by rtnetlink(7).
 
+    Raises ConfigError if there is no such interface.
+    """
+    # Only who has a Match localnetwork or a BindInterface pays for it.
+    from socket import AF_NETLINK, SOCK_RAW, if_nametoindex, socket  # noqa: PLC0415  (start-up time)
+
+    try:
+        index = if_nametoindex(interface) if interface else 0
+    except OSError:
+        raise ConfigError(f"there is no network interface {interface[:40]!a}") from None
     found: dict[str, None] = {}
     with socket(AF_NETLINK, SOCK_RAW, 0) as asked:
         asked.settimeout(5)
@@ -118,12 +152,17 @@ def interface_addresses() -> list[str]:
                 size, kind, *_ = _HEADER.unpack_from(data, at)
                 if kind in {_DONE, _ERROR} or size < _HEADER.size:
                     return list(found)
-                found.update(dict.fromkeys(_addresses_in(data[at + _HEADER.size : at + size])))
+                message = data[at + _HEADER.size : at + size]
+                if not index or struct.unpack_from("=I", message, 4)[0] == index:
+                    found.update(dict.fromkeys(_addresses_in(message)))
                 at += size + 3 & ~3
 
 
 def _addresses_in(message: bytes) -> list[str]:
-    """The addresses in one answer: a header of 8 bytes, then attributes of length, kind, value."""
+    """The addresses in one answer: a header of 8 bytes, then attributes of length, kind, value.
+
+    Of the header, the first byte is the family, the last four the number of the interface.
+    """
     from socket import AF_INET, AF_INET6, inet_ntop  # noqa: PLC0415  (start-up time)
 
     family = message[0] if message else 0
