@@ -2,6 +2,11 @@
 """The demonstration says yes only if everything happened, and names the step that did not."""
 
 import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +33,31 @@ def test_demo_comes_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Permission denied" in said
     assert "Host key verification failed" in said
     assert f"all {len(STEPS)} steps done" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_demo_that_is_ended_leaves_no_server_and_no_keys(number: int, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        # Who runs the tests may have been told to ignore some (nohup).
+        ["env", "--default-signal", sys.executable, "-u", "-m", "tellin", "demo"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        port = 0
+        for line in process.stdout:
+            if found := re.search(r"tellin sshd on 127\.0\.0\.1 port (\d+)", line):
+                port = int(found[1])
+                break
+        assert port
+        process.send_signal(number)
+        assert process.wait(60) != 0
+    assert list(tmp_path.iterdir()) == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def programs_do_nothing(stage: Stage, _program: str) -> list[str]:

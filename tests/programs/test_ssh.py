@@ -49,6 +49,30 @@ def random_bytes(size: int) -> bytes:
     return os.urandom(size)
 
 
+@pytest.mark.peer("ssh")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-N", "-s"],
+        ["-s", "-N"],
+        ["-o", "SessionType none", "-s"],
+        ["-oSessionType=default", "-N"],
+    ],
+)
+def test_two_kinds_of_session_are_refused_at_once(words: list[str]) -> None:
+    def said(program: list[str]) -> tuple[int, str]:
+        done = subprocess.run(
+            [*program, "-F", "none", *words, "127.0.0.1", "x"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr.strip()
+
+    assert said(SSH) == said(["ssh"])
+    assert said(SSH)[1].startswith("Cannot specify -")
+
+
 # Streams
 
 

@@ -2,11 +2,13 @@
 """tellin demo: the whole way from a key to 256 MiB of data and two refused attacks, on this machine."""
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, NoReturn
 
 from tellin.errors import TellinError
 from tellin.programs.command import Failure, Program
@@ -157,16 +159,31 @@ def openssh_server(stage: Stage) -> str:
     return f"tellin ssh logged in to {stage.openssh_version()}: {stage.algorithms(done)}"
 
 
+_ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupted(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def run(arguments: list[str]) -> int:
     """The program: 0 only if every step really happened."""
     if arguments:
         raise Failure("usage: tellin demo", status=2)
+    # Whoever ends us early ends the server with us, and its keys: by way of the ``finally``.
+    before = {
+        number: signal.signal(number, _interrupted)
+        for number in _ENDINGS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     stage = Stage(tempfile.mkdtemp(prefix="tellin-demo-"))
     try:
         for number, (name, function) in enumerate(_STEPS, 1):
             if not _run_step(stage, number, name, function):
                 return 1
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         stage.clean_up()
     print(f"all {len(_STEPS)} steps done")
     return 0

@@ -44,6 +44,7 @@ _PLAIN: Final = {
     "T": (),
     "x": ("ForwardX11=no",),
 }
+_OTHER_SESSION: Final = {"N": ("none", "s"), "s": ("subsystem", "N")}
 # What a flag with a value is short for.
 _VALUED: Final = {
     "B": "BindInterface",
@@ -113,12 +114,22 @@ class Invocation:
         if letter in "NT":
             self._terminal = 0
             self._request_terminal("no")
+        if letter in _OTHER_SESSION:
+            self._refuse_two_sessions(letter)
         if letter in _PLAIN:
             self.options += _PLAIN[letter]
         elif letter in _VALUED:
             self.options.append(f"{_VALUED[letter]}={quoted(value)}")
         elif letter in _DEEDS:
             _DEEDS[letter](self, value)
+
+    def _refuse_two_sessions(self, letter: str) -> None:
+        """-N and -s each rule the other out, and another SessionType given by -o."""
+        wanted, other = _OTHER_SESSION[letter]
+        for option in self.options:
+            name, _, value = option.replace("=", " ").partition(" ")
+            if name.lower() == "sessiontype" and value.strip().lower() != wanted:
+                raise Failure(f"Cannot specify -{letter} with -{other}/SessionType")
 
     def arrive(self, destination: str) -> None:
         """Take the destination; what stands before it has the first word."""
