@@ -1132,21 +1132,21 @@ ACCOUNTS: Final = (
         """    else:
         raise ConfigError(f"unknown key option {name[:40]!a}")""",
         "",
-        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+        KEY_OPTIONS + "test_r111_cases_314_315_a_line_with_a_bad_option_lets_nobody_in",
     ),
     _guard(
         "R069",
         "config/key_options.py",
         'if not value.strip(","):',
         "if False:",
-        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+        KEY_OPTIONS + "test_r111_cases_314_315_a_line_with_a_bad_option_lets_nobody_in",
     ),
     _guard(
         "R111",
         "config/key_options.py",
         "if found is None or (host_needed and found[4] is not None):",
         "if found is None:",
-        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+        KEY_OPTIONS + "test_r111_cases_314_315_a_line_with_a_bad_option_lets_nobody_in",
     ),
     _guard(
         "R111",
@@ -1160,28 +1160,31 @@ ACCOUNTS: Final = (
         "config/key_options.py",
         '_once("command", options.command)',
         "options.command = None",
-        KEY_OPTIONS + "test_a_line_with_a_bad_option_lets_nobody_in",
+        KEY_OPTIONS + "test_r111_cases_314_315_a_line_with_a_bad_option_lets_nobody_in",
     ),
     _guard(
         "R107",
         "config/known_hosts.py",
         "if not type_word or _type_of(blob) != type_word:",
         "if False:",
-        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS
+        + "test_r107_r108_cases_307_309_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R108",
         "config/known_hosts.py",
         'if self.names.startswith("@"):',
         "if False:",
-        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS
+        + "test_r107_r108_cases_307_309_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R109",
         "config/known_hosts.py",
         "if len(text) > _LONGEST_LINE:",
         "if False:",
-        KNOWN_HOSTS + "test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches",
+        KNOWN_HOSTS
+        + "test_r107_r108_cases_307_309_a_bad_line_is_skipped_with_its_place_and_never_matches",
     ),
     _guard(
         "R109",

@@ -331,4 +331,14 @@ CASES: Final[dict[int, str]] = {
     303: "serial numbers backwards, out of range, all of them",
     305: "wrong signatures, and empty files",
     306: "a list that cannot be read",
+    # 18 known_hosts and authorized_keys
+    307: "lines too long, with a NUL, without an end, with other ends, marks and spaces",
+    309: "hashed names with a salt or a hash that is none",
+    310: "patterns, negations, ports, a thousand stars",
+    311: "a key that is revoked and trusted",
+    313: "ten processes at one file",
+    314: "options that are unknown, unbalanced, twice, malformed",
+    315: "permitopen and permitlisten with bad ports",
+    317: "ten thousand keys, and a file of 1 GiB",
+    318: "a key twice, with different options",
 }

@@ -166,8 +166,8 @@ BAD_OPTIONS = [
 
 
 @pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_a_line_with_a_bad_option_lets_nobody_in(options: str) -> None:
-    # Case 314, 315 and R111.
+def test_r111_cases_314_315_a_line_with_a_bad_option_lets_nobody_in(options: str) -> None:
+
     keys = AuthorizedKeys.parse(f"{key('b')}\n{options} {key()}\n", file="f")
     assert keys.find(blob()) is None
     assert len(keys.warnings) == 1

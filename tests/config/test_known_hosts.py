@@ -74,7 +74,7 @@ def test_any_of_several_keys_of_a_host_matches() -> None:
     assert state(f"host {key('a')}\nhost {key('b')}", "b") is HostKeyState.MATCHES
 
 
-def test_revoked_wins_over_trusted_in_either_order() -> None:
+def test_case_311_revoked_wins_over_trusted_in_either_order() -> None:
     lines = [f"host {key('a')}", f"@revoked * {key('a')}"]
     assert state("\n".join(lines), "a") is HostKeyState.REVOKED
     assert state("\n".join(reversed(lines)), "a") is HostKeyState.REVOKED
@@ -99,7 +99,7 @@ def test_a_revoked_authority_revokes_what_it_signed() -> None:
     assert known.lookup(["h"], blob("x"), authority=blob("c")).state is HostKeyState.REVOKED
 
 
-def test_ports_patterns_and_negations() -> None:
+def test_case_310_ports_patterns_and_negations() -> None:
     text = f"*.example,!bad.example,[h]:2222 {key('a')}"
     assert state(text, "a", "good.example") is HostKeyState.MATCHES
     assert state(text, "a", "bad.example") is HostKeyState.UNKNOWN
@@ -154,7 +154,9 @@ def test_a_hashed_name_matches_its_name_alone() -> None:
         "host 1024 35 123456789",
     ],
 )
-def test_r107_r108_a_bad_line_is_skipped_with_its_place_and_never_matches(line: str) -> None:
+def test_r107_r108_cases_307_309_a_bad_line_is_skipped_with_its_place_and_never_matches(
+    line: str,
+) -> None:
     known = KnownHosts.parse(f"first {key('b')}\n{line}\nlast {key('b')}", file="f")
     for name in ("host", "x", "", "host\u00a0" + key("a").split()[0]):
         assert known.lookup([name], blob("a")).state is HostKeyState.UNKNOWN
@@ -169,7 +171,7 @@ def test_r109_a_long_line_is_never_read_in_pieces() -> None:
     assert state(text, "a") is HostKeyState.UNKNOWN
 
 
-def test_line_ends_of_both_kinds_are_read() -> None:
+def test_case_307_line_ends_of_both_kinds_are_read() -> None:
     text = f"one {key('a')}\r\ntwo {key('a')} comment\r\nthree {key('a')}"
     for name in ("one", "two", "three"):
         assert state(text, "a", name) is HostKeyState.MATCHES
@@ -249,7 +251,7 @@ def test_r116_every_prefix_of_a_good_file_is_read(size: int) -> None:
     assert len(list(known.entries())) + len(known.warnings) <= 3
 
 
-def test_a_thousand_stars_are_linear() -> None:
+def test_case_310_a_thousand_stars_are_linear() -> None:
     start = time.process_time()
     assert state(f"{'*a' * 1000}b {key('a')}", "a", "a" * 1000) is HostKeyState.UNKNOWN
     assert time.process_time() - start < seconds(0.5)
