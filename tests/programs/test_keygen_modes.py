@@ -557,7 +557,11 @@ def test_what_moduli_cannot_be_made_of(twins: Twins, arguments: list[str]) -> No
 
 
 def test_flags_without_a_device_are_refused(twins: Twins) -> None:
-    for flag in (["-K"], ["-D", "lib.so"], ["-w", "lib.so"]):
-        done = twins.run_ours(*flag)
-        assert done.status == 255
-        assert "not supported" in done.err
+    for flag, cause in (
+        (["-K"], "Unable to load resident keys: "),
+        (["-D", "lib.so"], "cannot read public key from pkcs11\n"),
+    ):
+        ours, theirs = twins.run_ours(*flag), twins.run_theirs(*flag)
+        assert ours.status == theirs.status == 255
+        assert cause in ours.err
+        assert cause in theirs.err

@@ -293,6 +293,7 @@ class SshdConfig(
     )
     disable_forwarding: bool = keyword(
         "DisableForwarding", kinds.YES_NO, default=False, in_match=True,
+        later=Later("forwarding", None),
         doc="Forward nothing, whatever else is said.",
     )
     expose_auth_info: bool = keyword(

@@ -35,7 +35,7 @@ from tellin.keys.token_keys import secret_of, with_flags
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import line, passphrase, quoted
-from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
+from tellin.programs.keygen_settings import FATAL, Settings
 from tellin.wire import Cursor, string
 
 KEY_TYPES: Final = {
@@ -232,7 +232,7 @@ def download(
             listed = helper.ask(ListResident(_provider(settings, device), pin))
         except TokenError as error:
             say_error(f"Unable to load resident keys: {error}")
-            return REFUSED
+            return FATAL
     assert isinstance(listed, ResidentListed)
     if not listed.keys:
         say_error("No keys to download")
