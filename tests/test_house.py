@@ -189,6 +189,8 @@ def _powers(path: Path) -> Iterator[tuple[str, int, str]]:
 HANDLERS = {
     "signal.SIG_DFL",
     "signal.SIG_IGN",
+    # It raises KeyboardInterrupt, and a server has no such handler (below).
+    "signal.default_int_handler",
     "signal.SIG_DFL if before is None else before",
     "signal.SIG_DFL if handler is None else handler",
     "_delivered",

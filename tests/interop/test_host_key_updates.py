@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import OpenSSHServer, Server
+from tests.interop.peers import OpenSSHServer, Server, no_terminals_of_sshd
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import Ssh, Typist
 
@@ -135,6 +135,8 @@ def test_only_the_kinds_that_are_allowed_are_learnt(client: Ssh, server: Server)
 @pytest.mark.parametrize(("said", "learnt"), [("yes", True), ("no", False), ("what?\nyes", True)])
 def test_ask_asks(client: Ssh, server: Server, said: str, learnt: bool) -> None:
     client.known_hosts.write_text(lines(server)[0], "ascii")
+    if isinstance(server, OpenSSHServer) and (reason := no_terminals_of_sshd()):
+        pytest.skip(reason)
     flags = ["-o", "UpdateHostKeys=ask"]
     argv = client.argv(flags=flags)
     with Typist(find(argv), env=client.environment) as typist:

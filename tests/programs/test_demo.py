@@ -22,7 +22,10 @@ STEPS = [name for name, _ in demo._STEPS]
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One block is as good as 64 for this."""
     monkeypatch.setattr(demo_stage, "BLOCKS", 1)
-    return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_demo_comes_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from tellin.errors import TellinError
 from tellin.programs.command import Failure, Program
@@ -162,28 +162,21 @@ def openssh_server(stage: Stage) -> str:
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
-def _interrupted(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def run(arguments: list[str]) -> int:
     """The program: 0 only if every step really happened."""
     if arguments:
         raise Failure("usage: tellin demo", status=2)
     # Whoever ends us early ends the server with us, and its keys: by way of the ``finally``.
-    before = {
-        number: signal.signal(number, _interrupted)
-        for number in _ENDINGS
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    for number in _ENDINGS:
+        # An ignored signal stays ignored (nohup).
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     stage = Stage(tempfile.mkdtemp(prefix="tellin-demo-"))
     try:
         for number, (name, function) in enumerate(_STEPS, 1):
             if not _run_step(stage, number, name, function):
                 return 1
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         stage.clean_up()
     print(f"all {len(_STEPS)} steps done")
     return 0
