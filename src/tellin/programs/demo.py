@@ -167,10 +167,10 @@ def run(arguments: list[str]) -> int:
     if arguments:
         raise Failure("usage: tellin demo", status=2)
     # Whoever ends us early ends the server with us, and its keys: by way of the ``finally``.
-    for number in _ENDINGS:
+    for ending in _ENDINGS:
         # An ignored signal stays ignored (nohup).
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, signal.default_int_handler)
     stage = Stage(tempfile.mkdtemp(prefix="tellin-demo-"))
     try:
         for number, (name, function) in enumerate(_STEPS, 1):
