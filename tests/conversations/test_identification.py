@@ -232,3 +232,16 @@ def test_a_client_that_was_greeted_for_does_not_greet_again(pair: Pair) -> None:
     # The line is part of what the exchange hash covers, whoever sent it.
     made.log_in()
     assert made.server.peer_identification == line.decode().strip()
+
+
+@pytest.mark.parametrize(
+    "error", [None, ConnectionResetError(104, "reset"), BrokenPipeError(32, "pipe")]
+)
+def test_what_a_peer_that_is_no_server_said_outlives_its_connection(error: OSError | None) -> None:
+    client = BareClient(b"220 mail.example ESMTP\r\n")
+    if error is None:
+        client.core.received_eof(0.0)
+    else:
+        client.core.connection_lost(error, 0.0)
+    assert isinstance(client.error, IdentificationError)
+    assert "not an SSH server: it says b'220 mail.example ESMTP'" in str(client.error)

@@ -119,7 +119,9 @@ class Core:
         self._transport.now = now
         if not self.closed:
             text = error.strerror or str(error)
-            self._lost(ConnectionLost(f"the connection broke: {text}", stage=self.stage))
+            lost = ConnectionLost(f"the connection broke: {text}", stage=self.stage)
+            # A peer that hangs up while our first line is on its way resets the connection.
+            self._lost(self._transport.not_a_server() or lost)
 
     def _lost(self, error: TellinError) -> None:
         self._transport.lost(error)
