@@ -35,7 +35,7 @@ endef
 help:
 	@echo "make demo      a server and a client log in to each other, step by step"
 	@echo "make test      the tests, with every SSH peer that can be had here"
-	@echo "make test-all  the same, whole matrices, and ten minutes of fuzzing each parser"
+	@echo "make test-all  the same, each two algorithms, and ten minutes of fuzzing each parser"
 	@echo "make check     lint, format, import floors, types, documentation"
 	@echo "make bench     the measurements beside OpenSSH, AsyncSSH and Paramiko"
 	@echo "make docs      the documentation, into docs/_build/html"

@@ -117,10 +117,11 @@ def theirs(program: str, file: Path, *words: str) -> subprocess.CompletedProcess
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("twins")
-    os.environ.setdefault("OTHER_AGENT", "/run/other")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTHER_AGENT", "/run/other")
+        yield made
 
 
 def ours_of_client(file: Path) -> list[str]:

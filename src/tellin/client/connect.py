@@ -92,8 +92,6 @@ from tellin.wire import Record
 _log = logging.getLogger("tellin.client")
 
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
-# Keywords without which a connection would go somewhere else than the file says.
-_DECISIVE: Final = frozenset({"proxyjump", "proxycommand"})
 
 
 # What settings are made of, and those made lately.
@@ -397,14 +395,7 @@ class _Login(Record):
             options=self.options,
             file=None if self.config == "default" else os.fspath(self.config),
         ).expanded(surroundings)
-        for left_out in config.not_yet:
-            if left_out.keyword.lower() in _DECISIVE and self.sock is None:
-                raise ConfigError(
-                    f"{left_out.keyword} is not supported here yet",
-                    file=left_out.file,
-                    line=left_out.line,
-                    hint="make that connection yourself and give its socket as sock=",
-                )
+        config.check_permitted()
         if config.proxy_command is not None and self.sock is None:
             file, line = config.origin("proxy_command")
             raise ConfigError(

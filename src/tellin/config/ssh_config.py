@@ -418,6 +418,7 @@ class SshConfig(
     )
     exit_on_forward_failure: bool = keyword(
         "ExitOnForwardFailure", kinds.YES_NO, default=False, tier=Tier.EVERYDAY,
+        later=Later("forwarding", None),
         doc="Give up if a forwarding cannot be set up.",
     )
     forward_agent: str = keyword(
@@ -519,6 +520,7 @@ class SshConfig(
     )
     syslog_facility: str = keyword(
         "SyslogFacility", kinds.SYSLOG_FACILITY, default="USER", tier=Tier.RARE,
+        later=Later("logs", None),
         doc="What -y says to the system's log that it comes from.",
     )
     tunnel: str = keyword(
@@ -580,6 +582,12 @@ class SshConfig(
                     message, file=file, line=line, keyword=row.spelling, hint=hint
                 ) from None
         return self.replaced(**made)
+
+    def check_permitted(self) -> None:
+        """Raise ConfigError where RefuseConnection says that nobody is to connect there."""
+        if self.refuse_connection is not None:
+            file, line = self.origin("refuse_connection")
+            raise ConfigError(f"RefuseConnection: {self.refuse_connection}", file=file, line=line)
 
     def agent_path(self, environment: Mapping[str, str]) -> str | None:
         """The socket of the agent, or None to use none; call it on the expanded values."""

@@ -4,7 +4,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tellin.config.canonicalization import canonical_host
 from tellin.config.conditions import Criterion, checked, read_criteria
 from tellin.config.destination import host_fault, user_fault
 from tellin.config.grammar import Line, read_line
@@ -309,9 +308,15 @@ def read_ssh_config(
     for option in options:
         reader.read_option(option)
     _read_files(reader, file)
-    reader.host = canonical_host(_real_host(reader), reader.so_far(), surroundings)
+    reader.host = _real_host(reader)
+    first_pass = reader.so_far()
+    canonicalizes = first_pass.canonicalize_hostname != "no"
+    if canonicalizes:
+        from tellin.config.canonicalization import canonical_host  # noqa: PLC0415  (start-up time)
+
+        reader.host = canonical_host(reader.host, first_pass, surroundings)
     # Blocks for the full name may hold now, and so may those that wait for the second pass.
-    if reader.wants_final or reader.so_far().canonicalize_hostname != "no":
+    if canonicalizes or reader.wants_final:
         reader.final = True
         # How the name is found is settled: the second pass comes too late to change it.
         for name in _CANONICALIZATION:

@@ -320,9 +320,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int:
-    if config.refuse_connection is not None:
-        file, number = config.origin("refuse_connection")
-        raise Failure(f"{file} line {number}: RefuseConnection: {config.refuse_connection}")
+    config.check_permitted()
     from tellin.programs.ssh_connecting import Connecting
     from tellin.runtime.loop import SmallLoop
 
