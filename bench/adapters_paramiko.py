@@ -24,8 +24,15 @@ _CHANNEL_SUCCESS = 99
 _READ = 128 * 1024
 
 
+def _keep_keys(transport: paramiko.Transport) -> None:
+    # Paramiko renews its keys every 512 MiB, and while data pours in it may not see the answer in
+    # time and gives up. Nobody else renews so early: OpenSSH and AsyncSSH not within a GiB.
+    transport.packetizer.REKEY_BYTES = 1 << 40
+
+
 def _limit(transport: paramiko.Transport, orders: agent.Orders) -> paramiko.Transport:
     """Offer only the algorithms that were ordered."""
+    _keep_keys(transport)
     options = transport.get_security_options()
     if orders.cipher:
         options.ciphers = (orders.cipher,)
@@ -180,6 +187,7 @@ def _serve(orders: agent.Orders) -> int:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = _ServerTransport(connection)
+        _keep_keys(transport)
         transport.add_server_key(host_key)
         transport.policy = _Policy(orders, allowed)
         # An event, so that the negotiation does not hold up the next connection.
