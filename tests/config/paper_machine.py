@@ -12,9 +12,21 @@ from tellin.errors import ConfigError
 class PaperMachine(Surroundings):
     """Files are texts by path; a text of None is a file that cannot be read."""
 
-    def __init__(self, files: Mapping[str, str | None], **environment: str) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, str | None],
+        *,
+        system: str = "linux",
+        home: str = "/home/me",
+        **environment: str,
+    ) -> None:
         super().__init__(
-            user="me", home="/home/me", uid=1000, host="box.example.org", environment=environment
+            user="me",
+            home=home,
+            uid=1000,
+            host="box.example.org",
+            environment=environment,
+            system=system,
         )
         self.files = dict(files)
         self.ran: list[str] = []

@@ -107,6 +107,27 @@ class Ssh:
                     stream.close()
 
 
+def askpass(directory: Path, *answers: str) -> dict[str, str]:
+    """A program that gives the answers one by one, and notes what it was asked."""
+    program = directory / "askpass"
+    (directory / "answers").write_text("".join(f"{answer}\n" for answer in answers), "utf-8")
+    program.write_text(
+        "#!/bin/sh\n"
+        f"cd '{directory}'\n"
+        'printf "%s\\n" "$1" >> asked\n'
+        "[ -s answers ] || exit 1\n"
+        "head -n 1 answers; tail -n +2 answers > rest; mv rest answers\n",
+        "ascii",
+    )
+    program.chmod(0o700)
+    return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+
+
+def asked(directory: Path) -> list[str]:
+    path = directory / "asked"
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
 class Typist:
     """A program on a terminal of its own, and somebody who types and reads."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.interop.peers import AsyncSSHServer, OpenSSHServer
 from tests.interop.target import KeyFile, Target, make_key
-from tests.programs.ssh_runs import Ssh, Typist
+from tests.programs.ssh_runs import Ssh, Typist, asked, askpass
 
 from tellin.keys import load_private_key, load_public_key
 
@@ -37,27 +37,6 @@ def server(
 @pytest.fixture
 def target(server: OpenSSHServer) -> Target:
     return server.target
-
-
-def askpass(directory: Path, *answers: str) -> dict[str, str]:
-    """A program that gives the answers one by one, and notes what it was asked."""
-    program = directory / "askpass"
-    (directory / "answers").write_text("".join(f"{answer}\n" for answer in answers), "utf-8")
-    program.write_text(
-        "#!/bin/sh\n"
-        f"cd '{directory}'\n"
-        'printf "%s\\n" "$1" >> asked\n'
-        "[ -s answers ] || exit 1\n"
-        "head -n 1 answers; tail -n +2 answers > rest; mv rest answers\n",
-        "ascii",
-    )
-    program.chmod(0o700)
-    return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
-
-
-def asked(directory: Path) -> list[str]:
-    path = directory / "asked"
-    return path.read_text("utf-8").splitlines() if path.exists() else []
 
 
 # Host keys

@@ -194,7 +194,7 @@ class HostKeyCheck:
             return
         key = self._key = PublicKey.from_blob(event.key_blob)
         if self._journal.debugs:
-            self._journal.debug(f"Server host key: {key.key_type} {key.fingerprint()}")
+            self._journal.debug(f"Server host key: {key.key_type} {self._fingerprint(key)}")
         self._check_first(key, key)
         if not self._is_exempt():
             self._judge_key(key)

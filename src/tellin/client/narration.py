@@ -21,7 +21,7 @@ from tellin.protocol.events import (
     NewKeysSent,
     PublicValueKnown,
 )
-from tellin.runtime.journal import DEBUG2, Journal
+from tellin.runtime.journal import Journal
 from tellin.transport.exchange import GEX_MAXIMUM, GEX_MINIMUM, GEX_PREFERRED
 from tellin.transport.messages import KexInit
 from tellin.transport.negotiation import Direction
@@ -76,9 +76,8 @@ class Narrator:
     def _negotiated(self, event: KexInitReceived) -> None:
         journal, chosen = self._journal, event.negotiated
         journal.debug("SSH2_MSG_KEXINIT received")
-        if journal.level >= DEBUG2:
-            self._proposal("local client", event.ours)
-            self._proposal("peer server", event.theirs)
+        self._proposal("local client", event.ours)
+        self._proposal("peer server", event.theirs)
         journal.debug(f"kex: algorithm: {chosen.key_exchange}")
         journal.debug(f"kex: host key algorithm: {chosen.host_key}")
         journal.debug(f"kex: server->client {_shown(chosen.server_to_client)}")

@@ -370,13 +370,20 @@ CHANNEL_TIMEOUT: Final[Kind[tuple[tuple[str, int], ...]]] = Kind(
 """After how many seconds of silence channels of which types are closed; the first one that fits."""
 
 
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
+
+
 def _open_places(words: list[str]) -> tuple[str, ...]:
-    """any, none, or places as ``host:port``, whose port may be ``*``."""
+    """any, none, or places as ``host:port``, whose port may be ``*``.
+
+    R111: a port that is none must not come to mean every port.
+    """
     if len(words) == 1 and words[0].lower() in {"any", "none"}:
         return (words[0].lower(),)
     for word in words:
         _, colon, port = word.rpartition(":")
-        if not colon or (port != "*" and not re.fullmatch(r"[0-9]{1,5}", port)):
+        if not colon or (port != "*" and not _is_port(port)):
             raise ConfigError(f"{word[:80]!a} is not host:port")
     return tuple(words)
 

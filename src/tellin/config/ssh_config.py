@@ -262,7 +262,8 @@ class SshConfig(
         doc="Whether to log in by key; unbound and host-bound choose the form of the signature.",
     )
     rekey_limit: tuple[int, int] = keyword(
-        "RekeyLimit", kinds.REKEY_LIMIT, default=(0, 0), tier=Tier.RARE,
+        "RekeyLimit", ssh_kinds.REKEY_LIMIT, default=(0, 0), tier=Tier.RARE,
+        merge=ssh_kinds.merge_rekey_limit,
         doc="After how many bytes and seconds to exchange keys anew; 0 leaves the cipher's own.",
     )
     remote_command: str | None = keyword(
@@ -477,7 +478,7 @@ class SshConfig(
         doc="Listen here and lead each connection to a place that the server reaches.",
     )
     log_verbose: tuple[str, ...] = keyword(
-        "LogVerbose", kinds.LOG_VERBOSE, default=(), tier=Tier.RARE, later=Later("logs", ((),)),
+        "LogVerbose", kinds.LOG_VERBOSE, default=(), tier=Tier.RARE,
         doc="Patterns of places in the program that say everything.",
     )
     permit_local_command: bool = keyword(
@@ -581,6 +582,8 @@ class SshConfig(
                 raise ConfigError(
                     message, file=file, line=line, keyword=row.spelling, hint=hint
                 ) from None
+        if not self.is_set("global_known_hosts_file"):
+            made["global_known_hosts_file"] = surroundings.locations.system_known_hosts
         return self.replaced(**made)
 
     def check_permitted(self) -> None:

@@ -24,6 +24,34 @@ def merge_environment(earlier: tuple[str, ...], later: tuple[str, ...]) -> tuple
     return kept
 
 
+# What a RekeyLimit without a time leaves to a later one.
+_UNSAID: Final = -1
+
+
+def _rekey_limit(words: list[str]) -> tuple[int, int]:
+    size, seconds = kinds.REKEY_LIMIT.read(words)
+    return size, _UNSAID if len(words) == 1 or kinds.is_none(words[1:]) else seconds
+
+
+def merge_rekey_limit(earlier: tuple[int, int], later: tuple[int, int]) -> tuple[int, int]:
+    """RekeyLimit: of the size and of the time, the first that is said stands."""
+    size, seconds = earlier or later
+    return size, later[1] if seconds == _UNSAID else seconds
+
+
+def settled_rekey_limit(value: tuple[int, int]) -> tuple[int, int]:
+    """The limits once nothing more can be said: what was not is 0."""
+    size, seconds = value
+    return size, max(0, seconds)
+
+
+REKEY_LIMIT: Final[Kind[tuple[int, int]]] = Kind(
+    _rekey_limit,
+    lambda value: kinds.REKEY_LIMIT.show(settled_rekey_limit(value)),
+    kinds.REKEY_LIMIT.grammar,
+)
+
+
 def _obscured(word: str) -> int:
     if word.lower() in {"yes", "no"}:
         return 20 if word.lower() == "yes" else 0

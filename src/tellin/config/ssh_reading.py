@@ -23,13 +23,11 @@ from tellin.config.ssh_config import (
     client_tokens,
     guarded,
 )
+from tellin.config.ssh_kinds import merge_rekey_limit, settled_rekey_limit
 from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import expand, expand_tilde
 from tellin.errors import ConfigError
 from tellin.wire import Record
-
-USER_FILE: Final = "~/.ssh/config"
-SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
 
 COMMAND_LINE: Final = "command-line"
 
@@ -102,10 +100,8 @@ class _ClientReader(Reader[bool]):
             path = expand_tilde(path, surroundings.home, surroundings.home_of)
         except ConfigError as fault:
             raise line.located(fault) from None
-        if path.startswith("/"):
-            return (path,)
-        base = f"{surroundings.home}/.ssh" if self._for_user else "/etc/ssh"
-        return (f"{base}/{path}",)
+        places = surroundings.locations
+        return ((places.in_user if self._for_user else places.in_system)(path),)
 
     # --- values
 
@@ -153,8 +149,11 @@ class _ClientReader(Reader[bool]):
         elif row.merge is not None:
             self._merge_again(row, value)
 
-    def _merge_again(self, row: Row[Any], value: tuple[str, ...]) -> None:
+    def _merge_again(self, row: Row[Any], value: Any) -> None:
         """In the second pass, what accumulates is met again: only what is new is added."""
+        if row.merge is merge_rekey_limit:
+            self.values[row.attribute] = row.merge(self.values[row.attribute], value)
+            return
         new = tuple(item for item in value if item not in self.values[row.attribute])
         if new and row.merge is not None:
             self.values[row.attribute] = row.merge(self.values[row.attribute], new)
@@ -334,6 +333,8 @@ def read_ssh_config(
     ):
         # Nobody is taken to mean a file of his own to be changed, or one beside the DNS.
         made.update_host_keys = "no"
+    if made.is_set("rekey_limit"):
+        made.rekey_limit = settled_rekey_limit(made.rekey_limit)
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
     made.not_yet = tuple(
@@ -346,8 +347,9 @@ def read_ssh_config(
 
 def _read_files(reader: _ClientReader, file: str | None) -> None:
     if file is None:
-        reader.read_file(USER_FILE, for_user=True, guarded=True, required=False)
-        reader.read_file(SYSTEM_FILE, for_user=False, guarded=False, required=False)
+        places = reader.surroundings.locations
+        reader.read_file(places.user_config, for_user=True, guarded=True, required=False)
+        reader.read_file(places.system_config, for_user=False, guarded=False, required=False)
     elif file.lower() != "none":
         reader.read_file(file, for_user=True, guarded=False, required=True)
 

@@ -3,6 +3,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from tellin.config.locations import locations
+
 
 class Surroundings:
     """Everything outside the text: files, the user, the network, a shell.
@@ -19,12 +21,14 @@ class Surroundings:
         uid: int = 0,
         host: str = "",
         environment: Mapping[str, str] | None = None,
+        system: str = "linux",
     ) -> None:
         self.user = user
         self.home = home
         self.uid = uid
         self.host = host
         self.environment = environment or {}
+        self.locations = locations(system, self.environment, home)
 
     def read(self, path: str, *, guarded: bool = False) -> str | None:
         """The text of a file, or None if there is none; any other trouble is a ConfigError.

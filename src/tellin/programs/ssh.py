@@ -24,7 +24,7 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46aCfGknNqsTtVvx] [-B bind_interface] [-b bind_address]
+usage: ssh [-46aCfGknNqsTtVvxy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-E log_file] [-e escape_char] [-F configfile]
            [-I pkcs11] [-i identity_file] [-l login_name] [-m mac_spec]
            [-o option] [-P tag] [-p port] destination [command [argument ...]]
@@ -71,13 +71,12 @@ _REFUSED: Final = {
     "w": "tunnel devices",
     "X": "X11 forwarding",
     "Y": "X11 forwarding",
-    "y": "logging to syslog",
     "Z": "listing the keys that would be tried",
 }
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQiloptqv"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQiloptqvy"})
 )
 _ALGORITHMS: Final = (
     "ciphers",
@@ -100,6 +99,7 @@ class Invocation:
         self.user: str | None = None
         self.port: int | None = None
         self.log_file = ""
+        self.to_system_log = False
         self.show_config = False
         self.query = ""
         self.version = False
@@ -178,6 +178,9 @@ class Invocation:
     def _log_file(self, value: str) -> None:
         self.log_file = value
 
+    def _system_log(self, _: str) -> None:
+        self.to_system_log = True
+
     def _login_name(self, value: str) -> None:
         if self.user is None:
             self.user = value
@@ -210,6 +213,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "t": Invocation._terminal_wanted,
     "V": Invocation._version,
     "v": Invocation._louder,
+    "y": Invocation._system_log,
 }
 
 
@@ -259,7 +263,21 @@ def configure(invocation: Invocation, surroundings: LocalSurroundings) -> SshCon
 
 
 def make_journal(invocation: Invocation, config: SshConfig) -> Journal:
-    """Where words go: standard error, or the file of -E."""
+    """Where words go: standard error, the file of -E, or the system's log."""
+    made = _sink(invocation, config)
+    if not config.log_verbose:
+        return made
+    from tellin.runtime.places_journal import PlacesJournal
+
+    return PlacesJournal(made, config.log_verbose, program="ssh")
+
+
+def _sink(invocation: Invocation, config: SshConfig) -> Journal:
+    level = LEVELS[config.log_level]
+    if invocation.to_system_log:
+        from tellin.server.system_log import SystemJournal, facility
+
+        return SystemJournal(level, facility=facility(config.syslog_facility), program="ssh")
     fd = 2
     if invocation.log_file:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -269,7 +287,7 @@ def make_journal(invocation: Invocation, config: SshConfig) -> Journal:
             raise Failure(
                 f"Couldn't open logfile {invocation.log_file}: {error.strerror}"
             ) from None
-    return Journal(LEVELS[config.log_level], to_descriptor(fd))
+    return Journal(level, to_descriptor(fd))
 
 
 def run(arguments: list[str]) -> int:
@@ -313,8 +331,12 @@ def _run(arguments: list[str]) -> int:
     except Failure:
         raise
     except TellinError as error:
-        journal.fatal(f"ssh: {error}" if isinstance(error, ConnectFailed) else str(error))
-        if error.hint and not invocation.log_file and os.isatty(2):
+        if isinstance(error, ConnectFailed):
+            journal.error(f"ssh: {error}")
+        else:
+            journal.fatal(str(error))
+        elsewhere = invocation.log_file or invocation.to_system_log
+        if error.hint and not elsewhere and os.isatty(2):
             journal.info(error.hint)
         return FAILED
 

@@ -124,6 +124,10 @@ class Connecting:
             prepare=self._prepare(),
         )
 
+    def _try_again(self) -> None:
+        self._journal.debug("Trying again...")
+        self._try(self._config.connect_timeout or None)
+
     def _prepare(self) -> Any:
         config = self._config
         found = source_addresses(config.bind_address, config.bind_interface)
@@ -139,7 +143,7 @@ class Connecting:
 
     def _done(self, found: Socket | None) -> None:
         if found is None and self._tries > 0:
-            self._loop.call_later(1.0, self._try, self._config.connect_timeout or None)
+            self._loop.call_later(1.0, self._try_again)
             return
         self._found = found
         self._answered = True

@@ -163,7 +163,7 @@ class Run:
                 self._visit.leave()
             self._connecting.end()
         status = self._result()
-        if journal.level >= VERBOSE and self.connection.core.authenticated:
+        if (journal.level >= VERBOSE or journal.debugs) and self.connection.core.authenticated:
             self._sum_up(status)
         return status
 
@@ -290,7 +290,8 @@ class Run:
         algorithms = self.connection.core.algorithms
         # For people: scripts compare standard error with what a command wrote there.
         wanted = config.is_set("warn_weak_crypto") or os.isatty(2)
-        if not wanted or config.warn_weak_crypto == "no" or algorithms is None:
+        # no-pq-kex turns off this warning, which is the only one there is; no turns off all.
+        if not wanted or config.warn_weak_crypto != "yes" or algorithms is None:
             return
         if not KEY_EXCHANGES[algorithms.key_exchange].post_quantum:
             journal.info(

@@ -8,9 +8,11 @@ import os
 import pwd
 import signal
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Final
 
+from tellin.config.locations import home_directory
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
 from tellin.runtime.files import is_guarded, read_text
@@ -32,10 +34,13 @@ class LocalSurroundings(Surroundings):
             raise ConfigError(f"no user has the number {number}") from None
         super().__init__(
             user=account.pw_name,
-            home=account.pw_dir if home is None else home,
+            home=home_directory(sys.platform, os.environ, account.pw_dir)
+            if home is None
+            else home,
             uid=number,
             host=os.uname().nodename,
             environment=os.environ,
+            system=sys.platform,
         )
         self._shell = os.environ.get("SHELL") or account.pw_shell or "/bin/sh"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The journal of a daemon: the system's log, with the priorities and words that filters expect."""
+"""A journal that goes to the system's log, with the priorities and words that filters expect."""
 
 import syslog
 from typing import Final
@@ -19,15 +19,23 @@ _PRIORITIES: Final = {
 _WORDS: Final = {FATAL: "fatal: ", ERROR: "error: "}
 
 
+def facility(name: str) -> int:
+    """The number that a value of SyslogFacility stands for."""
+    number: int = getattr(syslog, f"LOG_{name}")
+    return number
+
+
 class SystemJournal(Journal):
-    """Lines for syslog(3) under the name of sshd, which is what logs are searched for."""
+    """Lines for syslog(3) under the name of the program, which is what logs are searched for."""
 
     __slots__ = ("_priority",)
 
-    def __init__(self, level: int, *, facility: int = syslog.LOG_AUTH) -> None:
+    def __init__(
+        self, level: int, *, facility: int = syslog.LOG_AUTH, program: str = "sshd"
+    ) -> None:
         super().__init__(level, self._send)
         self._priority = syslog.LOG_INFO
-        syslog.openlog("sshd", syslog.LOG_PID, facility)
+        syslog.openlog(program, syslog.LOG_PID, facility)
 
     def say(self, level: int, line: str) -> None:
         """Log ``line`` if lines of this level are wanted."""
