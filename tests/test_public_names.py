@@ -100,6 +100,7 @@ PUBLIC: dict[str, set[str]] = {
         "Settings",
         "Sink",
     },
+    "tellin.sftp": {"Attributes", "Entry", "Statistics", "StatusCode"},
     "tellin.testing": {"Collector", "Loopback", "client_settings", "server_settings"},
     "tellin.wire": {
         "Boolean",

@@ -20,6 +20,22 @@ NOT_YET = {
     "case 161": "PAM",
     "case 219": "forwarding",
     "case 221": "SOCKS",
+    "R172": "scp",
+    "R173": "a client for files",
+    "R174": "a client for files",
+    "R176": "a client for files",
+    "R175": "directories that are received",
+    "R179": "a server with a root of its own",
+    "R184": "patterns for remote names",
+    "R185": "scp",
+    "R186": "completion of remote names",
+    "case 237": "a server with a root of its own",
+    "case 238": "a server with a root of its own",
+    "case 253": "directories that are received",
+    "case 257": "a client for files",
+    "case 258": "a client for files",
+    "case 259": "scp",
+    "case 261": "going on with a transfer",
 }
 
 # Tested as far as they concern what there is; the rest comes with what it is about.

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Every error tellin raises: whose fault it is, the disconnect code it carries, and what to do next."""
 
+import errno
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Final
 
 
 class DisconnectReason(IntEnum):
@@ -232,6 +234,67 @@ class CommandFailed(TellinError):
     def __init__(self, message: str, *, completed: object, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.completed = completed
+
+
+class SftpError(TellinError, OSError):
+    """A file server's no: ``status`` is its code, ``filename`` what it was about.
+
+    It is an OSError of the matching kind too, so that ``except FileNotFoundError`` means files of
+    both sides.
+    """
+
+    stage = "session"
+
+    def __init__(
+        self, message: str, *, status: int = 4, filename: str | bytes | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.filename = filename
+        self.errno, _ = _SFTP_STATUS.get(status, (errno.EIO, SftpError))
+
+    def __str__(self) -> str:
+        # OSError would show the number, and the message a second time.
+        return str(self.args[0])
+
+    @staticmethod
+    def of(status: int, message: str, *, filename: str | bytes | None = None) -> "SftpError":
+        """The error for a status, of the class that fits."""
+        _, kind = _SFTP_STATUS.get(status, (errno.EIO, SftpError))
+        return kind(message, status=status, filename=filename)
+
+
+class RemoteFileNotFound(SftpError, FileNotFoundError):
+    """The file, or a directory on the way to it, is not there."""
+
+
+class RemoteFileExists(SftpError, FileExistsError):
+    """There is something already; servers of version 3 mostly say no more than that it failed."""
+
+
+class RemoteFileForbidden(SftpError, PermissionError):
+    """The user may not do that there."""
+
+
+# draft-ietf-secsh-filexfer-13 section 9.1; those from 9 on are no part of version 3, and are said
+# by some servers all the same.
+_SFTP_STATUS: Final[dict[int, tuple[int, type[SftpError]]]] = {
+    2: (errno.ENOENT, RemoteFileNotFound),
+    3: (errno.EACCES, RemoteFileForbidden),
+    5: (errno.EINVAL, SftpError),
+    6: (errno.ENOTCONN, SftpError),
+    7: (errno.ECONNRESET, SftpError),
+    8: (errno.EOPNOTSUPP, SftpError),
+    10: (errno.ENOENT, RemoteFileNotFound),
+    11: (errno.EEXIST, RemoteFileExists),
+    12: (errno.EROFS, RemoteFileForbidden),
+    14: (errno.ENOSPC, SftpError),
+    15: (errno.EDQUOT, SftpError),
+    18: (errno.ENOTEMPTY, SftpError),
+    19: (errno.ENOTDIR, SftpError),
+    21: (errno.ELOOP, SftpError),
+    24: (errno.EISDIR, SftpError),
+}
 
 
 class KeyFileError(TellinError):

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz import agents, cores, files, key_material, messages
+from tests.fuzz import agents, cores, file_transfer, files, key_material, messages
 
 HARNESSES = [
     *messages.HARNESSES,
     *files.HARNESSES,
     *key_material.HARNESSES,
     *agents.HARNESSES,
+    *file_transfer.HARNESSES,
     *cores.HARNESSES,
 ]
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Any bytes into both ends of the file transfer protocol; the files are paper."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from tests.fuzz.harness import Harness
+from tests.sftp.paper_files import PaperFiles, drain, feed
+
+from tellin.errors import MalformedPacket, ProtocolError, TellinError
+from tellin.sftp import messages
+from tellin.sftp.attributes import Attributes
+from tellin.sftp.client import SftpClient
+from tellin.sftp.handlers import Handlers, Permits
+from tellin.sftp.messages import Entry, framed
+from tellin.sftp.server import MOST_WAITING, SftpServer
+from tellin.wire import Cursor, Message, string
+
+_ATTRIBUTES = Attributes(1, 2, 3, 0o100644, 5, 6, ((b"name", b"value"),))
+_INIT = b"\0\0\0\5\1\0\0\0\3"
+_VERSION = string(messages.Version(3, ((b"posix-rename@openssh.com", b"1"),)).encode())
+_HANDLE = b"\0\0\0\1"
+
+
+def to_server(data: bytes) -> None:
+    """Whole or in pieces, the answers are the same, and what is open is closed at the end."""
+    whole = _answers([data])
+    if len(data) < 2000:
+        assert _answers(data[at : at + 3] for at in range(0, len(data), 3)) == whole
+
+
+def _answers(parts: Iterable[bytes]) -> bytes:
+    files = PaperFiles(a=b"data" * 1000)
+    server = SftpServer(Handlers(files, permits=Permits(), most_handles=10))
+    out = b""
+    with suppress(ProtocolError):
+        for part in parts:
+            while part:
+                part = feed(server, part)
+                assert server.waiting < MOST_WAITING + messages.MOST_BYTES * 2
+                out += drain(server)
+        while data := drain(server):
+            out += data
+    out += b"".join(server.to_send())
+    server.end()
+    assert not any(one.open for one in files.opened)
+    return out
+
+
+def to_client(data: bytes) -> None:
+    """A hostile server's bytes end in answers or in ProtocolError, and everybody hears once."""
+    for begun in (False, True):
+        answers: list[tuple[Any, TellinError | None]] = []
+        client = SftpClient(on_version=lambda: None)
+        client.begin()
+        asked = 0
+        if begun:
+            client.received([memoryview(_VERSION)])
+            asked = _ask(client, answers)
+        with suppress(ProtocolError):
+            client.received([memoryview(data)[:7], memoryview(data)[7:]])
+        client.lost(MalformedPacket("the end"))
+        assert len(answers) == asked
+
+
+def _ask(client: SftpClient, answers: list[tuple[Any, TellinError | None]]) -> int:
+    def settle(value: Any, error: TellinError | None) -> None:
+        answers.append((value, error))
+
+    def take(view: memoryview, position: int) -> None:
+        assert 0 <= position <= position + len(view) <= 50
+
+    requests = _requests()
+    for request in requests:
+        client.ask(request, settle, path=b"/a")
+    client.fetch(_HANDLE, 0, 50, take, settle)
+    client.write(_HANDLE, 0, memoryview(b"data"), settle)
+    return len(requests) + 2
+
+
+def _requests() -> list[messages.Request]:
+    return [
+        messages.Open(b"/a", 3, _ATTRIBUTES),
+        messages.Read(_HANDLE, 2, 100),
+        messages.Write(_HANDLE, 3, b"bytes"),
+        messages.FileSetStat(_HANDLE, _ATTRIBUTES),
+        messages.OpenDirectory(b"/"),
+        messages.ReadDirectory(b"\0\0\0\2"),
+        messages.RealPath(b"."),
+        messages.SymbolicLink(b"/b", b"/c"),
+        messages.ReadLink(b"/c"),
+        messages.PosixRename(b"/b", b"/c"),
+        messages.StatFileSystem(b"/"),
+        messages.CopyData(_HANDLE, 0, 5, b"\0\0\0\3", 7),
+        messages.AskLimits(),
+        messages.UsersGroupsById(bytes(8), bytes(4)),
+        messages.Close(_HANDLE),
+    ]
+
+
+def attributes(data: bytes) -> None:
+    """What is read is written to something that is read the same way."""
+    try:
+        found = Attributes.read(Cursor(data))
+    except MalformedPacket:
+        return
+    assert Attributes.read(Cursor(found.encode())) == found
+
+
+def _server_seeds() -> Iterator[bytes]:
+    frames = [framed(one, number) for number, one in enumerate(_requests())]
+    yield _INIT + b"".join(frames)
+    yield from (_INIT + frames[0] + frame for frame in frames)
+
+
+def _client_seeds() -> Iterator[bytes]:
+    entries = (Entry(b"name", b"- name", _ATTRIBUTES),)
+    replies: list[tuple[Message, int]] = [
+        (messages.Handle(_HANDLE), 0),
+        (messages.Data(b"data"), 1),
+        (messages.Status(0, b"Success", b""), 2),
+        (messages.Status(1, b"End of file", b""), 5),
+        (messages.Name(entries), 6),
+        (messages.Name(entries * 3), 5),
+        (messages.Attrs(_ATTRIBUTES), 9),
+        (messages.ExtendedReply(bytes(88)), 10),
+        (messages.Data(b"0123456789" * 5), 15),
+        (messages.Status(4, b"Failure", b"en"), 16),
+    ]
+    yield _VERSION
+    yield b"".join(framed(message, number) for message, number in replies)
+    yield from (framed(message, number) for message, number in replies)
+
+
+HARNESSES = [
+    Harness("file_server", to_server, covers=[], seeds=_server_seeds),
+    Harness(
+        "file_server_user",
+        to_client,
+        covers=["tellin.sftp.client.SftpClient.received"],
+        seeds=_client_seeds,
+    ),
+    Harness(
+        "file_attributes",
+        attributes,
+        covers=["tellin.sftp.attributes.Attributes.read"],
+        seeds=lambda: [_ATTRIBUTES.encode(), Attributes(size=1).encode(), bytes(4)],
+    ),
+]
