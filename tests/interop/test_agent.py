@@ -18,7 +18,7 @@ from tests.interop.servers import OpenSSHServer
 from tests.interop.target import KEY_KINDS, KeyFile, Target, make_key, my_name
 
 import tellin
-from tellin.keys import Agent, PrivateKey
+from tellin.keys import Agent, PrivateKey, load_public_key
 
 openssh = pytest.param("openssh", marks=pytest.mark.peer("openssh"))
 # Ours with theirs, theirs with ours, and ours with itself.
@@ -637,3 +637,42 @@ async def _logs_in_by(agent: RunningAgent, tmp_path: Path) -> None:
             await log_in(server, tmp_path / "nosuch")
         with pytest.raises(tellin.UsageError, match="int is no agent"):
             await log_in(server, 7)
+
+
+@MEETINGS
+@pytest.mark.peer("sshd")
+def test_a_program_s_key_that_is_kept_to_a_destination_logs_in_there_only(
+    agent: RunningAgent, user: str, running: Running, tmp_path: Path
+) -> None:
+    target = running("sshd").target
+    assert target.identity is not None
+    known = tmp_path / "names"
+    other = make_key(tmp_path / "elsewhere")
+    known.write_text(f"{named(target, 'there')}elsewhere {other.public}\n", "ascii")
+
+    async def log_in(given: object) -> bool:
+        try:
+            async with tellin.connect(
+                target.host,
+                port=target.port,
+                user=target.user,
+                host_keys=[load_public_key(line.encode()) for line in target.host_keys],
+                config=None,
+                agent=given,  # type: ignore[arg-type]
+            ) as connection:
+                return (await connection.run("echo in")).stdout == "in\n"
+        except tellin.AuthenticationFailed:
+            return False
+
+    for destination, wanted in (
+        ("there", True),
+        (f"{target.user}@there", True),
+        ("nobody@there", False),
+        ("elsewhere", False),
+    ):
+        agent.add(user, "-D")
+        agent.add(user, "-H", known, "-h", destination, target.identity.path)
+        with Agent.connect(str(agent.path)) as opened:
+            for given in (agent.path, opened, opened):
+                assert asyncio.run(log_in(given)) is wanted, destination
+            assert len(opened.keys()) == 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A server's other host keys, learnt after a login: both sides, with OpenSSH at either end."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,9 @@ from tests.interop.peers import OpenSSHServer, Server, no_terminals_of_sshd
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import Ssh, Typist
 
+import tellin
+
+PATIENCE = 60.0
 KINDS = ("ed25519", "ecdsa256", "rsa")
 LEARN = ["-o", "UpdateHostKeys=yes"]
 
@@ -56,6 +60,34 @@ def test_keys_that_are_not_on_record_are_learnt(client: Ssh, server: Server) -> 
     first, *others = lines(server)
     for known in (first, others[0], others[1]):
         learn(client, f"# mine\n{known}", wanted="# mine\n" + "".join(lines(server)))
+
+
+def test_a_program_learns_them_too(server: Server, tmp_path: Path) -> None:
+    asyncio.run(_learns(server, tmp_path))
+
+
+async def _learns(server: Server, place: Path) -> None:
+    known, config, target = place / "known_hosts", place / "config", server.target
+    config.write_text("UpdateHostKeys yes\n", "ascii")
+    first, *_ = lines(server)
+    known.write_text(f"# mine\n{first}{first.split()[0]} {other_key(place)}\n", "ascii")
+    assert target.identity is not None
+    async with (
+        asyncio.timeout(PATIENCE),
+        tellin.connect(
+            target.host,
+            port=target.port,
+            user=target.user,
+            keys=[target.identity.path],
+            known_hosts=known,
+            config=config,
+        ) as connection,
+    ):
+        wanted = {"# mine\n", *lines(server)}
+        # Nothing but the file tells of it.
+        while {*known.read_text("ascii").splitlines(keepends=True)} != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert (await connection.run("echo in")).stdout == "in\n"
 
 
 def test_keys_that_the_server_no_longer_has_are_forgotten(

@@ -35,6 +35,8 @@ class AgentIdentity:
     def __init__(
         self, ask: Ask, public: Public, *, name: str, explicit: bool, journal: Journal
     ) -> None:
+        self.refused = False
+        """Whether the agent has been asked to sign, and would not."""
         self.public: Shown | None = public
         self.name = name
         self.explicit = explicit
@@ -52,6 +54,7 @@ class AgentIdentity:
         def replied(reply: Message | None) -> None:
             made = signature(reply, self._key, data, algorithm)
             if made is None:
+                self.refused = True
                 self._journal.error(
                     f'sign_and_send_pubkey: signing failed for {self._key.kind} "{self.name}"'
                     " from agent: agent refused operation"
@@ -66,7 +69,8 @@ class AgentKeys:
 
     With ``only_files`` the agent's other keys are left out (IdentitiesOnly). The connection is
     first bound to the session, so that keys which are kept to destinations can be used. ``flush``
-    is called when an answer may have made the core say something.
+    is called when an answer may have made the core say something, and ``on_fault``, where there is
+    one, gets what is raised where an answer is taken.
     """
 
     def __init__(
@@ -78,13 +82,19 @@ class AgentKeys:
         files: KeySource,
         only_files: bool,
         journal: Journal,
+        on_fault: Callable[[Exception], object] | None = None,
     ) -> None:
+        self.signs: list[AgentIdentity] = []
+        """The keys by which the agent signs, once it has listed them."""
+        self.silent = False
+        """Whether it would not even list them."""
         self._link = link
         self._core = core
         self._flush = flush
         self._files = files
         self._only_files = only_files
         self._journal = journal
+        self._on_fault = on_fault
 
     def prepare(self) -> None:
         """Have the files get ready; the agent is asked once there is a session to bind to."""
@@ -96,6 +106,7 @@ class AgentKeys:
 
         def listed(reply: Message | None) -> None:
             keys = identities(reply)
+            self.silent = keys is None
             if keys is None:
                 self._journal.debug("get_agent_identities: the agent does not list its keys")
                 keys = ()
@@ -109,7 +120,12 @@ class AgentKeys:
 
     def _ask(self, request: Message, done: Replied) -> None:
         def replied(reply: Message | None) -> None:
-            done(reply)
+            try:
+                done(reply)
+            except Exception as error:
+                if self._on_fault is None:
+                    raise
+                self._on_fault(error)
             self._flush()
 
         self._link.ask(request, replied)
@@ -146,7 +162,9 @@ class AgentKeys:
         ]
 
     def _identity(self, key: Public, name: str, *, explicit: bool) -> AgentIdentity:
-        return AgentIdentity(self._ask, key, name=name, explicit=explicit, journal=self._journal)
+        made = AgentIdentity(self._ask, key, name=name, explicit=explicit, journal=self._journal)
+        self.signs.append(made)
+        return made
 
 
 _NAMELESS: Final = "(no comment)"

@@ -51,6 +51,8 @@ class Agent:
     """
 
     def __init__(self, stream: Socket) -> None:
+        self.path = ""
+        """Where it listens; empty where nobody said."""
         self._stream = stream
         self._conversation = AgentConversation()
 
@@ -62,7 +64,9 @@ class Agent:
             raise ConnectFailed(
                 "SSH_AUTH_SOCK is not set", hint='start an agent: eval "$(tellin ssh-agent -s)"'
             )
-        return cls(open_agent(place))
+        made = cls(open_agent(place))
+        made.path = os.path.abspath(place)  # noqa: PTH100 (start-up)
+        return made
 
     def __enter__(self) -> Self:
         return self

@@ -87,16 +87,18 @@ def _holder(found: Sequence[Identity], certificate: Certificate) -> Identity | N
     return next((identity for identity in found if _holds(identity, certificate)), None)
 
 
-class CertifiedKeys:
-    """The keys of ``keys``, and their certificates in the files named."""
+class JoinedKeys:
+    """The keys of ``keys`` with certificates among them, as ``with_certificates`` has it."""
 
     def __init__(
-        self, keys: KeySource, *, listed: Sequence[str], beside: Sequence[str], journal: Journal
+        self,
+        keys: KeySource,
+        listed: Iterable[tuple[str, Certificate]],
+        beside: Iterable[tuple[str, Certificate]],
     ) -> None:
         self._keys = keys
-        self._journal = journal
-        self._listed = list(self._read((path, path) for path in listed))
-        self._beside = list(self._read((path, beside_key(path)) for path in beside))
+        self._listed = list(listed)
+        self._beside = list(beside)
 
     def prepare(self) -> None:
         """Have the keys get ready."""
@@ -106,6 +108,20 @@ class CertifiedKeys:
         """All of them."""
         self._keys.identities(
             lambda found: done(with_certificates(found, self._listed, self._beside))
+        )
+
+
+class CertifiedKeys(JoinedKeys):
+    """The keys of ``keys``, and their certificates in the files named."""
+
+    def __init__(
+        self, keys: KeySource, *, listed: Sequence[str], beside: Sequence[str], journal: Journal
+    ) -> None:
+        self._journal = journal
+        super().__init__(
+            keys,
+            self._read((path, path) for path in listed),
+            self._read((path, beside_key(path)) for path in beside),
         )
 
     def _read(self, files: Iterable[tuple[str, str]]) -> Iterable[tuple[str, Certificate]]:

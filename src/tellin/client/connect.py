@@ -10,36 +10,40 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from tellin.client.agent_source import AgentSource
 from tellin.client.agents import Agent
 from tellin.client.arguments import check_seconds, check_stream
+from tellin.client.causes import first_cause
 from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
-    AgentSource,
     Callbacks,
     ChangePassword,
     DeferredIdentity,
     Identities,
     Key,
+    Named,
     Passphrase,
     Password,
     Questions,
     UserCertificate,
-    add_certificates,
+    certified,
     check_credentials,
     default_keys,
     needs_reading,
+    read_certificates,
     read_keys,
 )
 from tellin.client.endings import Place
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
 from tellin.client.identities import Identity
+from tellin.client.learning import Learning, Updates
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
 from tellin.client.preferences import (
     authority_algorithms,
+    kept_settings,
     login_plan,
     required_rsa_size,
-    settings,
 )
 from tellin.client.preferences import keepalive as configured_keepalive
 from tellin.client.reach import adopted, own_name
@@ -58,18 +62,17 @@ from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import COMMAND_LINE, read_ssh_config
 from tellin.config.surroundings import Surroundings
+from tellin.connection.host_keys import HOST_KEYS
+from tellin.connection.machine import ConnectionSettings
 from tellin.errors import (
-    AuthenticationFailed,
     ConfigError,
-    ConnectionLost,
-    HostKeyChanged,
     TellinError,
     TimedOut,
     UsageError,
 )
 from tellin.protocol.core import KeepAlive
 from tellin.protocol.events import Authenticated
-from tellin.runtime.journal import DEBUG2, Journal
+from tellin.runtime.journal import DEBUG2, ERROR, Journal
 from tellin.runtime.listeners import (
     AF_INET,
     AF_INET6,
@@ -91,22 +94,13 @@ from tellin.wire import Record
 
 _log = logging.getLogger("tellin.client")
 
+_CONFIGS_KEPT: Final = 64
+
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
-# What settings are made of, and those made lately.
-_CHOICES: Final = (
-    "kex_algorithms",
-    "host_key_algorithms",
-    "ciphers",
-    "macs",
-    "compression",
-    "security_profile",
-    "rekey_limit",
-    "version_addendum",
-)
-_SETTINGS_KEPT: Final = 64
-_settings: dict[tuple[Any, ...], Settings] = {}
+# What a server may ask for where its other host keys may be learnt.
+_LEARNING: Final = ConnectionSettings(global_requests=frozenset({HOST_KEYS}))
 
 
 def connect(
@@ -146,7 +140,8 @@ def connect(
     ``config`` is "default" for ~/.ssh/config and the system's, a file to read instead, or None to
     read nothing at all. ``keys`` replace the configured ones; ``certificates`` for them are tried
     first, and one in KEY-cert.pub is found without being named. The keys of ``agent``, the path of an
-    agent's socket or an Agent of your own, are tried behind those; without it no agent is.
+    agent's socket or an Agent of your own, are tried behind those; without it no agent is. Keys that
+    it keeps to destinations sign for those.
 
     ``sock`` is a connected socket to use, or an object with its ``recv_into``, ``sendmsg``,
     ``shutdown``, ``fileno`` and ``close`` that never waits; it then belongs to the connection, and
@@ -154,7 +149,9 @@ def connect(
 
     Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
     are judged by ``clock``, in seconds of the epoch. What ``revoked_host_keys`` list, as lines or as
-    a revocation list, proves nothing any more.
+    a revocation list, proves nothing any more. Other keys that a known host proves to be its own are
+    recorded where ``ssh`` would do so: where the configuration's own known_hosts files are used, and
+    UpdateHostKeys is not switched off or unset beside a UserKnownHostsFile.
 
     Functions that are asked are called on the loop, and may be coroutine functions. A Signer of your
     own among ``keys`` signs in a thread.
@@ -230,6 +227,7 @@ class _Prepared(Record):
     place: HostPlace
     records: LoadedRecords
     identities: list[Identity]
+    certificates: Named | None
     unused: list[str]
     addresses: list[Address]
     bind: Any
@@ -292,7 +290,7 @@ class _Login(Record):
         if connection is None:
             _log.debug("%s stumbled over our guess: connecting again without one", self.host)
             known = known_types(prepared.records.known, prepared.place)
-            prepared.settings = _settings_of(prepared.config, known, guess=False)
+            prepared.settings = kept_settings(prepared.config, known, guess=False)
             stream, place = await self._reach(asyncio.get_running_loop(), prepared)
             connection = await self._log_in(loop, prepared, stream, place, until)
             assert connection is not None
@@ -358,23 +356,21 @@ class _Login(Record):
             identities = read_keys(self.keys, self.passphrase)
         else:
             identities, unused = default_keys(config.identity_file, self.passphrase)
-        identities = add_certificates(
-            identities,
-            self.certificates or config.certificate_file,
-            self.keys or config.identity_file,
-            unused,
+        certificates = read_certificates(
+            self.certificates or config.certificate_file, self.keys or config.identity_file, unused
         )
-        identities += self.agent.identities()
+        identities += self.agent.open()
         found = source_addresses(config.bind_address, config.bind_interface)
         return _Prepared(
             config,
             # A guess may turn out to need a second connection, which nobody has for us where the
             # first was handed in.
-            _settings_of(config, known, guess=self.sock is None),
+            kept_settings(config, known, guess=self.sock is None),
             policy,
             place,
             records,
             identities,
+            certificates,
             unused,
             addresses,
             bind_source(*found) if found else None,
@@ -473,13 +469,17 @@ class _Login(Record):
             place,
             journal=journal,
             keepalive=self._keepalive(config),
+            connection=_LEARNING if self._may_learn(prepared) else None,
             on_ready=settle,
             on_event=lambda event: connection.handle(event),
             on_over=over,
             on_banner=lambda text: connection.say(text),
         )
         connection = Connection(loop, driver, host=self.host, user=config.user or "")
-        self._arm(driver, prepared, journal)
+        check = self._arm(loop, driver, prepared, journal)
+        driver.learning = Learning(
+            driver.core, lambda: self._updates(driver, prepared, check, journal)
+        )
         # Our first flight leaves now; the link would have waited for the next turn.
         driver.link.flush()
         timer = None
@@ -498,8 +498,16 @@ class _Login(Record):
         if not driver.core.authenticated or driver.core.closed:
             if driver.failure is None and prepared.settings.guess and driver.core.guess_misread:
                 return None
-            raise self._failure(connection, driver, prepared)
+            raise first_cause(
+                connection,
+                driver,
+                self.callbacks,
+                identities=prepared.identities,
+                unused=[*prepared.unused, *self.agent.unused()],
+                pinned=bool(self.trust.pinned),
+            )
         await self._record(prepared, driver)
+        driver.learning.begin()
         return connection
 
     async def _record(self, prepared: _Prepared, driver: Driver) -> None:
@@ -519,7 +527,9 @@ class _Login(Record):
             return self.keepalive
         return KeepAlive(interval=float(self.keepalive))
 
-    def _arm(self, driver: Driver, prepared: _Prepared, journal: Journal) -> None:
+    def _arm(
+        self, loop: Loop, driver: Driver, prepared: _Prepared, journal: Journal
+    ) -> HostKeyCheck:
         """Give the connection its check of the server and its login."""
         config, place, callbacks = prepared.config, prepared.place, self.callbacks
         callbacks.on_answer = driver.link.flush_soon
@@ -528,15 +538,23 @@ class _Login(Record):
             if isinstance(identity, DeferredIdentity):
                 identity.on_signed = driver.link.flush_soon
                 identity.on_fault = driver.break_off
+        agent = self.agent.keys(
+            loop,
+            driver.core,
+            flush=driver.link.flush_soon,
+            on_fault=driver.break_off,
+            journal=journal,
+        )
+        sources = [Identities(prepared.identities), *([] if agent is None else [agent])]
         driver.login = Login(
             driver.core,
             login_plan(config, host=self.host),
-            keys=[Identities(prepared.identities)],
+            keys=[certified(source, prepared.certificates) for source in sources],
             prompter=callbacks,
             journal=journal,
         )
         place.address = "" if self.sock is not None else driver.place.address
-        driver.check = HostKeyCheck(
+        check = driver.check = HostKeyCheck(
             driver.core,
             place,
             policy=prepared.policy,
@@ -556,6 +574,31 @@ class _Login(Record):
             beside=beside_loop(driver.link.flush_soon),
             on_unsafe=lambda: driver.login.forbid(PASSWORD, KEYBOARD_INTERACTIVE),
         )
+        return check
+
+    def _may_learn(self, prepared: _Prepared) -> bool:
+        """Whether a server may tell of other host keys; nobody is there to be asked about them."""
+        config = prepared.config
+        # Whoever names a file of his own does not mean it to be changed, as with ssh.
+        meant = self.trust.files is None or config.is_set("update_host_keys")
+        return bool(prepared.records.files) and config.update_host_keys == "yes" and meant
+
+    def _updates(
+        self, driver: Driver, prepared: _Prepared, check: HostKeyCheck, journal: Journal
+    ) -> Updates | None:
+        # Few servers have a key that is not on record.
+        from tellin.client.host_key_updates import updates  # noqa: PLC0415  (start-up time)
+
+        return updates(
+            driver.core,
+            prepared.config,
+            place=prepared.place,
+            files=prepared.records.files,
+            basis=check,
+            journal=journal if journal.debugs else Journal(ERROR, _log.warning),
+            flush=driver.link.flush_soon,
+            beside=beside_loop(driver.link.flush_soon),
+        )
 
     def _too_late(self, driver: Driver) -> None:
         stage = driver.core.stage
@@ -563,52 +606,6 @@ class _Login(Record):
             TimedOut(f"{self.host}: no login within {self.login_timeout:g} s ({stage})")
         )
         driver.link.flush_soon()
-
-    def _failure(
-        self, connection: Connection, driver: Driver, prepared: _Prepared
-    ) -> BaseException:
-        """What went wrong first."""
-        if self.callbacks.failure is not None:
-            return self.callbacks.failure
-        if driver.failure is not None:
-            return driver.failure
-        error = connection.error
-        if error is None:
-            return ConnectionLost(
-                f"{self.host}: the connection was closed", stage=connection.core.stage
-            )
-        if isinstance(error, AuthenticationFailed):
-            return self._explained(error, prepared)
-        if isinstance(error, HostKeyChanged) and self.trust.pinned:
-            other = HostKeyChanged(
-                f"{self.host}: the server's host key {error.fingerprint} is none of those given",
-                hint="ask whoever runs the server for its fingerprint before you give this key",
-            )
-            other.fingerprint, other.stage, other.__cause__ = error.fingerprint, error.stage, error
-            return other
-        return error
-
-    def _explained(self, error: AuthenticationFailed, prepared: _Prepared) -> Exception:
-        """A refused login, with what kept us from showing more; or what the user's own code raised."""
-        unused = [*error.unused, *prepared.unused]
-        for identity in prepared.identities:
-            fault = identity.fault if isinstance(identity, DeferredIdentity) else None
-            if fault is None:
-                continue
-            if not isinstance(fault, TellinError):
-                return fault
-            said = str(fault)
-            unused.append(said if identity.name in said else f"{identity.name} ({said})")
-            error.__cause__ = error.__cause__ or fault
-        if self.callbacks.knows_password and not {PASSWORD, KEYBOARD_INTERACTIVE} & {
-            *error.allowed,
-            *error.tried,
-        }:
-            unused.append("the password (the server takes none)")
-        error.unused = tuple(unused)
-        if unused:
-            error.hint = f"not used: {'; '.join(unused)}"
-        return error
 
 
 def _cancel(identities: list[Identity]) -> None:
@@ -618,19 +615,7 @@ def _cancel(identities: list[Identity]) -> None:
             identity.cancel()
 
 
-@lru_cache(_SETTINGS_KEPT)
+@lru_cache(_CONFIGS_KEPT)
 def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
     """What holds where nothing is read from this machine: always the same for the same words."""
     return read_ssh_config(Surroundings(user=user), host, user=user, options=options, file="none")
-
-
-def _settings_of(config: SshConfig, known: frozenset[str], *, guess: bool) -> Settings:
-    """The transport's settings; to choose algorithms takes longer than all else that is read."""
-    key = (guess, known, *(getattr(config, name) for name in _CHOICES))
-    made = _settings.get(key)
-    if made is None:
-        if len(_settings) >= _SETTINGS_KEPT:
-            _settings.clear()
-        made = _settings[key] = settings(config, known=known)
-        made.guess = guess
-    return made

@@ -10,6 +10,7 @@ from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.connection import ClientConnection
+from tellin.client.learning import Learning
 from tellin.client.options import Command, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
 from tellin.client.remote import Remote
@@ -35,6 +36,7 @@ from tellin.protocol.events import (
     ChannelWritable,
     Closed,
     GlobalReplied,
+    GlobalRequested,
     Identified,
 )
 from tellin.runtime.loop import Loop
@@ -48,16 +50,23 @@ from tellin.wire import Cursor
 class Driver(ClientConnection):
     """The way to a login; once there, a connection's events go to it directly.
 
-    ``failure`` is what was raised where an event was handled before that.
+    ``failure`` is what was raised where an event was handled before that; ``learning``, which is set
+    before any event, takes what the server tells of its host keys.
     """
 
     failure: Exception | None = None
+    learning: Learning
     _under_way = True
 
     def _event(self, event: Any) -> None:
         if type(event) is Identified and "OpenSSH" not in event.identification:
             # Quick acknowledgements are for a server that leaves Nagle's algorithm on.
             self._socket = None
+        if type(event) is GlobalRequested:
+            self.learning.told(event)
+            return
+        if type(event) is GlobalReplied and self.learning.replied(event):
+            return
         try:
             super()._event(event)
         except Exception as error:

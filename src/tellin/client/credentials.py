@@ -8,8 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
-from tellin.client.agents import Agent
-from tellin.client.identities import Identity, MemoryIdentity, Shown, read_key_file
+from tellin.client.identities import (
+    Identity,
+    KeySource,
+    MemoryIdentity,
+    Shown,
+    read_key_file,
+)
 from tellin.client.questions import Answer, HostKeyQuestion, Prompts
 from tellin.client.trust import AskHostKey
 from tellin.errors import KeyFileError, TellinError, UsageError, WrongPassphrase
@@ -362,31 +367,6 @@ class Identities:
         done(self._found)
 
 
-class AgentSource:
-    """The keys of an agent: one that a program holds, or one that is opened by its path and closed again."""
-
-    def __init__(self, given: str | os.PathLike[str] | Agent | None) -> None:
-        self.given = given
-        self._opened: Agent | None = None
-
-    def identities(self) -> list[Identity]:
-        """Those that can sign, beside the loop. Not on a loop; ConnectFailed, RequestRefused."""
-        given = self.given
-        if given is None:
-            return []
-        if not isinstance(given, Agent):
-            if not isinstance(given, str | os.PathLike):
-                raise UsageError(f"{type(given).__name__} is no agent: give its path or an Agent")
-            given = self._opened = Agent.connect(os.fspath(given))
-        return [SlowIdentity(signer) for signer in given.signers()]
-
-    def close(self) -> None:
-        """Hang up on an agent that was opened here."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-
 def needs_reading(keys: Sequence[object]) -> bool:
     """Whether any of them has to be read or decoded."""
     return any(isinstance(key, str | bytes | os.PathLike) for key in keys)
@@ -494,13 +474,14 @@ def default_keys(
     return found, unused
 
 
-def add_certificates(
-    found: list[Identity],
-    listed: Sequence[UserCertificate],
-    files: Sequence[Key],
-    unused: list[str],
-) -> list[Identity]:
-    """The keys with certificates among them: those ``listed``, or else those beside the keys' files.
+Named: TypeAlias = tuple[list[tuple[str, Any]], list[tuple[str, Any]]]
+"""Certificates with their names: those that were listed, and those that lie beside a key."""
+
+
+def read_certificates(
+    listed: Sequence[UserCertificate], files: Sequence[Key], unused: list[str]
+) -> Named | None:
+    """The certificates that are ``listed``, or else those beside the keys' files; None without any.
 
     Raises KeyFileError for a certificate in memory that is none; files that are of no use are noted
     in ``unused``.
@@ -512,16 +493,16 @@ def add_certificates(
         and os.path.lexists(f"{(path := os.path.expanduser(os.fspath(one)))}-cert.pub")  # noqa: PTH111
     ]
     if not (listed or beside):
-        return found
+        return None
     # Who has no certificate does not pay for it.
     from tellin.client.certified import (  # noqa: PLC0415  (start-up time)
         beside_key,
         read_certificate,
         user_certificate,
-        with_certificates,
     )
 
-    first, behind = [], []
+    first: list[tuple[str, Any]] = []
+    behind: list[tuple[str, Any]] = []
     for one in listed:
         if not isinstance(one, str | os.PathLike):
             first.append((one.key_id, user_certificate(one.blob)))
@@ -536,4 +517,13 @@ def add_certificates(
             behind.append((path, read_certificate(beside_key(path))))
         except (TellinError, OSError) as error:
             unused.append(str(error))
-    return with_certificates(found, first, behind)
+    return first, behind
+
+
+def certified(keys: KeySource, certificates: Named | None) -> KeySource:
+    """The keys with certificates among them."""
+    if certificates is None:
+        return keys
+    from tellin.client.certified import JoinedKeys  # noqa: PLC0415  (start-up time)
+
+    return JoinedKeys(keys, *certificates)

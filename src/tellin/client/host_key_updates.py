@@ -7,12 +7,15 @@ the plain records of this one host. Loaded when a server tells of its keys.
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from tellin.algorithms.signatures import plain
+from tellin.algorithms.signatures import SIGNATURES, plain
 from tellin.client.host_keys import Beside, at_once
+from tellin.client.offer import algorithms
+from tellin.client.records import HostPlace
 from tellin.config.host_key_updates import HostRecord, survey, updated
-from tellin.config.known_hosts import KnownHosts
+from tellin.config.known_hosts import Entry, KnownHosts
+from tellin.config.ssh_config import SshConfig
 from tellin.connection.host_keys import HOST_KEYS_PROVE, HostKeyProofs, HostKeys, claim
 from tellin.errors import KeyFileError, MalformedPacket, TellinError
 from tellin.keys.public import PublicKey
@@ -27,6 +30,66 @@ _PREAMBLE: Final = (
     "The server has updated its host keys.",
     "These changes were verified by the server's existing trusted key.",
 )
+
+
+class Basis(Protocol):
+    """What the host key is trusted for: `tellin.client.host_keys.HostKeyCheck`."""
+
+    grounds: Entry | None
+    confirmed: bool
+
+
+def updates(
+    core: ClientProtocol,
+    config: SshConfig,
+    *,
+    place: HostPlace,
+    files: Sequence[str],
+    basis: Basis,
+    journal: Journal,
+    flush: Callable[[], object],
+    ask: Callable[[], bool] | None = None,
+    beside: Beside = at_once,
+) -> "HostKeyUpdates | None":
+    """What takes the server's word; None where nothing may be learnt from it.
+
+    ``files`` are the user's own, the only ones that are changed; the rest is as for HostKeyUpdates.
+    """
+    fault = _fault(place, files, basis)
+    if fault:
+        journal.debug(fault)
+        return None
+    return HostKeyUpdates(
+        core,
+        files,
+        place.names,
+        key_types={SIGNATURES[plain(name)].key_type for name in algorithms(config).host_keys},
+        journal=journal,
+        flush=flush,
+        ask=ask,
+        hash_names=config.hash_known_hosts,
+        fingerprint_hash=config.fingerprint_hash,
+        beside=beside,
+    )
+
+
+def _fault(place: HostPlace, files: Sequence[str], basis: Basis) -> str:
+    """Why a key that is not known may not stand on the present one's shoulders, or an empty text."""
+    line = basis.grounds
+    if not files:
+        return "UpdateHostkeys is disabled because no file takes new host keys."
+    if line is None and not basis.confirmed:
+        return "UpdateHostkeys is disabled because the host key is not trusted."
+    if line is None:
+        return ""
+    # Everybody's file, or what a program said: who keeps those says what is in them.
+    if line.file not in files:
+        return f"host key found in {line.file}; disabling UpdateHostkeys"
+    # One that matches without the port may be another server's of the same machine; and who
+    # trusts an authority does not keep a list of keys.
+    if line.marker.value or not line.is_for(place.name):
+        return "UpdateHostkeys is disabled because the host is not on record by this name."
+    return ""
 
 
 class HostKeyUpdates:

@@ -2,7 +2,7 @@
 """From the values of ssh_config to the settings of a core and of a login."""
 
 import os
-from typing import Final
+from typing import Any, Final
 
 from tellin.algorithms.signatures import (
     CA_SIGNATURE_ALGORITHMS,
@@ -26,6 +26,20 @@ from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_ME
 EXTENSIONS: Final = {"ping@openssh.com": b"0"}
 
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
+
+# What settings are made of, and those made lately.
+_CHOICES: Final = (
+    "kex_algorithms",
+    "host_key_algorithms",
+    "ciphers",
+    "macs",
+    "compression",
+    "security_profile",
+    "rekey_limit",
+    "version_addendum",
+)
+_SETTINGS_KEPT: Final = 64
+_settings: dict[tuple[Any, ...], Settings] = {}
 
 
 def preferences(config: SshConfig, known: frozenset[str] = frozenset()) -> Preferences:
@@ -77,6 +91,18 @@ def settings(
     )
     if exchange_timeout is not None:
         made.exchange_timeout = exchange_timeout
+    return made
+
+
+def kept_settings(config: SshConfig, known: frozenset[str], *, guess: bool) -> Settings:
+    """The transport's settings; to choose algorithms takes longer than all else that is read."""
+    key = (guess, known, *(getattr(config, name) for name in _CHOICES))
+    made = _settings.get(key)
+    if made is None:
+        if len(_settings) >= _SETTINGS_KEPT:
+            _settings.clear()
+        made = _settings[key] = settings(config, known=known)
+        made.guess = guess
     return made
 
 

@@ -139,7 +139,7 @@ class Trust:
             user = config.user_known_hosts_file
             everybody = config.global_known_hosts_file
         files = FileRecords(user, everybody, Journal())
-        return LoadedRecords(files.read(), files if user else None)
+        return LoadedRecords(files.read(), files if user else None, user)
 
 
 def read_revoked(source: RevokedHostKeys) -> list[tuple[str, Revocations]]:
@@ -186,8 +186,12 @@ def beside_loop(flush: Callable[[], object]) -> Beside:
 class LoadedRecords:
     """Records that were read before the connection began; new ones are written beside the loop."""
 
-    def __init__(self, known: KnownHosts, stored: Stored | None) -> None:
+    def __init__(
+        self, known: KnownHosts, stored: Stored | None, files: Sequence[str] = ()
+    ) -> None:
         self.known = known
+        self.files = tuple(files)
+        """The user's own files that it was read from."""
         self.stored = stored
         self.writing: list[asyncio.Future[None]] = []
 
