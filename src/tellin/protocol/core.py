@@ -164,9 +164,12 @@ class Core:
         if transport.phase is _CLOSED:
             return None
         nearest = transport.renewal.deadline()
-        for at in (self._alive_at, self._own_deadline()):
-            if at is not None and (nearest is None or at < nearest):
-                nearest = at
+        at = self._alive_at
+        if at is not None and (nearest is None or at < nearest):
+            nearest = at
+        at = self._own_deadline()
+        if at is not None and (nearest is None or at < nearest):
+            nearest = at
         return nearest
 
     def _own_deadline(self) -> float | None:

@@ -70,6 +70,14 @@ class Descriptor:
             raise BlockingIOError
         return os.readv(self.fd, views)
 
+    def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes; none is the end, BlockingIOError means not now."""
+        if self._socket is not None:
+            return self._socket.recv(size, MSG_DONTWAIT)
+        if self._chunk and not self._is_ready(select.POLLIN):
+            raise BlockingIOError
+        return os.read(self.fd, size)
+
     def writev(self, views: Sequence[memoryview]) -> int:
         """Write what is taken now; BlockingIOError means nothing."""
         if self._socket is not None:

@@ -376,12 +376,12 @@ class FdSource:
         if self._left or not room:
             self._unwatch(Flow.NO_ROOM)
             return False
-        block = bytearray(min(room, _COPIED_CHUNK))
-        count = self._descriptor.readv([memoryview(block)])
+        size = min(room, _COPIED_CHUNK)
+        data = self._descriptor.read(size)
+        count = len(data)
         if not count:
             self._ended(None)
             return False
-        data = bytes(memoryview(block)[:count])
         if self._edit is not None:
             data = self._edit(data)
         if data:
@@ -390,7 +390,7 @@ class FdSource:
             self._filled = True
             if self._left:
                 self._unwatch(Flow.NO_ROOM)
-        return count == len(block) and not self._left
+        return count == size and not self._left
 
     def _ended(self, error: OSError | None) -> None:
         self._unwatch(Flow.ENDED)

@@ -321,7 +321,7 @@ class Link:
 
     def _settle(self) -> None:
         """Hand out events and send until both are quiet, then see what follows from it."""
-        if self.is_over():
+        if self._over:
             return
         self._dispatch()
         patient, self._patient = self._patient and not self.core.closed, False

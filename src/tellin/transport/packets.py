@@ -254,12 +254,12 @@ class PacketWriter:
         view, start, _ = self.buffer.reserve(self._stride)
         if start != self._start:  # pragma: no cover - a caller's mistake, not a peer's
             raise AssertionError("something was written between reserve_data and commit_data")
-        full, committed = self._size, 0
-        padding = self._padding_size(header - 5 + full)
+        size = committed = padding = 0
         while count:
-            size = full
-            if count < full:
-                size = count
+            wanted = self._size if count >= self._size else count
+            if wanted != size:
+                # Twice at most: for the full packets, and for the last.
+                size = wanted
                 padding = self._padding_size(header - 5 + size)
             count -= size
             at = start + committed
