@@ -5,7 +5,7 @@ import fnmatch
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tellin.config.surroundings import Surroundings
+from tellin.config.surroundings import FileStatus, Surroundings
 from tellin.errors import ConfigError
 
 
@@ -34,6 +34,7 @@ class PaperMachine(Surroundings):
         self.local_addresses: Sequence[str] = ("127.0.0.1", "192.0.2.7", "2001:db8::7")
         self.guarded: list[str] = []
         self.names: dict[str, str] = {}
+        self.statuses: dict[str, FileStatus] = {}
         self.looked_up: list[str] = []
 
     def read(self, path: str, *, guarded: bool = False) -> str | None:
@@ -48,6 +49,9 @@ class PaperMachine(Surroundings):
 
     def glob(self, pattern: str) -> Sequence[str]:
         return sorted(path for path in self.files if fnmatch.fnmatchcase(path, pattern))
+
+    def status(self, path: str) -> FileStatus | None:
+        return self.statuses.get(path)
 
     def run(self, command: str) -> bool:
         self.ran.append(command)

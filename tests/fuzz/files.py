@@ -17,6 +17,7 @@ from tellin.config.forwards import parse_forward
 from tellin.config.grammar import read_line, read_lines
 from tellin.config.key_options import read_expiry, read_options
 from tellin.config.known_hosts import KnownHosts, decode_key, make_line
+from tellin.config.linting import lint_ssh_config, lint_sshd_config
 from tellin.config.principals import Principals
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.sshd_reading import Peer, read_sshd_config
@@ -166,6 +167,24 @@ def read_server_configuration(text: str) -> None:
     list(made.dump())
 
 
+class SameFile(OneFile):
+    """The same, read as often as anybody likes."""
+
+    def read(self, path: str, *, guarded: bool = False) -> str | None:
+        return self.text if path == "config" else ""
+
+
+def lint(text: str) -> None:
+    """Whatever stands in a file, and whoever is asked about, there are findings and no error."""
+    machine = SameFile(text)
+    for host in (None, "host"):
+        for one in lint_ssh_config(machine, file="config", host=host).findings:
+            assert str(one)
+    for peer in (None, Peer(user="me", host="here", address="192.0.2.1")):
+        for one in lint_sshd_config(machine, file="config", peer=peer).findings:
+            assert str(one)
+
+
 def inflate(data: bytes) -> None:
     stream = Decompressor()
     with suppress(ProtocolError):
@@ -263,6 +282,15 @@ HARNESSES = [
         on_text(read_server_configuration, ConfigError),
         covers=["tellin.config.reading.Reader.read_text"],
         seeds=lambda: [SERVER_CONFIGURATION],
+    ),
+    Harness(
+        "linting",
+        on_text(lint),
+        covers=[
+            "tellin.config.linting.survey.Survey.read_option",
+            "tellin.config.linting.survey.Survey.read_text",
+        ],
+        seeds=lambda: [CONFIGURATION, SERVER_CONFIGURATION],
     ),
     Harness(
         "authorized_keys",

@@ -32,6 +32,7 @@ def algorithms(config: SshConfig) -> AlgorithmLists:
             COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
             with_certificates(USER_KEY_ALGORITHMS),
             CA_SIGNATURE_ALGORITHMS,
+            with_certificates(USER_KEY_ALGORITHMS),
         ),
         lenient=True,
     )

@@ -35,6 +35,7 @@ _LISTS: Final[dict[str, tuple[str, Registry[Any]]]] = {
     "macs": ("macs", MACS),
     "pubkey_accepted_algorithms": ("user_keys", SHOWN_KEYS),
     "ca_signature_algorithms": ("authorities", SIGNATURES),
+    "hostbased_accepted_algorithms": ("hosts", SHOWN_KEYS),
 }
 
 C = TypeVar("C", bound=KeywordFile)
@@ -52,6 +53,8 @@ class AlgorithmLists(Record):
     """The signature algorithms of users' keys."""
     authorities: tuple[str, ...]
     """What authorities may sign certificates by."""
+    hosts: tuple[str, ...]
+    """The signature algorithms of hosts that vouch for their users."""
 
 
 def select(config: KeywordFile, defaults: AlgorithmLists, *, lenient: bool) -> AlgorithmLists:
@@ -93,6 +96,21 @@ def select_one(
             f"{spelling}: {fault}", file=file, line=line, keyword=spelling, hint=fault.hint
         ) from None
     return chosen
+
+
+def named(attribute: str, spec: str, *, lenient: bool) -> tuple[str, ...]:
+    """The names that one list brings in, whatever it starts from; raises ConfigError without a place."""
+    _, registry = _LISTS[attribute]
+    if lenient:
+        spec = _without_elsewhere(spec, registry)
+    if not spec:
+        return ()
+    # What is taken out need not be there; that it leaves nothing is the whole list's affair.
+    if spec[0] == "-":
+        if "" in spec[1:].split(","):
+            raise ConfigError(f"an empty name in the {registry.kind} list {spec!r}")
+        return ()
+    return registry.select(spec[1:] if spec[0] in "+^" else spec)
 
 
 def with_lists(config: C, lists: AlgorithmLists) -> C:

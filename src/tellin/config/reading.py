@@ -55,9 +55,7 @@ class Reader(Generic[S]):
 
     def read_text(self, text: str, *, file: str, depth: int = 0, guarded: bool = False) -> None:
         """Read a whole file's text in the present scope and leave that scope behind it."""
-        self._files += 1
-        if self._files > _MOST_FILES:
-            raise ConfigError(f"more than {_MOST_FILES} files are included", file=file)
+        self._count_file(file)
         self.story.append(f"Reading configuration data {file}")
         scope, outer = self.scope, self._outer
         self._outer = scope
@@ -66,6 +64,11 @@ class Reader(Generic[S]):
                 self.read_line(line, depth=depth, guarded=guarded)
         finally:
             self.scope, self._outer = scope, outer
+
+    def _count_file(self, file: str) -> None:
+        self._files += 1
+        if self._files > _MOST_FILES:
+            raise ConfigError(f"more than {_MOST_FILES} files are included", file=file)
 
     def read_line(self, line: Line, *, depth: int = 0, guarded: bool = False) -> None:
         """Take one line."""

@@ -545,6 +545,8 @@ class SshConfig(
     warnings: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
     """Which files were read, and which of their blocks hold: for whoever looks for a value's origin."""
+    blocks: tuple[tuple[str, int], ...] = ()
+    """The file and line of every Host and Match line that holds."""
     not_yet: tuple[NotYet, ...] = ()
 
     def dump(self) -> Iterator[str]:

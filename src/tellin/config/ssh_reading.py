@@ -31,11 +31,14 @@ from tellin.wire import Record
 
 COMMAND_LINE: Final = "command-line"
 
+IGNORE_UNKNOWN: Final = "IgnoreUnknown lets a file hold keywords of other programs"
+
 
 _CANONICALIZATION: Final = (
     "canonicalize_hostname", "canonicalize_fallback_local", "canonicalize_max_dots"
 )  # fmt: skip
-_FORWARDINGS: Final = ("dynamic_forward", "local_forward", "remote_forward", "tunnel")
+FORWARDINGS: Final = ("dynamic_forward", "local_forward", "remote_forward", "tunnel")
+"""What ClearAllForwardings forgets."""
 
 
 class Invocation(Record):
@@ -59,6 +62,7 @@ class _ClientReader(Reader[bool]):
         self.origins: dict[str, tuple[str, int]] = {}
         self.postponed: dict[str, NotYet] = {}
         self.seen: set[str] = set()
+        self.held: list[tuple[str, int]] = []
         self.host = invocation.host
         self.final = False
         self.wants_final = False
@@ -129,7 +133,7 @@ class _ClientReader(Reader[bool]):
             return SshConfig.lookup(line)
         except ConfigError as fault:
             if not fault.hint:
-                fault.hint = "IgnoreUnknown lets a file hold keywords of other programs"
+                fault.hint = IGNORE_UNKNOWN
             raise
 
     def store(self, row: Row[Any], line: Line) -> None:
@@ -188,8 +192,13 @@ class _ClientReader(Reader[bool]):
     # --- blocks
 
     def open_block(self, line: Line, outer: bool) -> bool:
-        if line.keyword.lower() == "match":
-            return self._match(line, outer)
+        opened = self._match if line.keyword.lower() == "match" else self._host
+        holds = opened(line, outer)
+        if holds:
+            self.held.append((line.file, line.number))
+        return holds
+
+    def _host(self, line: Line, outer: bool) -> bool:
         words = line.words()
         if not words:
             raise line.error("Host: a pattern is missing")
@@ -210,7 +219,7 @@ class _ClientReader(Reader[bool]):
         self.story.append(f"{line.file} line {line.number}: Applying options for {what}")
 
     def _match(self, line: Line, outer: bool) -> bool:
-        criteria = read_criteria(line, _CRITERIA, before_all=frozenset({"canonical", "final"}))
+        criteria = read_criteria(line, CRITERIA, before_all=frozenset({"canonical", "final"}))
         holds = outer
         for criterion in criteria:
             # A command runs only if everything before it holds.
@@ -270,7 +279,8 @@ _TESTS: Final[dict[str, _Test]] = {
     "sessiontype": lambda reader, c: match_pattern_list(reader.invocation.session, c.argument),
 }
 
-_CRITERIA: Final = {name: name not in {"all", "canonical", "final"} for name in _TESTS}
+CRITERIA: Final = {name: name not in {"all", "canonical", "final"} for name in _TESTS}
+"""The criteria of Match, and whether they take an argument."""
 
 
 def read_ssh_config(
@@ -323,7 +333,7 @@ def read_ssh_config(
         _read_files(reader, file)
     made = SshConfig.made_of(reader.values, reader.origins)
     if made.clear_all_forwardings:
-        made = made.replaced(**{name: SshConfig.rows[name].default for name in _FORWARDINGS})
+        made = made.replaced(**{name: SshConfig.rows[name].default for name in FORWARDINGS})
     made.host_argument = host
     made.hostname = _real_host(reader)
     made.user_is_literal = made.user is None or user is not None
@@ -337,10 +347,11 @@ def read_ssh_config(
         made.rekey_limit = settled_rekey_limit(made.rekey_limit)
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
+    made.blocks = tuple(reader.held)
     made.not_yet = tuple(
         found
         for name, found in reader.postponed.items()
-        if not (made.clear_all_forwardings and name in _FORWARDINGS)
+        if not (made.clear_all_forwardings and name in FORWARDINGS)
     )
     return made
 

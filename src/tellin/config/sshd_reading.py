@@ -77,13 +77,15 @@ _TESTS: Final[dict[str, tuple[Callable[[Peer], object], _Test]]] = {
     ),
 }
 
-_CRITERIA: Final = {name: name not in {"all", "invalid-user"} for name in _TESTS}
+CRITERIA: Final = {name: name not in {"all", "invalid-user"} for name in _TESTS}
+"""The criteria of Match, and whether they take an argument."""
 _ADDRESSES: Final = frozenset({"address", "localaddress"})
 
 _Scope = tuple[Criterion, ...]
 
 
-def _holds(criterion: Criterion, peer: Peer) -> bool:
+def holds(criterion: Criterion, peer: Peer) -> bool:
+    """Whether a criterion of Match holds for a connection."""
     known, test = _TESTS[criterion.name]
     # A negated criterion about what is not known does not hold either.
     return bool(known(peer)) and test(peer, criterion.argument) is not criterion.negated
@@ -146,7 +148,7 @@ class SshdSettings:
         for setting in self._settings:
             for criterion in setting.scope:
                 if id(criterion) not in verdicts:
-                    verdicts[id(criterion)] = _holds(criterion, peer)
+                    verdicts[id(criterion)] = holds(criterion, peer)
             if setting.scope and all(verdicts[id(criterion)] for criterion in setting.scope):
                 made.append(setting)
         return made
@@ -194,19 +196,20 @@ class _ServerReader(Reader[_Scope]):
                     self.warn(line, f"Subsystem {name[:40]!a} is defined already: this is ignored")
 
     def open_block(self, line: Line, outer: _Scope) -> _Scope:
-        criteria = read_criteria(line, _CRITERIA, before_all=frozenset())
+        criteria = read_criteria(line, CRITERIA, before_all=frozenset())
         for criterion in criteria:
             try:
-                _check(criterion)
+                check_criterion(criterion)
             except ConfigError as fault:
                 raise checked(line, fault) from None
         return (*outer, *criteria)
 
 
-def _check(criterion: Criterion) -> None:
+def check_criterion(criterion: Criterion) -> None:
+    """Raise ConfigError for an argument that a criterion cannot have."""
     if criterion.name in _ADDRESSES:
         check_address_list(criterion.argument)
-    if _CRITERIA[criterion.name] and not criterion.argument:
+    if CRITERIA[criterion.name] and not criterion.argument:
         raise ConfigError(f"{criterion.name} needs an argument")
     # A Match line stands before the values that it guards, so a port that cannot be is a slip.
     if criterion.name == "localport":

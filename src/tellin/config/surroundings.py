@@ -4,6 +4,14 @@
 from collections.abc import Mapping, Sequence
 
 from tellin.config.locations import locations
+from tellin.wire import Record
+
+
+class FileStatus(Record):
+    """Whose a file is, and what others may do with it."""
+
+    uid: int
+    mode: int
 
 
 class Surroundings:
@@ -40,6 +48,10 @@ class Surroundings:
     def glob(self, pattern: str) -> Sequence[str]:
         """The paths that fit a shell pattern, sorted."""
         return ()
+
+    def status(self, path: str) -> FileStatus | None:
+        """Whose a file or directory is, links followed; None if there is none to be seen."""
+        return None
 
     def run(self, command: str) -> bool:
         """Whether a command, run by the user's shell, ends with success."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tellin.config.locations import home_directory
-from tellin.config.surroundings import Surroundings
+from tellin.config.surroundings import FileStatus, Surroundings
 from tellin.errors import ConfigError
 from tellin.runtime.files import is_guarded, read_text
 
@@ -66,6 +66,13 @@ class LocalSurroundings(Surroundings):
         from glob import glob  # noqa: PLC0415  (start-up time)
 
         return sorted(glob(pattern))
+
+    def status(self, path: str) -> FileStatus | None:
+        try:
+            found = os.stat(path)  # noqa: PTH116 - as above
+        except OSError:
+            return None
+        return FileStatus(found.st_uid, found.st_mode)
 
     def run(self, command: str) -> bool:
         # Only who has a Match exec pays for it.

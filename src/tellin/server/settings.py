@@ -62,6 +62,7 @@ def algorithms(config: SshdConfig) -> AlgorithmLists:
             ("none",) if config.compression == "no" else DEFAULT_COMPRESSIONS,
             with_certificates(USER_KEY_ALGORITHMS),
             CA_SIGNATURE_ALGORITHMS,
+            with_certificates(USER_KEY_ALGORITHMS),
         ),
         lenient=False,
     )
