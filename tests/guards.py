@@ -1528,8 +1528,7 @@ FILES: Final = (
     _guard(
         "case 287",
         "programs/keygen_files.py",
-        """            os.link(beside, path)
-            os.unlink(beside)""",
+        "            _name_new(beside, path, mode)",
         "            os.replace(beside, path)",
         KEYGEN + "test_case_287_a_new_key_does_not_replace_one_that_came_up_meanwhile",
     ),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How private keys come into the world: from one source, in a file that nobody else could ever read."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_r120_a_file_that_came_up_meanwhile_is_not_written_over(tmp_path: Path) 
         keygen_files.write(str(tmp_path / "key"), b"mine", mode=0o600, replace=False)
     assert (tmp_path / "key").read_bytes() == b"somebody's"
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_r120_where_there_are_no_links_a_file_is_new_or_it_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT knows none, and says that it is not permitted."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "key"
+    keygen_files.write(str(path), b"mine", mode=0o600, replace=False)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"mine", 0o600)
+    with pytest.raises(FileExistsError):
+        keygen_files.write(str(path), b"another", mode=0o600, replace=False)
+    assert path.read_bytes() == b"mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
 
 def test_r122_a_thousand_keys_are_a_thousand() -> None:

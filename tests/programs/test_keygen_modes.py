@@ -11,6 +11,8 @@ from tests.programs.keygen_twins import KEYS, Twins, signing_twins
 
 from tellin.algorithms.safe_primes import candidates, generator_of, is_prime, small_primes
 from tellin.keys import Certificate, RevocationList, load_certificate
+from tellin.programs import keygen_sign
+from tellin.programs.command import load
 
 pytestmark = pytest.mark.peer("ssh-keygen")
 
@@ -344,6 +346,17 @@ def test_a_certificate_signs_and_its_authority_is_trusted(signing: Twins) -> Non
 )
 def test_what_signing_cannot_do_without(signing: Twins, arguments: list[str]) -> None:
     assert signing.same("-Y", *arguments).status != 0
+
+
+def test_a_fault_inside_an_operation_is_not_taken_for_an_unknown_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(settings: object, files: list[str]) -> int:
+        raise KeyError("of a fault")
+
+    monkeypatch.setitem(keygen_sign._OPERATIONS, "sign", ((), faulty))
+    with pytest.raises(KeyError, match="of a fault"):
+        load("ssh-keygen").run(["-Y", "sign"])
 
 
 def test_an_unknown_operation_shows_the_usage(signing: Twins) -> None:

@@ -5,6 +5,7 @@
 # ruff: noqa: PTH105, PTH108, PTH116
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -13,6 +14,11 @@ from tellin.keys import PublicKey, load_public_key
 from tellin.keys.certificates import Certificate, is_certificate_type
 from tellin.keys.formats import MOST_BYTES
 from tellin.programs.command import visible
+
+# What a list of keys, of hosts or of signers may hold: as much as the other programs read of one.
+_MOST_LIST_BYTES = 1 << 24
+_PIECE = 1 << 20
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 
 # What OpenSSH prints, line by line: people search for it.
 _BAR = "@" * 59
@@ -33,18 +39,21 @@ class Unprotected(KeyFileError):
         self.warning = warning
 
 
-def read(path: str) -> bytes:
-    """The bytes of a key file, from one opening: a file replaced meanwhile is not read in halves."""
+def read(path: str, *, most: int = _MOST_LIST_BYTES) -> bytes:
+    """The bytes of a file, from one opening: a file replaced meanwhile is not read in halves.
+
+    KeyFileError for one of more than ``most``: a list that is cut off says something else.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _read_all(descriptor)
+        return _read_all(descriptor, most, path)
     finally:
         os.close(descriptor)
 
 
-def read_standard_input() -> bytes:
+def read_standard_input(*, most: int = _MOST_LIST_BYTES) -> bytes:
     """The same of standard input."""
-    return _read_all(0)
+    return _read_all(0, most, "(stdin)")
 
 
 def read_public(path: str) -> PublicKey:
@@ -76,7 +85,7 @@ def is_private(path: str) -> bool:
     """Whether a file begins as a private key does; one that is not there does not."""
     try:
         return b"PRIVATE KEY" in read(path).partition(b"\n")[0]
-    except OSError:
+    except (OSError, KeyFileError):
         return False
 
 
@@ -88,11 +97,16 @@ def find_public(path: str) -> PublicKey:
     return load_public_key(read(path))
 
 
-def _read_all(descriptor: int) -> bytes:
-    data = b""
-    while piece := os.read(descriptor, MOST_BYTES + 1 - len(data)):
-        data += piece
-    return data
+def _read_all(descriptor: int, most: int, name: str) -> bytes:
+    pieces: list[bytes] = []
+    left = most + 1
+    while piece := os.read(descriptor, min(left, _PIECE)):
+        pieces.append(piece)
+        left -= len(piece)
+        if not left:
+            # R189: what is behind would be lost to whoever rewrites the file or is told to revoke it.
+            raise KeyFileError(f"{visible(name)}: longer than {most} bytes")
+    return b"".join(pieces)
 
 
 def read_private(path: str) -> bytes:
@@ -108,7 +122,7 @@ def read_private(path: str) -> bytes:
             raise Unprotected(
                 f"'{visible(path)}' belongs to user {status.st_uid}, who could replace it."
             )
-        return _read_all(descriptor)
+        return _read_all(descriptor, MOST_BYTES, path)
     finally:
         os.close(descriptor)
 
@@ -140,13 +154,25 @@ def write(path: str, data: bytes, *, mode: int, replace: bool) -> None:
         if replace:
             os.replace(beside, path)
         else:
-            # A link, unlike a rename, does not replace a file that came up meanwhile.
-            os.link(beside, path)
-            os.unlink(beside)
+            _name_new(beside, path, mode)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise
+
+
+def _name_new(beside: str, path: str, mode: int) -> None:
+    """Give a file its name if nobody else has: a link, unlike a rename, replaces nothing."""
+    try:
+        os.link(beside, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT and some shares of networks have no links: the name is taken first, by an empty file.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+        os.replace(beside, path)
+    else:
+        os.unlink(beside)
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -18,6 +18,7 @@ from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import account, quoted
 from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
+from tellin.runtime.files import as_bytes, as_text, update_file
 
 _SALT_BYTES: Final = 20
 _LINE: Final = re.compile(
@@ -84,12 +85,12 @@ def run(settings: Settings) -> int:
     if path is None:
         path = f"{account().pw_dir}/.ssh/known_hosts"
     try:
-        text = keygen_files.read(path).decode("utf-8", "surrogateescape")
+        text = as_text(keygen_files.read(path))
     except OSError as error:
         raise Failure(f"Cannot stat {visible(path)}: {error.strerror}", status=FATAL) from None
     if "F" in settings.modes:
         return _find(settings, path, text)
-    return _rewrite(settings, path, text)
+    return _rewrite(settings, path)
 
 
 # Finding
@@ -180,7 +181,33 @@ def _is_comment(text: str) -> bool:
     return not body or body.startswith("#")
 
 
-def _rewrite(settings: Settings, path: str, text: str) -> int:
+def _rewrite(settings: Settings, path: str) -> int:
+    """Put the changed file in the place of the old one, which is kept under another name.
+
+    All of it under the lock of whoever else writes there: a host that ssh adds meanwhile stays.
+    """
+    works: list[_Rewriting] = []
+
+    def change(old: bytes) -> bytes:
+        work = _reworked(settings, path, as_text(old))
+        if "R" in settings.modes and not work.found:
+            return old
+        works.append(work)
+        keygen_files.write(f"{path}.old", old, mode=_mode_of(path), replace=True)
+        return as_bytes("".join(f"{line}\n" for line in work.lines))
+
+    try:
+        update_file(path, change)
+    except OSError as error:
+        raise Failure(f"rename {quoted(path)}: {error.strerror}", status=FATAL) from None
+    if works:
+        _tell(path, works[0])
+    elif "R" in settings.modes:
+        say_error(f"Host {settings.host} not found in {path}")
+    return 0
+
+
+def _reworked(settings: Settings, path: str, text: str) -> _Rewriting:
     matching: dict[int, Marker] = {}
     if "R" in settings.modes:
         matching = KnownHosts.parse(text, file=path).lines_of(settings.host or "")
@@ -193,24 +220,16 @@ def _rewrite(settings: Settings, path: str, text: str) -> int:
     if work.broken:
         say_error(f"{path} is not a valid known_hosts file.")
         raise Failure("Not replacing existing known_hosts file because of errors", status=REFUSED)
-    if "R" in settings.modes and not work.found:
-        say_error(f"Host {settings.host} not found in {path}")
-        return 0
-    _replace(path, text, "".join(f"{line}\n" for line in work.lines), work)
-    return 0
+    return work
 
 
-def _replace(path: str, old: str, new: str, work: _Rewriting) -> None:
-    """The old file under another name, and the new one in its place."""
-    raw, backup = new.encode("utf-8", "surrogateescape"), f"{path}.old"
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    try:
-        keygen_files.write(backup, old.encode("utf-8", "surrogateescape"), mode=mode, replace=True)
-        keygen_files.write(path, raw, mode=mode, replace=True)
-    except OSError as error:
-        raise Failure(f"rename {quoted(path)}: {error.strerror}", status=FATAL) from None
+def _mode_of(path: str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def _tell(path: str, work: _Rewriting) -> None:
     print(f"{visible(path)} updated.")
-    print(f"Original contents retained as {visible(backup)}")
+    print(f"Original contents retained as {visible(path)}.old")
     if work.unhashed:
-        say_error(f"WARNING: {backup} contains unhashed entries")
+        say_error(f"WARNING: {path}.old contains unhashed entries")
         say_error("Delete this file to ensure privacy of hostnames")

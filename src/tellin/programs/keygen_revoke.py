@@ -11,11 +11,12 @@ from tellin.algorithms.hashing import digest
 from tellin.errors import KeyFileError, UsageError
 from tellin.keys import PublicKey
 from tellin.keys.certificates import Certificate
-from tellin.keys.revocation import MAGIC, RevocationList
+from tellin.keys.revocation import MAGIC, MOST_BYTES, RevocationList
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, visible
 from tellin.programs.keygen_certify import serial_of
 from tellin.programs.keygen_settings import FATAL, REFUSED, Settings
+from tellin.programs.keygen_times import LATEST
 
 _MOST_SERIAL: Final = (1 << 64) - 1
 
@@ -62,13 +63,12 @@ def _authority(settings: Settings) -> tuple[PublicKey | None, bool]:
 
 def _loaded(path: str, *, missing: str) -> RevocationList:
     try:
-        data = keygen_files.read(path)
+        data = keygen_files.read(path, most=MOST_BYTES)
     except FileNotFoundError:
         raise Failure(missing, status=FATAL) from None
-    except OSError as error:
-        raise Failure(
-            f"Unable to load KRL {visible(path)}: {error.strerror}", status=FATAL
-        ) from None
+    except (OSError, KeyFileError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Failure(f"Unable to load KRL {visible(path)}: {why}", status=FATAL) from None
     if not data.startswith(MAGIC):
         raise Failure(
             f"Invalid KRL file {visible(path)}: KRL file has invalid magic number", status=FATAL
@@ -92,7 +92,11 @@ class _Writer:
         """Revoke what one file names."""
         name = "(standard input)" if path == "-" else path
         try:
-            data = keygen_files.read_standard_input() if path == "-" else keygen_files.read(path)
+            data = (
+                keygen_files.read_standard_input(most=MOST_BYTES)
+                if path == "-"
+                else keygen_files.read(path, most=MOST_BYTES)
+            )
         except OSError as error:
             raise Failure(f"fopen {visible(path)}: {error.strerror}", status=FATAL) from None
         if not quiet:
@@ -211,9 +215,14 @@ def query(settings: Settings, files: list[str]) -> int:
     return REFUSED if revoked else 0
 
 
+def _stamp(seconds: int) -> str:
+    # A list may say any time, also one that no calendar reaches.
+    return time.strftime("%Y%m%dT%H%M%S", time.localtime(min(seconds, LATEST)))
+
+
 def _dump(found: RevocationList) -> Iterator[str]:
     yield f"# KRL version {found.version}"
-    yield f"# Generated at {time.strftime('%Y%m%dT%H%M%S', time.localtime(found.generated))}"
+    yield f"# Generated at {_stamp(found.generated)}"
     if found.comment:
         yield f"# Comment: {visible(found.comment)}"
     yield ""

@@ -22,7 +22,7 @@ from tellin.errors import (
 from tellin.keys import PublicKey, Signer
 from tellin.keys.certificates import Certificate
 from tellin.keys.file_signatures import HASH_NAMES, FileSignature
-from tellin.keys.revocation import load_revocations
+from tellin.keys.revocation import MOST_BYTES, load_revocations
 from tellin.programs import keygen_files
 from tellin.programs.command import Failure, say_error, visible
 from tellin.programs.keygen_asking import line, open_key, quoted
@@ -72,12 +72,14 @@ class Unverified(Failure):
         super().__init__(message, status=FATAL)
 
 
+def knows(operation: str) -> bool:
+    """Whether -Y takes that word."""
+    return operation in _OPERATIONS
+
+
 def run(settings: Settings, files: list[str]) -> int:
-    """Do the operation of -Y."""
-    operation = settings.operation or ""
-    if operation not in _OPERATIONS:
-        raise KeyError(operation)
-    needed, do = _OPERATIONS[operation]
+    """Do the operation of -Y, which must be one that it ``knows``."""
+    needed, do = _OPERATIONS[settings.operation or ""]
     for attribute, name, as_name in needed:
         if not getattr(settings, attribute):
             raise Failure(f"Too few arguments for {as_name}:{name}", status=REFUSED)
@@ -269,7 +271,7 @@ def _read_signature(path: str) -> FileSignature:
 def _check_revoked(settings: Settings, path: str, key: PublicKey | Certificate) -> None:
     """A list that cannot be read revokes everything (case 306)."""
     try:
-        revoked = load_revocations(keygen_files.read(path)).revokes(key)
+        revoked = load_revocations(keygen_files.read(path, most=MOST_BYTES)).revokes(key)
     except OSError as error:
         raise Unverified(
             f"Error checking signing key: {visible(path)}: {error.strerror}"

@@ -13,7 +13,7 @@ from tellin.programs.command import Failure
 from tellin.programs.keygen_settings import FATAL
 
 # What the clock of the operating system can still show; certificates may name later times.
-_LATEST: Final = 67_767_976_233_446_399
+LATEST: Final = 67_767_976_233_446_399
 
 
 def seconds_of(expiry: Expiry) -> float:
@@ -27,7 +27,7 @@ def seconds_of(expiry: Expiry) -> float:
 
 def text_of(seconds: float) -> str:
     """A time as messages show it, by this machine's clock."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(int(seconds), _LATEST)))
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(int(seconds), LATEST)))
 
 
 def absolute(text: str) -> int:

@@ -88,10 +88,10 @@ def _show_public(settings: Settings) -> int:
 def _sign_file(settings: Settings, files: list[str]) -> int:
     from tellin.programs import keygen_sign
 
-    try:
-        return keygen_sign.run(settings, files)
-    except KeyError as operation:
-        raise _misused(f'Unsupported operation for -Y: "{operation.args[0]}"') from None
+    operation = settings.operation or ""
+    if not keygen_sign.knows(operation):
+        raise _misused(f'Unsupported operation for -Y: "{operation}"')
+    return keygen_sign.run(settings, files)
 
 
 def _make_revocations(settings: Settings, files: list[str]) -> int:
