@@ -15,8 +15,10 @@ from tellin.agent.client import (
     succeeded,
 )
 from tellin.agent.constraints import Constraints, Hop, HostKey
+from tellin.agent.credentials import Credential
 from tellin.agent.keyring import Keyring
 from tellin.agent.session import AgentSession, TokenPolicy
+from tellin.errors import UsageError
 from tellin.keys.private import PrivateKey
 from tellin.userauth.messages import signed_data
 from tellin.wire import Message, string
@@ -73,6 +75,14 @@ class Talk:
 
     def add(self, key: PrivateKey = ED25519, **bounds: Any) -> bool:
         return succeeded(self.ask(add_request(key, Constraints(**bounds))))
+
+    def keeps(self, key: PrivateKey) -> bool:
+        """Whether the keyring takes a key, however long the request for it would be."""
+        try:
+            self.keyring.add(Credential(key), key.comment, Constraints(), self.now)
+        except UsageError:
+            return False
+        return True
 
     def names(self) -> list[str]:
         found = identities(self.ask(messages.RequestIdentities()))

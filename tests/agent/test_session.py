@@ -20,10 +20,11 @@ from tellin.agent.client import (
     succeeded,
 )
 from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
-from tellin.agent.keyring import Keyring
+from tellin.agent.credentials import Credential
+from tellin.agent.keyring import Held, Keyring
 from tellin.agent.messages import MOST_BYTES, MOST_IDENTITIES, Failure, framed
 from tellin.agent.session import LONGEST_SESSION_ID, MOST_BINDINGS
-from tellin.errors import MalformedPacket
+from tellin.errors import MalformedPacket, SignatureFailed
 from tellin.keys.certificates import FOREVER, Certificate, CertificateRole
 from tellin.keys.private import PrivateKey
 from tellin.userauth.messages import signed_data
@@ -106,12 +107,29 @@ def test_r155_a_list_of_more_identities_than_anybody_has_is_refused_unread() -> 
 
 def test_r155_an_agent_keeps_no_more_keys_than_a_reply_may_list() -> None:
     talk = Talk()
-    full = dict.fromkeys(number.to_bytes(4, "big") for number in range(MOST_IDENTITIES))
-    talk.keyring._keys.update(full)  # type: ignore[arg-type]
+    held = Held(Credential(ED25519), "", Constraints(), None)
+    full = {number.to_bytes(4, "big"): held for number in range(MOST_IDENTITIES)}
+    talk.keyring._keys.update(full)
     talk.keyring.expire = lambda now: None  # type: ignore[method-assign]
     assert not talk.add(ED25519)
     talk.keyring._keys.popitem()
     assert talk.add(ED25519)
+
+
+def test_r155_an_agent_keeps_no_more_than_a_reply_can_show() -> None:
+    """A longer list no client reads: whoever may add keys could hide those that are there."""
+    talk = Talk()
+    assert talk.add(ECDSA)
+    room = MOST_BYTES - 5 - 8 - len(ECDSA.public.blob) - len(ECDSA.comment) - 8
+    comment = "\u00e9" * ((room - len(ED25519.public.blob)) // 2)
+    for longer in ("more", "\u00e9"):
+        assert not talk.keeps(ED25519.with_comment(comment + longer))
+        assert talk.names() == ["other"]
+    assert talk.keeps(ED25519.with_comment(comment))
+    assert talk.names() == ["other", comment]
+    # The same key with a shorter comment takes its own place.
+    assert talk.keeps(ED25519.with_comment("short"))
+    assert talk.names() == ["other", "short"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 6, 12, 14, 16, 24, 28, 99, 255])
@@ -329,6 +347,35 @@ def test_a_key_that_asks_its_owner_signs_only_when_he_says_so() -> None:
         assert (signature(reply, ED25519.public, b"data", "ssh-ed25519") is not None) is allowed
         assert identities(listed)
         assert talk.session.reading
+
+
+class Faulty:
+    """The secret half of a key whose arithmetic has a fault (R044)."""
+
+    def __init__(self) -> None:
+        self.key_type = "ssh-ed25519"
+        self.public_blob = ED25519.public.blob
+        self.native: Any = None
+
+    def sign(self, data: bytes, hash_name: str) -> bytes:
+        raise SignatureFailed("thrown away")
+
+    def fields(self) -> bytes:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("confirm", [False, True])
+def test_r044_a_key_that_fails_costs_its_signature_and_no_other_key(confirm: bool) -> None:
+    talk = Talk()
+    talk.add(ECDSA)
+    credential = Credential(PrivateKey(Faulty()))
+    talk.keyring.add(credential, "", Constraints(confirm=confirm), talk.now)
+    assert not talk.signs()
+    if confirm:
+        talk.session.answer(True, talk.now)
+        talk.carry()
+    assert isinstance(talk.replies[-1], Failure)
+    assert talk.signs(ECDSA)
 
 
 def test_case_275_consent_comes_too_late_for_a_key_that_is_gone() -> None:

@@ -344,6 +344,20 @@ def test_an_agent_around_a_command_ends_with_it(home: Path) -> None:
     wait_for(lambda: not (home / "sock").exists(), "the agent outlives its command")
 
 
+def test_a_command_under_an_agent_ignores_no_signals(home: Path) -> None:
+    """Python ignores SIGPIPE: in a session below the agent `yes | head` would not end."""
+    words = ["-a", str(home / "sock"), "sh", "-c", "grep SigIgn: /proc/self/status"]
+    done = subprocess.run(
+        [*PROGRAMS["tellin"]["agent"], *words],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    ignored = int(done.stdout.split()[1], 16)
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+
+
 def test_r159_the_socket_and_its_directory_are_the_owners_alone(home: Path) -> None:
     (home / ".ssh").mkdir()
     (home / ".ssh" / "agent").mkdir(mode=0o777)
@@ -451,6 +465,23 @@ def test_the_owner_is_asked_by_the_askpass_program(answer: str, status: int, hom
         assert asked == (
             f"confirm|Allow use of key {key.path}?\nKey fingerprint {key.fingerprint}."
         )
+    finally:
+        agent.stop()
+
+
+def test_the_askpass_program_is_looked_for_as_a_shell_does(home: Path) -> None:
+    program = home / "bin" / "my-askpass"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho yes\n")
+    program.chmod(0o755)
+    path = f"/nonexistent:{home / 'bin'}:{os.environ['PATH']}"
+    agent = RunningAgent(
+        "tellin", home, SSH_ASKPASS="my-askpass", SSH_ASKPASS_REQUIRE="force", PATH=path
+    )
+    try:
+        key = make_key(home / "key")
+        agent.add("tellin", "-c", key.path)
+        agent.add("tellin", "-T", f"{key.path}.pub")
     finally:
         agent.stop()
 

@@ -2,6 +2,7 @@
 """Signatures: made, checked, and everything about them that must be refused."""
 
 import pytest
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -210,6 +211,31 @@ def test_r044_a_faulty_rsa_signature_does_not_leave(
     monkeypatch.setattr(secret, "native", Faulty())
     with pytest.raises(SignatureFailed, match="faulty"):
         secret.sign(DATA, "sha512")
+
+
+@pytest.mark.parametrize(
+    "error", [UnsupportedAlgorithm("by policy"), InternalError("OpenSSL", [])]
+)
+def test_r152_a_hash_that_the_machine_forbids_makes_no_signature_and_holds_for_none(
+    keys: dict[str, PrivateKey], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """SHA-1 is forbidden on many machines; a forwarded agent that is asked for it must not end."""
+
+    class Forbidding:
+        key_size = 2048
+
+        def sign(self, *arguments: object) -> bytes:
+            raise error
+
+        def verify(self, *arguments: object) -> None:
+            raise error
+
+    secret = rsa_engine.RsaSecret(keys["ssh-rsa"]._secret.native)
+    monkeypatch.setattr(secret, "native", Forbidding())
+    with pytest.raises(SignatureFailed, match="does not sign by RSA and sha1"):
+        secret.sign(DATA, "sha1")
+    verifier = rsa_engine.RsaVerifier(Forbidding())  # type: ignore[arg-type]
+    assert verifier.verify(bytes(256), DATA, "sha1") is False
 
 
 def test_r078_the_answer_is_false_unless_the_library_says_yes(

@@ -8,7 +8,7 @@ from typing import Final
 
 from tellin.agent.constraints import Constraints
 from tellin.agent.credentials import Credential, TokenKey
-from tellin.agent.messages import MOST_IDENTITIES
+from tellin.agent.messages import MOST_BYTES, MOST_IDENTITIES
 from tellin.errors import UsageError
 from tellin.wire import Record
 
@@ -16,6 +16,8 @@ from tellin.wire import Record
 _STEP: Final = 0.1
 _LONGEST_WAIT: Final = 10.0
 _SALT: Final = 16
+# What a reply that lists keys holds besides them: its type and their count.
+_LIST_HEAD: Final = 5
 # Some 15 ms: a stolen memory image is not searched for the passphrase at memory speed.
 _SCRYPT: Final = {"n": 4096, "r": 8, "p": 1, "dklen": 32}
 
@@ -32,6 +34,11 @@ class Held(Record):
     def blob(self) -> bytes:
         """What it is known by: the blob of its public half, or of its certificate."""
         return self.credential.public.blob
+
+    @property
+    def listed_bytes(self) -> int:
+        """How much of a reply it takes to show it: blob and comment behind their lengths."""
+        return 8 + len(self.blob) + len(self.comment.encode("utf-8", "surrogateescape"))
 
 
 def _module_of(held: Held) -> str:
@@ -87,7 +94,12 @@ class Keyring:
             raise UsageError(f"an agent holds {MOST_IDENTITIES} keys and no more")
         lifetime = constraints.lifetime or self.lifetime
         expires = None if lifetime is None else now + lifetime
-        self._keys[blob] = Held(credential, comment, constraints, expires)
+        made = Held(credential, comment, constraints, expires)
+        others = (held for known, held in self._keys.items() if known != blob)
+        # R155: a longer list nobody would read, and all keys were out of reach.
+        if _LIST_HEAD + made.listed_bytes + sum(h.listed_bytes for h in others) > MOST_BYTES:
+            raise UsageError(f"more keys than fit into a list of {MOST_BYTES} bytes")
+        self._keys[blob] = made
 
     def remove(self, blob: bytes) -> bool:
         """Forget a key; whether it was there."""

@@ -187,7 +187,7 @@ class AgentSession:
                 listing = isinstance(request, messages.RequestIdentities)
                 return messages.IdentitiesAnswer(()) if listing else _FAILURE
             return handler(self, request, now)
-        except (MalformedPacket, KeyFileError, SignatureFailed, UsageError):
+        except (MalformedPacket, KeyFileError, UsageError):
             return _FAILURE
 
     def _list(self, request: messages.RequestIdentities, now: float) -> Message:
@@ -445,7 +445,12 @@ def _read_credential(cursor: Cursor) -> tuple[Credential, str]:
 
 def _signed(key: PrivateKey, request: messages.SignRequest) -> Message:
     algorithm = _algorithm(key.public, request.flags)
-    return messages.SignResponse(key.sign(request.data, algorithm, sha1=algorithm == "ssh-rsa"))
+    try:
+        signature = key.sign(request.data, algorithm, sha1=algorithm == "ssh-rsa")
+    except SignatureFailed:
+        # Also where the owner has just consented: one key that fails must not cost the others.
+        return _FAILURE
+    return messages.SignResponse(signature)
 
 
 def _algorithm(public: PublicKey, flags: int) -> str | None:

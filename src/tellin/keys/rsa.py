@@ -3,7 +3,7 @@
 
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -22,6 +22,10 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
 }
 
 
+# What the library raises where the machine's policy forbids a hash: SHA-1 on many (FIPS 140).
+_FORBIDDEN: Final = (UnsupportedAlgorithm, InternalError)
+
+
 class RsaVerifier:
     """Checks signatures."""
 
@@ -37,7 +41,7 @@ class RsaVerifier:
         whole = signature.rjust(self._size, b"\0")
         try:
             self.native.verify(whole, data, _PADDING, _HASHES[hash_name])
-        except InvalidSignature:
+        except (InvalidSignature, *_FORBIDDEN):
             return False
         return True
 
@@ -58,8 +62,11 @@ class RsaSecret:
         self._verifier = RsaVerifier(native.public_key())
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
-        """As long as the modulus, and checked."""
-        signature = self.native.sign(data, _PADDING, _HASHES[hash_name])
+        """As long as the modulus, and checked; SignatureFailed where there is none."""
+        try:
+            signature = self.native.sign(data, _PADDING, _HASHES[hash_name])
+        except _FORBIDDEN as error:
+            raise SignatureFailed(f"this machine does not sign by RSA and {hash_name}") from error
         # A signature with one fault in its arithmetic gives a prime away to whoever sees it,
         # and such faults happen in the field: none leaves unchecked (R044).
         if not self._verifier.verify(signature, data, hash_name):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How ssh-agent asks its owner: an SSH_ASKPASS program beside the loop."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -26,8 +27,15 @@ def somebody_to_ask() -> bool:
         return False
     display = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
     forced = environment.get("SSH_ASKPASS_REQUIRE", "").lower() == "force"
-    program = environment.get("SSH_ASKPASS") or _ASKPASS
-    return bool(display or forced) and os.access(program, os.X_OK)
+    return bool(display or forced) and _program() is not None
+
+
+def _program() -> str | None:
+    """The program that SSH_ASKPASS names, as a shell would find it."""
+    named = os.environ.get("SSH_ASKPASS") or _ASKPASS
+    places = [""] if "/" in named else [f"{directory}/" for directory in os.get_exec_path()]
+    found = (place + named for place in places)
+    return next((path for path in found if os.access(path, os.X_OK)), None)
 
 
 class Asking:
@@ -53,7 +61,9 @@ class Asking:
             loop.call_soon(done, None)
 
     def _start(self, words: str) -> None:
-        program = os.environ.get("SSH_ASKPASS") or _ASKPASS
+        program = _program()
+        if program is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         surroundings = dict(os.environ)
         surroundings.pop("SSH_ASKPASS_PROMPT", None)
         if self._kind:

@@ -7,6 +7,8 @@ import resource
 import secrets
 import signal
 import struct
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.agent.keyring import Keyring
@@ -25,6 +27,13 @@ from tellin.wire import Message
 
 _READ: Final = 64 * 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+# The loop's timers stand still while the machine sleeps: what is over by then goes soon after.
+_LONGEST_SLEEP: Final = 60.0
+
+
+def awake_or_asleep() -> float:
+    """Seconds on a clock that goes on while the machine sleeps: an hour ends in the night as well."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def detach() -> None:
@@ -56,8 +65,10 @@ class AgentService:
         hash_name: str,
         debug: bool,
         tokens: TokenPolicy,
+        clock: Callable[[], float] = awake_or_asleep,
     ) -> None:
         self.loop = SmallLoop()
+        self.now = clock
         self.keyring = Keyring(random=secrets.token_bytes, lifetime=lifetime)
         self.journal = Journal(DEBUG1 if debug else ERROR, to_descriptor(2))
         self.hash_name = hash_name
@@ -97,14 +108,15 @@ class AgentService:
             self._sweep = None
         due = self.keyring.deadline()
         if due is not None:
-            self._sweep = self.loop.call_at(due, self._expire)
+            left = min(max(due - self.now(), 0.0), _LONGEST_SLEEP)
+            self._sweep = self.loop.call_later(left, self._expire)
 
     def over(self, talk: "_Talk") -> None:
         """A connection has ended."""
         self._talks.discard(talk)
 
     def _expire(self) -> None:
-        self.keyring.expire(self.loop.time())
+        self.keyring.expire(self.now())
         self.changed()
 
     def _stop(self) -> None:
@@ -177,7 +189,8 @@ class _Talk:
                 loop.remove_reader(fd)
         due = self._session.deadline()
         if due is not None and self._alarm is None:
-            self._alarm = loop.call_at(due, self._ring)
+            left = max(due - self._service.now(), 0.0)
+            self._alarm = loop.call_later(left, self._ring)
         if self._session.question is not None and self._question is None:
             self._question = Asking(
                 loop,
@@ -197,7 +210,7 @@ class _Talk:
             if not data:
                 self._close()
                 return
-            self._session.received(data, self._service.loop.time())
+            self._session.received(data, self._service.now())
         except BlockingIOError:
             return
         except (OSError, MalformedPacket) as error:
@@ -208,18 +221,18 @@ class _Talk:
 
     def _ring(self) -> None:
         self._alarm = None
-        self._session.tick(self._service.loop.time())
+        self._session.tick(self._service.now())
         self._settle()
 
     def _answered(self, answer: bytes | None) -> None:
         self._question = None
         allowed = answer is not None and answer.strip().lower() in {b"", b"yes"}
-        self._session.answer(allowed, self._service.loop.time())
+        self._session.answer(allowed, self._service.now())
         self._settle()
 
     def _returned(self, answer: Message | None) -> None:
         self._errand = None
-        self._session.returned(answer, self._service.loop.time())
+        self._session.returned(answer, self._service.now())
         self._settle()
 
     def _close(self) -> None:

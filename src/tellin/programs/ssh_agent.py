@@ -26,6 +26,8 @@ usage: ssh-agent [-c | -s] [-DdTU] [-a bind_address] [-E fingerprint_hash]
 _FAILED: Final = 1
 _FATAL: Final = 255  # what OpenSSH's fatal() ends with
 _ACTIVATED_FD: Final = 3
+# What is ignored stays ignored over exec: in a session below the agent `yes | head` would not end.
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -209,6 +211,8 @@ def _start(choices: Choices, command: list[str], *, csh: bool) -> int:
         return 0
     os.environ["SSH_AUTH_SOCK"] = place.path
     os.environ["SSH_AGENT_PID"] = str(child)
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - it is what the user asks for
     except OSError as error:
