@@ -127,3 +127,26 @@ def test_the_last_passphrase_is_tried_for_the_next_key(desk: RunningAgent, home:
     status, _, errors = run(desk, "tellin", "locked", "locked")
     assert (status, errors.count(b"Identity added")) == (0, 2)
     assert counter.read_text() == "x\n"
+
+
+def test_without_a_terminal_the_passphrase_comes_by_standard_input(desk: RunningAgent) -> None:
+    environment = {n: v for n, v in desk.environment.items() if not n.startswith("SSH_ASKPASS")}
+
+    def add(user: str, typed: bytes) -> tuple[int, bytes, bytes]:
+        done = subprocess.run(
+            [*PROGRAMS[user]["add"], "locked"],
+            cwd=desk.directory,
+            env=environment,
+            input=typed,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            start_new_session=True,
+        )
+        run(desk, "openssh", "-D")
+        return done.returncode, done.stdout, done.stderr
+
+    for typed in (b"secret\n", b"wrong\nsecret\n", b"wrong\n", b"\n", b""):
+        ours, theirs = add("tellin", typed), add("openssh", typed)
+        assert ours == theirs
+        assert ours[0] == (b"secret" not in typed)

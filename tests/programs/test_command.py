@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tellin.errors import ConfigError, TellinError, UsageError
+from tellin.keys import PrivateKey
 from tellin.programs import command
 from tellin.programs.command import Failure, OptionError, Options, Program, start, visible
 
@@ -263,6 +264,23 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
             [TELLIN, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (2, "tellin: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", "latin-1:strict"])
+def test_what_a_file_says_goes_out_as_it_came_in_whatever_the_terminal_takes(
+    tmp_path: Path, encoding: str
+) -> None:
+    """Where the locale is one of UTF-8 but C's, Python writes no text that is not sound."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for comment in (b"J\xfcrgen", "J\u00fcrgen \u0142".encode()):
+        key = PrivateKey.generate("ed25519", comment=comment.decode("utf-8", "surrogateescape"))
+        path = tmp_path / "key"
+        path.touch(0o600)
+        path.write_bytes(key.to_openssh())
+        words = [TELLIN, "ssh-keygen", "-y", "-f", path]
+        done = subprocess.run(words, env=environment, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.endswith(b" " + comment + b"\n")
 
 
 def test_links_are_made_found_and_kept(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Final
 
 from tellin.errors import TellinError, UsageError
@@ -213,6 +214,11 @@ def _open_standard_descriptors() -> None:
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             mode = "r" if descriptor == 0 else "w"
             setattr(sys, stream, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+    # Files are taken for UTF-8 wherever we are, and what is none in them goes out as it came in. A
+    # comment in Latin-1 would otherwise end the program in most places, and in some any comment.
+    for used in (sys.stdin, sys.stdout):
+        if isinstance(used, TextIOWrapper):
+            used.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _find(argv: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -444,7 +444,7 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
     from tellin.runtime import prompts
 
     while True:
-        answer = prompts.ask(question)
+        answer = prompts.ask(question, standard_input=True)
         if not answer:
             return None
         secret = answer.encode("utf-8", "surrogateescape")
