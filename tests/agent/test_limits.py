@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What an agent reads is bounded, whole or not at all: constraints, keys, and what helpers say."""
 
+from enum import Enum, IntEnum
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from tests.agent.talk import ECDSA, ED25519, HERE, HOST_A, RSA, Talk, hop
 from tests.keys.software_authenticator import SoftwareAuthenticator
@@ -14,7 +18,7 @@ from tellin.keys import load_private_key
 from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
-from tellin.programs.ssh_pkcs11_helper import blob_of_point
+from tellin.programs.ssh_pkcs11_helper import Module, blob_of_point
 from tellin.wire import Cursor
 
 CERTIFICATE = Certificate.issue(
@@ -128,3 +132,58 @@ def test_a_tokens_point_is_read_with_and_without_its_wrapping(wrapped: bool) -> 
 def test_hop_with_a_nul_is_no_name() -> None:
     with pytest.raises(MalformedPacket):
         Hop.read(Hop("", "a\0b", ()).encode())
+
+
+class Attribute(Enum):
+    """Those that a helper asks a token for."""
+
+    CLASS = 0
+    LABEL = 3
+    ID = 0x102
+    KEY_TYPE = 0x100
+    EC_PARAMS = 0x180
+    EC_POINT = 0x181
+
+
+class TokenSession:
+    """Finds objects on a token: public keys that have what the library's would."""
+
+    def __init__(self, *found: dict[Attribute, Any]) -> None:
+        self.found = found
+
+    def get_objects(self, wanted: dict[Attribute, Any]) -> list[Any]:
+        return [Found(one) for one in self.found if wanted[Attribute.CLASS] == "public"]
+
+
+class Found(dict[Attribute, Any]):
+    """One of them; what cannot be decoded is an error when it is asked for."""
+
+    def __getitem__(self, name: Attribute) -> Any:
+        value = super().__getitem__(name)
+        return value() if callable(value) else value
+
+
+def test_a_tokens_key_is_of_use_whatever_its_label_is_written_in() -> None:
+    """One whose type has no name is none; a label that is no text is only a label."""
+    module = Module.__new__(Module)
+    module._pkcs11 = SimpleNamespace(
+        Attribute=Attribute,
+        ObjectClass=SimpleNamespace(PUBLIC_KEY="public", CERTIFICATE="certificate"),
+        KeyType=SimpleNamespace(RSA="rsa"),
+        PKCS11Error=NotImplementedError,
+    )
+    sound = {
+        Attribute.KEY_TYPE: "ed25519",
+        Attribute.EC_PARAMS: bytes.fromhex("06032b6570"),
+        Attribute.EC_POINT: ED25519.public.blob[-32:],
+        Attribute.ID: b"\1",
+    }
+    session = TokenSession(
+        {**sound, Attribute.LABEL: lambda: b"J\xfcrgen".decode("utf-8")},
+        {**sound, Attribute.LABEL: "mine"},
+        {**sound, Attribute.KEY_TYPE: lambda: IntEnum("KeyType", {"RSA": 0})(0x80000001)},
+    )
+    assert list(module._public_keys(session)) == [
+        (ED25519.public.blob, "", b"\1"),
+        (ED25519.public.blob, "mine", b"\1"),
+    ]

@@ -277,6 +277,21 @@ def test_a_second_resident_key_for_the_same_user_is_asked_about(guarded: Desk) -
     assert len(guarded.token.credentials) == 1
 
 
+def test_r189_a_user_id_is_not_cut_off_to_be_anothers(guarded: Desk) -> None:
+    """The key of whoever has the same first 32 letters would be overwritten."""
+    longest = "u" * 31
+    guarded.make("ed25519-sk", "resident", f"user={longest}")
+    done = guarded.run(
+        "ssh-keygen", "-t", "ed25519-sk", "-O", "resident", "-O", f"user={longest}x",
+        "-N", "", "-f", "other", check=False,
+    )  # fmt: skip
+    assert done.returncode == 255
+    assert "Key enrollment failed: a user id of 32 bytes, where 31 are room for" in done.stderr
+    assert [dict(one.user)["id"].rstrip(b"\0") for one in guarded.token.credentials] == [
+        longest.encode()
+    ]
+
+
 def test_wrong_pins_are_counted_by_us_before_the_token_locks(guarded: Desk) -> None:
     guarded.answers("000000")
     done = guarded.run(

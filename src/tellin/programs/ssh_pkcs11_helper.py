@@ -134,10 +134,18 @@ class Module:
                 try:
                     blob = self._blob(found, certified=object_class is kinds.CERTIFICATE)
                     PublicKey.from_blob(blob)
-                    label, number = found[attribute.LABEL], bytes(found[attribute.ID])
+                    number = bytes(found[attribute.ID])
+                # ValueError is the library's for a type of key that it has no name for.
                 except (KeyFileError, self._pkcs11.PKCS11Error, NotImplementedError, ValueError):
                     continue
-                yield blob, str(label), number
+                yield blob, self._label(found), number
+
+    def _label(self, found: Any) -> str:
+        """What the owner calls a key; it is as good without one, or with one that cannot be read."""
+        try:
+            return str(found[self._pkcs11.Attribute.LABEL])
+        except (self._pkcs11.PKCS11Error, UnicodeDecodeError):
+            return ""
 
     def _blob(self, found: Any, *, certified: bool) -> bytes:
         attribute, types = self._pkcs11.Attribute, self._pkcs11.KeyType

@@ -269,7 +269,13 @@ def enroll(asked: Enroll) -> Enrolled:
         )
         if resident and not options.get("rk"):
             raise TokenError("the security key cannot remember keys")
-        user = asked.user.encode()[:_USER_BYTES].ljust(_USER_BYTES, b"\0")
+        user = asked.user.encode()
+        if len(user) >= _USER_BYTES:
+            # R189: cut off, it could be another's, whose key would be overwritten.
+            raise TokenError(
+                f"a user id of {len(user)} bytes, where {_USER_BYTES - 1} are room for"
+            )
+        user = user.ljust(_USER_BYTES, b"\0")
         if resident and pin and not asked.flags & FORCE:
             _refuse_twice(ctap, pin, asked.application, user)
         proof = _proof(ctap, pin, "MAKE_CREDENTIAL", asked.application, wanted=wanted)
