@@ -81,6 +81,16 @@ class Child:
             time.sleep(0.01)
         raise TimeoutError(f"{self.argv[0]} does not listen on {port}:\n{self.log()}")
 
+    def wait_for_log(self, words: str, seconds: float = 60) -> None:
+        """Return when the words have been said; an early end of the process is an error."""
+        deadline = time.monotonic() + seconds
+        while words not in self.log():
+            if not self.running():
+                raise RuntimeError(f"{self.argv[0]} ended at once:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.argv[0]} does not say {words!r}:\n{self.log()}")
+            time.sleep(0.02)
+
     def __enter__(self) -> Self:
         return self
 

@@ -52,7 +52,7 @@ class Production:
         )
         log = self.server.directory / "log"
         self._child = Child(network.argv(self.server.argv()), log=log)
-        self._wait_for("Server listening on")
+        self._child.wait_for_log("Server listening on")
         self.home = account.home / ".ssh"
         self.home.mkdir(mode=0o700)
         shutil.copy(self.server.identity.path, self.home / "id_rsa_production")
@@ -92,13 +92,6 @@ class Production:
         with self.start(client, *words) as process:
             out, errors = process.communicate(timeout=PATIENCE)
         return process.returncode, out.decode().splitlines(), errors.decode().splitlines()
-
-    def _wait_for(self, words: str) -> None:
-        until = time.monotonic() + PATIENCE
-        while words not in self.log():
-            assert time.monotonic() < until, self.log()
-            assert self._child.running(), self.log()
-            time.sleep(0.02)
 
     def stop(self) -> None:
         self._child.stop()

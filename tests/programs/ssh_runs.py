@@ -15,10 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import pytest
 from tests.interop.target import Completed, Target
 
 SSH = (sys.executable, "-m", "tellin", "ssh")
 LONGEST = 60.0
+# Parameters: tellin's ssh and OpenSSH's.
+EITHER = ["tellin", pytest.param("ssh", marks=pytest.mark.peer("ssh"))]
+
+
+def having(*options: str) -> list[str]:
+    """The flags that give keywords."""
+    return [word for option in options for word in ("-o", option)]
+
+
+def said(done: Completed) -> list[str]:
+    """The lines on standard error."""
+    return done.stderr.decode("utf-8", "replace").splitlines()
 
 
 class Ssh:

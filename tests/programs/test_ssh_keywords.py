@@ -16,22 +16,16 @@ import pytest
 from tests.certified import authority, host_certificate
 from tests.interop.eavesdropper import Capture
 from tests.interop.peers import AsyncSSHServer, OpenSSHServer, Server, no_terminals_of_sshd
-from tests.interop.target import LOOPBACK, Completed, Target, free_port, make_key
+from tests.interop.target import LOOPBACK, Target, free_port, make_key
 from tests.interop.tellin_peer import TellinServer
-from tests.programs.ssh_runs import SSH, Ssh, Typist, asked, askpass
+from tests.programs.ssh_runs import EITHER, SSH, Ssh, Typist, asked, askpass, having, said
 
 from tellin.keys import load_public_key
 
 pytestmark = pytest.mark.peer("sshd")
 
 PATIENCE = 60.0
-EITHER = ["tellin", pytest.param("ssh", marks=pytest.mark.peer("ssh"))]
 CONNECTION = "echo $SSH_CONNECTION"
-
-
-def having(*options: str) -> list[str]:
-    """The flags that give keywords."""
-    return [word for option in options for word in ("-o", option)]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +75,6 @@ def knocking(request: pytest.FixtureRequest, door: AsyncSSHServer, tmp_path: Pat
     target = door.target
     there = Target(port=target.port, user=target.user, host_keys=target.host_keys)
     return by(request.param, tmp_path, there)
-
-
-def said(done: Completed) -> list[str]:
-    return done.stderr.decode("utf-8", "replace").splitlines()
 
 
 # How it connects
