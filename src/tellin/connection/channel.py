@@ -253,9 +253,7 @@ class Channel:
         """How many bytes may be sent now; 0 also asks for a ChannelWritable when there is room."""
         if self.standing is not _OPEN or self.sending is not _HALF_OPEN:
             return 0
-        room = self._connection.allowance()
-        if room > self.send_window:
-            room = self.send_window
+        room = min(self.send_window, self._connection.allowance())
         if room > 0:
             return room
         self._connection.blocked(self)

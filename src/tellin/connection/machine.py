@@ -193,8 +193,7 @@ class Connection:
         if transport.holding:
             return 0
         # R051: what keys may seal is a most, not what is looked at when a full buffer has left.
-        room, left = HIGH_WATER - transport.outgoing.size, transport.left_to_seal()
-        return room if room < left else left
+        return min(HIGH_WATER - transport.outgoing.size, transport.left_to_seal())
 
     def blocked(self, channel: Channel) -> None:
         """The channel wants a ChannelWritable when there is room."""

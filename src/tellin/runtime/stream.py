@@ -321,7 +321,7 @@ class Link:
 
     def _settle(self) -> None:
         """Hand out events and send until both are quiet, then see what follows from it."""
-        if self._over:
+        if self.is_over():
             return
         self._dispatch()
         patient, self._patient = self._patient and not self.core.closed, False

@@ -256,7 +256,7 @@ class PacketWriter:
             raise AssertionError("something was written between reserve_data and commit_data")
         size = committed = padding = 0
         while count:
-            wanted = self._size if count >= self._size else count
+            wanted = min(self._size, count)
             if wanted != size:
                 # Twice at most: for the full packets, and for the last.
                 size = wanted
