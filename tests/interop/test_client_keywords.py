@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Keywords of ssh_config that only another machine's network, names and log can show: one is made for each test."""
 
+import hashlib
 import os
 import re
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.children import Child
+from tests.interop.children import Child, python
 from tests.interop.network import Network
 from tests.interop.peers import OpenSSHServer, make_key
 from tests.interop.target import Completed
@@ -48,7 +49,12 @@ class Elsewhere:
         names.write_text(HOSTS, "ascii")
         devices = directory / "dev"
         devices.mkdir()
-        mounts = [f"mount --bind {names} /etc/hosts"]
+        resolver = directory / "resolv.conf"
+        resolver.write_text("nameserver 127.0.0.1\noptions edns0 trust-ad\n", "ascii")
+        mounts = [
+            f"mount --bind {names} /etc/hosts",
+            f"mount --bind {resolver} /etc/resolv.conf",
+        ]
         for name in ("null", "zero", "random", "urandom", "tty"):
             (devices / name).touch()
             mounts.append(f"mount --bind /dev/{name} {devices}/{name}")
@@ -177,6 +183,40 @@ def test_canonicalize_permitted_cnames_says_whom_to_follow(elsewhere: Elsewhere)
     follow = having(*ON, "CanonicalizePermittedCNAMEs=*.a.example:*.z.example")
     assert elsewhere.run("far", "echo in", flags=follow).stdout == b"in\n"
     assert elsewhere.run("far", "echo in", flags=having(*ON)).status == 255
+
+
+# Says of every host that its key has this fingerprint, and vouches for it (RFC 4255).
+NAME_SERVER = """
+import socket, sys
+import dns.flags, dns.message, dns.rrset
+
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+print("Server listening", flush=True)
+while True:
+    data, peer = server.recvfrom(4096)
+    query = dns.message.from_wire(data)
+    reply = dns.message.make_response(query, recursion_available=True)
+    reply.flags |= dns.flags.AD
+    if query.question[0].rdtype == 44:
+        name = query.question[0].name
+        reply.answer.append(dns.rrset.from_text(name, 60, "IN", "SSHFP", f"4 2 {sys.argv[1]}"))
+    server.sendto(reply.to_wire(), peer)
+"""
+
+
+def test_verify_host_key_dns_asks_the_name_server(elsewhere: Elsewhere) -> None:
+    pytest.importorskip("dns.message")
+    elsewhere.known_hosts.write_text("", "ascii")
+    flags = having("VerifyHostKeyDNS=yes")
+    right = hashlib.sha256(elsewhere.server.host_keys[0].blob).hexdigest()
+    for fingerprint, status in ((right, 0), ("00" * 32, 255)):
+        words = [python(), "-c", NAME_SERVER, fingerprint]
+        log = elsewhere.directory / f"names-{status}"
+        with Child(elsewhere.network.argv(words), log=log) as names:
+            names.wait_for_log("Server listening")
+            assert elsewhere.run("box.a.example", "true", flags=flags).status == status
+            assert elsewhere.run("box.a.example", "true").status == 255
 
 
 # RFC 5424 section 6.2.1: eight times the facility, and the severity.

@@ -135,6 +135,16 @@ def test_ssh_logs_in_by_a_touch(desk: Desk, kind: str, server: str, tmp_path: Pa
             fingerprint = load_public_key(Path(f"{key}.pub").read_bytes()).fingerprint()
             assert f"Confirm user presence for key {kind.upper()} {fingerprint}" in done.stderr
             assert desk.token.touches == before + 1
+            # Where the security key is may stand in the configuration, and that comes first.
+            del client.environment["SSH_SK_PROVIDER"]
+            place = ("-o", f"SecurityKeyProvider={desk.token.path}")
+            done = client.logs_in("tellin", serving.target, "-i", str(key), *place)
+            assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
+            assert desk.token.touches == before + 2
+            client.environment["SSH_SK_PROVIDER"] = desk.token.path
+            place = ("-o", "SecurityKeyProvider=/nonexistent")
+            done = client.logs_in("tellin", serving.target, "-i", str(key), *place)
+            assert (done.returncode, desk.token.touches) == (255, before + 2)
             # Nobody touches it: the login fails, and says why.
             desk.token.is_touched = False
             done = client.logs_in("tellin", serving.target, "-i", str(key))

@@ -471,10 +471,9 @@ def test_request_tty(ssh: Ssh) -> None:
     assert ssh.run(test, flags=having("RequestTTY=auto")).stdout == b"none\n"
 
 
-def test_remote_command_is_run_and_is_not_beside_another(ssh: Ssh) -> None:
+def test_r112_remote_command_is_run_and_is_not_beside_another(ssh: Ssh) -> None:
     twelve = " ".join(str(number) for number in range(1, 12))
     flags = having(f"RemoteCommand=echo %h {twelve} -R")
-    # R112: every word of it.
     assert ssh.run(flags=flags).stdout == f"127.0.0.1 {twelve} -R\n".encode()
     done = ssh.run("true", flags=flags)
     assert (done.status, said(done)) == (

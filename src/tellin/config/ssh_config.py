@@ -521,7 +521,6 @@ class SshConfig(
     )
     syslog_facility: str = keyword(
         "SyslogFacility", kinds.SYSLOG_FACILITY, default="USER", tier=Tier.RARE,
-        later=Later("logs", None),
         doc="What -y says to the system's log that it comes from.",
     )
     tunnel: str = keyword(
