@@ -164,7 +164,8 @@ async def handle(process: asyncssh.SSHServerProcess) -> None:
         argv = ["/bin/sh"]
     else:
         argv = ["/bin/sh", "-c", process.command]
-    run = on_terminal if process.term_type else on_pipes
+    # A client without TERM asks for a terminal of no type.
+    run = on_pipes if process.term_type is None else on_terminal
     with contextlib.suppress(BrokenPipeError, ConnectionError, asyncssh.Error):
         status = await run(process, argv)
         if status < 0:

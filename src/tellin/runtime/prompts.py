@@ -15,6 +15,7 @@ from tellin.errors import UsageError
 # OpenSSH reads at most this much of a passphrase too.
 MOST_BYTES: Final = 1024
 
+_LOOK_ROUND: Final = 1000  # milliseconds
 _ASKPASS: Final = "/usr/bin/ssh-askpass"
 # Each ends or stops the program, which must not leave a terminal behind that shows no input.
 _ENDINGS: Final = (
@@ -171,8 +172,12 @@ def read_line(descriptor: int, *, stop: int | None = None) -> bytes | None:
     if stop is not None:
         waiting.register(stop, select.POLLIN)
     while True:
-        if any(ready == stop for ready, _ in waiting.poll()):
+        # Python notes a signal that came just before poll() once that returns: so it does each second.
+        ready = waiting.poll(_LOOK_ROUND)
+        if any(readable == stop for readable, _ in ready):
             return None
+        if not ready:
+            continue
         byte = os.read(descriptor, 1)
         if not byte and not line:
             return None
