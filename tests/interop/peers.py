@@ -42,6 +42,7 @@ __all__ = [
     "CLIENTS",
     "KEY_KINDS",
     "SERVERS",
+    "SFTP_SERVER",
     "Account",
     "Algorithms",
     "AsyncSSHClient",
@@ -83,6 +84,7 @@ SERVERS: dict[str, type[Server]] = {
 }
 
 _ROOT = Path(__file__).parents[2]
+SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 
 
 def _programs(*names: str) -> Callable[[], str]:
@@ -120,6 +122,10 @@ def _softhsm() -> str:
     return _programs("softhsm2-util")() or _module("pkcs11")()
 
 
+def _sftp_server() -> str:
+    return "" if SFTP_SERVER.exists() else "no sftp-server of OpenSSH's here"
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
     "softhsm": _softhsm,
     "fido2": _module("fido2"),
@@ -131,6 +137,9 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "dropbear": _dropbear,
     "dbclient": _programs("dbclient", "dropbearconvert"),
     "plink": _programs("plink", "puttygen"),
+    "psftp": _programs("psftp", "puttygen"),
+    "sftp": _programs("sftp"),
+    "sftp-server": _sftp_server,
     "asyncssh": _module("asyncssh"),
     "paramiko": _module("paramiko"),
     "ssh-audit": _module("ssh_audit"),

@@ -48,6 +48,12 @@ def asyncssh_task(
     return _answer(argv, {"task": task, **about, **told}, seconds)
 
 
+def files_by(library: str, target: Target, root: Path, *, seconds: float = 100) -> object:
+    """Let a library's client work with files below ``root``, and return what it saw."""
+    argv: list[str | Path] = [python(), HERE / "sftp_clients.py"]
+    return _answer(argv, {**_about(target), "library": library, "root": str(root)}, seconds)
+
+
 def paramiko_rounds(
     target: Target, rounds: list[dict[str, str]], *, seconds: float = 100
 ) -> object:

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Subsystems: a command by name, and the built-in SFTP server that is not there yet."""
+"""Subsystems: a command by name."""
 
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
 from tests.interop.conftest import Make, Running
 from tests.interop.pairs import mirror, pairs
-from tests.interop.peers import OpenSSHClient
 from tests.interop.scripts import asyncssh_task
-from tests.interop.servers import find
 from tests.interop.tellin_peer import TellinClient, TellinServer, tellin
 
 DATA = random.Random(4254).randbytes(300_001)
@@ -70,7 +67,7 @@ def test_internal_sftp_is_accepted_by_the_configuration(
     assert b"subsystem sftp internal-sftp -l INFO\n" in dumped.stdout
 
 
-@pytest.mark.parametrize("name", ["sftp", "nothing-of-that-name", "echo extra"])
+@pytest.mark.parametrize("name", ["nothing-of-that-name", "echo extra"])
 @pytest.mark.parametrize("client", ["tellin", pytest.param("ssh", marks=pytest.mark.peer("ssh"))])
 def test_a_subsystem_that_is_not_there_is_refused(
     client: str, name: str, running: Running, make_client: Make
@@ -91,25 +88,9 @@ def test_a_subsystem_that_openssh_refuses_is_told_in_its_words(
     assert done.stderr.split() == b"subsystem request failed on channel 0".split()
 
 
-@pytest.mark.peer("ssh")
-def test_openssh_sftp_hears_no(running: Running, tmp_path: Path) -> None:
-    """sftp does not hang on a server without it."""
-    client, target = OpenSSHClient(tmp_path), running("tellin").target
-    words = [str(word) for word in client.argv(target, "sftp", subsystem=True)]
-    options = words[1 : words.index("-T")]
-    done = subprocess.run(
-        [find("sftp"), *options, "-P", str(target.port), f"{target.user}@{target.host}"],
-        env=client.environment(target),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 255
-    assert b"subsystem request failed" in done.stderr
-
-
 @pytest.mark.peer("asyncssh")
 def test_a_refused_subsystem_leaves_the_connection_alone(running: Running) -> None:
-    found = asyncssh_task("refused", running("tellin").target, subsystem="sftp", command="echo on")
+    found = asyncssh_task(
+        "refused", running("tellin").target, subsystem="nothing", command="echo on"
+    )
     assert found == {"refused": True, "after": "on\n"}

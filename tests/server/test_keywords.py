@@ -708,9 +708,13 @@ def test_force_command_runs_and_knows_what_was_asked(
 
 def test_force_command_internal_sftp_runs_nothing_else(sshd: Keywords) -> None:
     sshd.use(ForceCommand="internal-sftp")
-    session = sshd.log_in().session()
-    for request in (ExecRequest(b"id"), ShellRequest(), SubsystemRequest("sftp")):
-        assert not session.ask(request)
+    caller = sshd.log_in()
+    for request in (ExecRequest(b"id"), ShellRequest()):
+        session = caller.session()
+        assert session.ask(request)
+        assert session.finish() == [ExitStatus(1)]
+        assert session.out.data == b"This service allows sftp connections only.\n"
+    assert caller.session().ask(SubsystemRequest("sftp"))
 
 
 def test_accept_env_and_set_env(sshd: Keywords) -> None:

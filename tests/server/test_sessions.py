@@ -351,7 +351,6 @@ REFUSED: dict[str, Request] = {
     "a break without a terminal": BreakRequest(500),
     "a size without a terminal": WindowChange(80, 24, 0, 0),
     "an unknown subsystem": SubsystemRequest("nonesuch"),
-    "sftp, which is still to come": SubsystemRequest("sftp"),
     "a long subsystem": SubsystemRequest("x" * 100_000),
     "a NUL in a command": ExecRequest(b"echo a\0b"),
     "a dangerous variable": EnvironmentRequest(b"LD_PRELOAD", b"x"),

@@ -39,7 +39,7 @@ class PaperFile:
     def data(self) -> bytearray:
         return self.files.data[self.path]
 
-    def read_into(self, view: memoryview, offset: int) -> int:
+    def fill(self, view: memoryview, offset: int) -> int:
         found = bytes(self.data[offset : offset + len(view)])
         view[: len(found)] = found
         return len(found)

@@ -49,6 +49,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "link": "tellin.programs.link",
     "ssh": "tellin.programs.ssh",
     "serve": "tellin.programs.serve",
+    "sftp-server": "tellin.programs.sftp_server",
     "ssh-add": "tellin.programs.ssh_add",
     "ssh-agent": "tellin.programs.ssh_agent",
     "ssh-copy-id": "tellin.programs.ssh_copy_id",

@@ -185,10 +185,12 @@ class _Plan:
         self.root: str | None = None
         self.umask: int | None = None
         self.step = "start"
+        self.inside: Callable[[], int] | None = None
 
     def is_plain(self) -> bool:
         """Nothing but descriptors, a directory and a session of its own."""
-        return self.pty is None and self.user is None and self.root is None and self.umask is None
+        asked = (self.pty, self.user, self.root, self.umask, self.inside)
+        return all(one is None for one in asked)
 
     def stays_here(self) -> bool:
         """posix_spawn can do it: it knows no directories."""
@@ -208,17 +210,21 @@ def spawn(
     stderr_apart: bool = True,
     root: str | None = None,
     umask: int | None = None,
+    inside: Callable[[], int] | None = None,
 ) -> Child:
     """Start ``executable`` (default ``argv[0]``) in a session of its own; raises OSError from the child.
 
     With ``pty`` its slave is the controlling terminal and all three streams; else pipes, where
     ``stderr_apart=False`` sends standard error into standard output; or the given ``streams``
     (child's ends, which stay open here). ``cwd_optional``: a home that cannot be entered is
-    reported on standard error, and / serves. ``root`` is a directory to chroot into.
+    reported on standard error, and / serves. ``root`` is a directory to chroot into. ``inside`` is
+    called in the child in place of another program, and gives its status: only for a process
+    without threads that may call what it has loaded.
     """
     plan = _Plan(executable or argv[0], argv, env)
     plan.pty, plan.user, plan.root, plan.umask = pty, user, root, umask
     plan.cwd, plan.cwd_optional = cwd, cwd_optional
+    plan.inside = inside
     if user is not None:
         plan.groups = user.groups() if os.geteuid() == 0 else []
     ours: list[int] = [-1, -1, -1]
@@ -372,6 +378,9 @@ def _become_child(plan: _Plan, defaults: Sequence[int], report: int) -> NoReturn
         for number in defaults:
             signal.signal(number, signal.SIG_DFL)
         _enter(plan, report)
+        if plan.inside is not None:
+            os.close(report)
+            _stay_inside(plan, plan.inside)
         plan.step = plan.executable
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execve(plan.executable, plan.argv, plan.env)
@@ -382,6 +391,20 @@ def _become_child(plan: _Plan, defaults: Sequence[int], report: int) -> NoReturn
         _report(report, errno.EINVAL, plan.step)
     finally:
         os._exit(127)
+
+
+def _stay_inside(plan: _Plan, inside: Callable[[], int]) -> NoReturn:
+    """Do the child's work here; nothing of the parent's may run on in this process."""
+    status = 255
+    try:
+        # A reader that is gone is an error where it is written to, as everywhere in Python.
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.environ.clear()
+        os.environ.update(plan.env)
+        status = inside()
+    finally:
+        os._exit(status)
 
 
 def _report(report: int, number: int, step: str) -> None:

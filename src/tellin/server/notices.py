@@ -16,6 +16,7 @@ NO_LOGIN_STATUS: Final = 254
 CHANGER: Final = "/usr/bin/passwd"
 EXPIRED: Final = b"WARNING: Your password has expired.\n"
 CHANGE_NOW: Final = b"You must change your password now and login again!\n"
+FILES_ONLY: Final = b"This service allows sftp connections only.\n"
 NO_TERMINAL: Final = b"Password change required but no TTY available.\n"
 # A pipe holds this much without a reader.
 LONGEST: Final = 65536

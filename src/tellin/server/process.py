@@ -85,6 +85,10 @@ class Owner(Protocol):
     def peer(self) -> Peer:
         """Where it comes from."""
 
+    @property
+    def client_version(self) -> str:
+        """What the client calls itself."""
+
 
 class HandOver(Protocol):
     """What serves a session in place of a function: programs of this machine, for one."""

@@ -50,6 +50,7 @@ class RunCommands:
             self._subsystems,
             forced_command=session.forced_command,
             permit_terminal=True,
+            client=session.owner.client_version,
         )
         return CommandSession(
             asyncio.get_running_loop(),

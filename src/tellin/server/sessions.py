@@ -3,9 +3,11 @@
 
 import grp
 import os
+import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from tellin.connection.channel import Channel, Half, Standing
@@ -30,6 +32,7 @@ from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, 
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
 from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
+from tellin.server.file_service import serve_built_in
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
@@ -63,6 +66,7 @@ class SessionRules(Record):
     password_expired: bool = False  # then passwd(1) is all that there is
     note: Callable[[int, str], object] = _unheard  # takes a level and a line
     source: str = ""  # ``ADDRESS port NUMBER``
+    client: str = ""  # what it calls itself
 
 
 class CommandSession:
@@ -176,7 +180,7 @@ class CommandSession:
                 " subsystem not found",
             )
             return False
-        return self._start(command, f"subsystem '{name}'")
+        return self._start(command, f"subsystem '{name}'", subsystem=True)
 
     def _resized(self, request: WindowChange) -> bool:
         if self._pty is None:
@@ -219,15 +223,12 @@ class CommandSession:
 
     # The child
 
-    def _start(self, command: str | None, kind: str) -> bool:
+    def _start(self, command: str | None, kind: str, *, subsystem: bool = False) -> bool:
         rules = self._rules
         forced = rules.forced_command is not None
         wanted = rules.forced_command if forced else command
         if self._started:
             return False  # case 209
-        if wanted is not None and wanted.split(None, 1)[:1] == [BUILT_IN]:
-            # The built-in SFTP server answers no more than that it is not there yet.
-            return False
         self._started = True
         where = f" on {self._pty.name.removeprefix('/dev/')}" if self._pty else ""
         if forced:
@@ -238,17 +239,34 @@ class CommandSession:
             self._turn_away(closed, notices.NO_LOGIN_STATUS)
         elif rules.password_expired and self._pty is None:
             self._turn_away(notices.EXPIRED + notices.NO_TERMINAL, 1)
+        elif forced and not subsystem and _built_in(wanted):
+            # As OpenSSH's, on standard output: ssh-copy-id looks for it.
+            self._turn_away(notices.FILES_ONLY, 1, extended=False)
         else:
-            self._run(wanted, original=command if forced else None)
+            # A client's own command of that name is one for the shell.
+            built_in = _built_in(wanted) if forced or subsystem else []
+            self._run(wanted, original=command if forced else None, built_in=built_in)
         return True
 
-    def _run(self, command: str | None, *, original: str | None) -> None:
+    def _run(
+        self, command: str | None, *, original: str | None, built_in: Sequence[str] = ()
+    ) -> None:
         rules, account = self._rules, self._rules.account
         executable, argv = shell_command(account, command)
+        inside: Callable[[], int] | None = None
         if rules.password_expired:
             executable, argv = notices.CHANGER, ["passwd"]
+        elif built_in:
+            # AsyncSSH's clients have the paths of SYMLINK in the draft's order, all others not.
+            words = [*built_in[1:], *(["-L"] if "AsyncSSH" in rules.client else [])]
+            if rules.own_process:
+                # Forked and not executed: nothing of ours has to be within the account's reach.
+                inside = partial(serve_built_in, words, account)
+            else:
+                executable = sys.executable
+                argv = [executable, "-P", "-m", "tellin", "sftp-server", *words]
         try:
-            self._child = self._spawn(executable, argv, self._environment(original))
+            self._child = self._spawn(executable, argv, self._environment(original), inside)
         except OSError as error:
             self._turn_away(f"{executable}: {error.strerror}\n".encode(), 1)
             return
@@ -262,7 +280,13 @@ class CommandSession:
             self._begin_output()
         self._child.watch(self._loop, self._exited)
 
-    def _spawn(self, executable: str, argv: list[str], environment: dict[str, str]) -> Child:
+    def _spawn(
+        self,
+        executable: str,
+        argv: list[str],
+        environment: dict[str, str],
+        inside: Callable[[], int] | None = None,
+    ) -> Child:
         rules, home = self._rules, self._rules.account.home
         cwd: str | None = home
         if rules.own_process and self._pty is None:
@@ -280,6 +304,7 @@ class CommandSession:
                 cwd_optional=True,
                 user=rules.account if rules.change_user else None,
                 pty=self._pty,
+                inside=inside,
             )
         finally:
             if cwd is None:
@@ -355,7 +380,7 @@ class CommandSession:
 
         self._play(fd, over, extended=False)
 
-    def _turn_away(self, text: bytes, status: int) -> None:
+    def _turn_away(self, text: bytes, status: int, *, extended: bool = True) -> None:
         """No command: a text, and the status that says so."""
 
         def over(_error: OSError | None) -> None:
@@ -363,7 +388,7 @@ class CommandSession:
             self._source_ended()
 
         self._open_sources = 1
-        self._play(notices.to_pipe(text), over, extended=self._pty is None)
+        self._play(notices.to_pipe(text), over, extended=extended and self._pty is None)
         self._tell_end(ExitStatus(status=status))
 
     def _play(self, fd: int, over: Callable[[OSError | None], object], *, extended: bool) -> None:
@@ -374,7 +399,7 @@ class CommandSession:
             self._channel,
             self._link,
             extended=extended,
-            edit=None if extended else notices.for_terminal,
+            edit=None if self._pty is None else notices.for_terminal,
             on_end=over,
         )
         self._sources = [source]
@@ -518,6 +543,12 @@ _TERMINAL_GRACE: Final = 0.05
 # How long the end of a command's output waits for its status, and the status for that (seconds).
 _SAME_FLIGHT: Final = 0.002
 _OTHERS: Final = 0o022
+
+
+def _built_in(command: str | None) -> list[str]:
+    """The words of a command that is the server within; none for any other."""
+    words = (command or "").split()
+    return words if words[:1] == [BUILT_IN] else []
 
 
 def _size(columns: int, rows: int, width: int, height: int) -> WindowSize:

@@ -336,6 +336,7 @@ class SystemServices:
             ),
             note=self._journal.say,
             source=str(peer),
+            client=connection.core.peer_identification,
         )
 
     def _forced_command(self, options: list[KeyOptions]) -> tuple[str | None, str]:

@@ -15,7 +15,7 @@ from tellin.sftp.messages import Entry, Statistics
 class OpenFile(Protocol):
     """A file that a client has open."""
 
-    def read_into(self, view: memoryview, offset: int) -> int:
+    def fill(self, view: memoryview, offset: int) -> int:
         """Read into all of ``view``, or as far as the file goes; 0 is its end."""
 
     def write(self, view: memoryview, offset: int) -> None:

@@ -335,6 +335,8 @@ class Handlers:
 
     def _names(self, request: messages.UsersGroupsById) -> messages.Reply:
         uids, gids = _numbers(request.uids), _numbers(request.gids)
+        asked = f"{len(uids)} users, {len(gids)} groups"
+        self.note(VERBOSE, f"users-groups-by-id: {asked}")
         users, groups = self._files.names(uids, gids)
         reply = messages.Names(b"".join(map(string, users)), b"".join(map(string, groups)))
         if len(reply.users) + len(reply.groups) > messages.MOST_DATA:
@@ -348,7 +350,7 @@ class Handlers:
         held, file = self.file(handle)
         if offset > _MOST_OFFSET:
             raise SftpError("an offset beyond any file's")
-        count = file.read_into(view, offset)
+        count = file.fill(view, offset)
         held.read += count
         return count
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""sftp-server and internal-sftp: one client's files on two descriptors, in the user's own process."""
+
+import getopt
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tellin.config.kinds import SYSLOG_FACILITY
+from tellin.config.tokens import expand, expand_tilde
+from tellin.errors import ConfigError, ProtocolError, TellinError, UsageError
+from tellin.runtime.descriptors import enlarge_pipe
+from tellin.runtime.journal import DEBUG1, ERROR, LEVELS, Journal, to_descriptor
+from tellin.runtime.privileges import Account
+from tellin.server.sftp_files import LocalFiles
+from tellin.server.system_log import SystemJournal, facility
+from tellin.sftp.handlers import MOST_HANDLES, Handlers, Permits
+from tellin.sftp.messages import EXTENSIONS, REQUESTS, Extended
+from tellin.sftp.server import SftpServer
+from tellin.userauth.text import escape_text
+from tellin.wire import Record
+
+USAGE: Final = """\
+usage: sftp-server [-ehLR] [-d start_directory] [-f log_facility] [-l log_level]
+\t[-P denied_requests] [-p allowed_requests] [-u umask]
+       sftp-server -Q protocol_feature"""
+
+REQUEST_NAMES: Final = tuple(
+    kind.name for kind in (*REQUESTS.values(), *EXTENSIONS.values()) if kind is not Extended
+)
+_LETTERS: Final = "d:f:l:P:p:Q:u:cehLR"
+_ONCE: Final = {"-P": "Refused", "-p": "Permitted"}
+_MALFORMED: Final = 11
+_FAILED: Final = 255
+# Standard streams, a log, and what a directory is read through.
+_OTHER_DESCRIPTORS: Final = 16
+_MOST_VIEWS: Final = 1024
+_SALT: Final = 8
+
+
+class Wishes(Record):
+    """What the command line said."""
+
+    directory: str = ""
+    umask: int | None = None
+    read_only: bool = False
+    denied: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = None
+    level: int = ERROR
+    facility: str = "AUTH"
+    to_stderr: bool = False
+    link_first: bool = False
+    query: str = ""
+    help: bool = False
+
+
+def parse_wishes(arguments: Sequence[str]) -> Wishes:
+    """Read the options; raises UsageError."""
+    wishes = Wishes()
+    seen: set[str] = set()
+    try:
+        options, _ = getopt.getopt(list(arguments), _LETTERS)
+    except getopt.GetoptError as error:
+        raise UsageError(f"sftp-server: {error}") from None
+    for letter, value in options:
+        if letter == "-c":
+            # ``sftp-server -c command``, as a login shell: nothing behind it counts.
+            break
+        if letter in _ONCE and letter in seen:
+            raise UsageError(f"{_ONCE[letter]} requests already set")
+        seen.add(letter)
+        name, read = _OPTIONS[letter]
+        setattr(wishes, name, read(value))
+    return wishes
+
+
+def _yes(_value: str) -> bool:
+    return True
+
+
+def _requests(value: str) -> frozenset[str]:
+    return frozenset(value.split(","))
+
+
+def _level(value: str) -> int:
+    name = value.upper()
+    found = DEBUG1 if name == "DEBUG" else LEVELS.get(name)
+    if found is None:
+        raise UsageError(f'Invalid log level "{escape_text(value)}"')
+    return found
+
+
+def _facility(value: str) -> str:
+    try:
+        return SYSLOG_FACILITY.read([value])
+    except ConfigError:
+        raise UsageError(f'Invalid log facility "{escape_text(value)}"') from None
+
+
+def _umask(value: str) -> int:
+    if not value or len(value) > 6 or set(value) - set("01234567") or int(value, 8) > 0o777:
+        raise UsageError(f'Invalid umask "{escape_text(value)}"')
+    return int(value, 8)
+
+
+# Letter -> the wish that it sets, and how its value is read.
+_OPTIONS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
+    "-d": ("directory", str),
+    "-e": ("to_stderr", _yes),
+    "-f": ("facility", _facility),
+    "-h": ("help", _yes),
+    "-l": ("level", _level),
+    "-L": ("link_first", _yes),
+    "-P": ("denied", _requests),
+    "-p": ("allowed", _requests),
+    "-Q": ("query", str),
+    "-R": ("read_only", _yes),
+    "-u": ("umask", _umask),
+}
+
+
+def serve_files(
+    wishes: Wishes,
+    account: Account,
+    *,
+    program: str = "sftp-server",
+    descriptors: tuple[int, int] = (0, 1),
+) -> int:
+    """Serve one client to its end; the status is that of the process."""
+    journal = _journal(wishes, program)
+    source = os.environ.get("SSH_CONNECTION", "UNKNOWN").partition(" ")[0]
+    where = f"{account.name} from [{source}]"
+    if wishes.umask is not None:
+        os.umask(wishes.umask)
+    _enter(wishes, account, journal)
+    session = SftpServer(
+        Handlers(
+            LocalFiles(),
+            permits=Permits(wishes.read_only, wishes.denied, wishes.allowed),
+            salt=os.urandom(_SALT),
+            most_handles=_most_handles(),
+            target_first=not wishes.link_first,
+            note=journal.say,
+            show_time=_show_time,
+        )
+    )
+    journal.info(f"session opened for local user {where}")
+    try:
+        _pump(session, *descriptors)
+    except ProtocolError as error:
+        journal.error(f"bad message from {source} local user {account.name}: {error}")
+        return _MALFORMED
+    except OSError as error:
+        # The client is gone in the middle of a reply.
+        journal.debug(f"write: {error.strerror}")
+        return _FAILED
+    finally:
+        session.end()
+        journal.info(f"session closed for local user {where}")
+    return 0
+
+
+def _journal(wishes: Wishes, program: str) -> Journal:
+    if wishes.to_stderr:
+        return Journal(wishes.level, to_descriptor(2))
+    return SystemJournal(wishes.level, facility=facility(wishes.facility), program=program)
+
+
+def _enter(wishes: Wishes, account: Account, journal: Journal) -> None:
+    if not wishes.directory:
+        return
+    tokens = {"d": lambda: account.home, "u": lambda: account.name}
+    path = wishes.directory
+    try:
+        path = expand(expand_tilde(path, account.home, _home_of), tokens, allowed="du")
+        os.chdir(path)
+    except OSError as error:
+        journal.error(f'chdir to "{path}" failed: {error.strerror}')
+    except ConfigError as error:
+        journal.error(f'chdir to "{path}" failed: {error}')
+
+
+def _home_of(user: str) -> str | None:
+    found = Account.named(user)
+    return None if found is None else found.home
+
+
+def _most_handles() -> int:
+    # Each is a descriptor (R180); what it is said to be is what there is.
+    return max(1, min(MOST_HANDLES, os.sysconf("SC_OPEN_MAX") - _OTHER_DESCRIPTORS))
+
+
+def _show_time(seconds: int) -> str:
+    return time.strftime("%Y%m%d-%H:%M:%S", time.localtime(seconds))
+
+
+def _pump(session: SftpServer, incoming: int, outgoing: int) -> None:
+    """Read, do, write: there is nothing else to wait for in this process."""
+    for descriptor in (incoming, outgoing):
+        enlarge_pipe(descriptor)
+    while True:
+        while session.waiting:
+            session.sent(os.writev(outgoing, session.to_send()[:_MOST_VIEWS]))
+        count = os.readv(incoming, [session.writable()])
+        if not count:
+            return
+        session.received(count)
+
+
+def serve_built_in(arguments: Sequence[str], account: Account) -> int:
+    """internal-sftp: the same in a process that was forked for it. Nothing is raised."""
+    try:
+        return serve_files(parse_wishes(arguments), account, program="internal-sftp")
+    except TellinError as error:
+        os.write(2, f"{error}\r\n".encode("utf-8", "backslashreplace"))
+        return 1
