@@ -98,6 +98,12 @@ def select_one(
     return chosen
 
 
+def names_for(attribute: str) -> tuple[str, ...] | None:
+    """Every name that a keyword's list may hold; None if the keyword has no such list."""
+    found = _LISTS.get(attribute)
+    return None if found is None else found[1].names()
+
+
 def named(attribute: str, spec: str, *, lenient: bool) -> tuple[str, ...]:
     """The names that one list brings in, whatever it starts from; raises ConfigError without a place."""
     _, registry = _LISTS[attribute]

@@ -9,6 +9,10 @@ from tellin.algorithms.compression import COMPRESSIONS
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.algorithms.macs import MACS
 from tellin.algorithms.signatures import SHOWN_KEYS, SIGNATURES, certified
+from tellin.config.algorithm_lists import names_for
+from tellin.config.keywords import Row
+from tellin.config.ssh_config import SshConfig
+from tellin.config.sshd_config import SshdConfig
 from tellin.programs.command import Failure
 
 _Names = Callable[[], Sequence[str]]
@@ -26,15 +30,10 @@ def _certificate_types() -> Sequence[str]:
     return [certified(name) for name in _key_types()]
 
 
-def _help() -> Sequence[str]:
-    return list(_QUERIES)
-
-
-_QUERIES: Final[dict[str, _Names]] = {
+QUERIES: Final[dict[str, _Names]] = {
     "cipher": CIPHERS.names,
     "cipher-auth": _sealing_ciphers,
     "compression": COMPRESSIONS.names,
-    "help": _help,
     "kex": KEY_EXCHANGES.names,
     "key": lambda: [*_key_types(), *_certificate_types()],
     "key-ca-sign": SIGNATURES.names,
@@ -44,25 +43,25 @@ _QUERIES: Final[dict[str, _Names]] = {
     "mac": MACS.names,
     "protocol-version": lambda: ["2"],
     "sig": SIGNATURES.names,
+    "help": lambda: [name for name in QUERIES if name != "help"],
 }
-# Keywords whose values are such names.
-_KEYWORDS: Final = {
-    "ciphers": "cipher",
-    "macs": "mac",
-    "kexalgorithms": "kex",
-    "casignaturealgorithms": "key-ca-sign",
-    "hostkeyalgorithms": "key-sig",
-    "pubkeyacceptedalgorithms": "key-sig",
-    "pubkeyacceptedkeytypes": "key-sig",
-}
+
+
+def names_of_keyword(keyword: str) -> Sequence[str] | None:
+    """What the list of a keyword of either file may name; None for any other word."""
+    for table in (SshConfig, SshdConfig):
+        row = table.known.get(keyword.lower())
+        if isinstance(row, Row):
+            return names_for(row.attribute)
+    return None
 
 
 def answer(query: str) -> int:
     """Print the names."""
-    wanted = query.lower()
-    names = _QUERIES.get(_KEYWORDS.get(wanted, wanted))
+    # As OpenSSH has it: these as they are written, and keywords however they are.
+    names = QUERIES[query]() if query in QUERIES else names_of_keyword(query)
     if names is None:
         raise Failure(f'Unsupported query "{query}"')
-    for name in names():
+    for name in names:
         print(name)
     return 0
