@@ -6,6 +6,7 @@ from tests.config.paper_machine import USER, PaperMachine, paper
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.offer import algorithms as client_algorithms
+from tellin.config import kinds
 from tellin.config.algorithm_lists import with_lists
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
@@ -13,6 +14,7 @@ from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import read_sshd_config
 from tellin.errors import ConfigError
 from tellin.server.settings import algorithms as server_algorithms
+from tellin.server.settings import check_algorithms
 
 
 def test_without_a_word_the_defaults_are_offered() -> None:
@@ -52,17 +54,101 @@ def test_the_strict_profile_leaves_what_withstands_quantum_computers() -> None:
     assert client_algorithms(mixed).key_exchanges[0].startswith("mlkem")
 
 
-@pytest.mark.parametrize("keyword", ["Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms",
-                                     "PubkeyAcceptedAlgorithms"])  # fmt: skip
+LISTS = [row.spelling for row in SshConfig.rows.values() if row.kind is kinds.OPTIONAL_ALGORITHMS]
+SERVER = "/etc/ssh/sshd_config"
+
+
+@pytest.mark.parametrize("keyword", LISTS)
 @pytest.mark.parametrize("spec", ["aes128-crt", "+bogus", ",", "+", "a,,b"])
-def test_an_unknown_name_is_refused_with_its_place(keyword: str, spec: str) -> None:
-    # R114
+def test_r114_an_unknown_name_is_refused_with_its_place(keyword: str, spec: str) -> None:
     with pytest.raises(ConfigError, match=f"^{USER} line 2: {keyword}: "):
         client_algorithms(read_ssh_config(paper(f"\n{keyword} {spec}"), "host"))
     file = "/etc/ssh/sshd_config"
     settings = read_sshd_config(PaperMachine({file: f"\n{keyword} {spec}"}))
     with pytest.raises(ConfigError, match=f"^{file} line 2: {keyword}: "):
         server_algorithms(settings.always)
+
+
+# A name of each list, misspelt, and the one that was meant.
+MEANT = {
+    "Ciphers": ("aes128-crt", "aes128-ctr"),
+    "MACs": ("hmac-sha2-265", "hmac-sha2-256"),
+    "KexAlgorithms": ("curve25519-sha265", "curve25519-sha256"),
+    "HostKeyAlgorithms": ("ssh-ed22519", "ssh-ed25519"),
+    "PubkeyAcceptedAlgorithms": ("rsa-sha2-521", "rsa-sha2-512"),
+    "CASignatureAlgorithms": ("rsa-sha-512", "rsa-sha2-512"),
+    "HostbasedAcceptedAlgorithms": ("ecdsa-sha2-nistp265", "ecdsa-sha2-nistp256"),
+}
+
+
+@pytest.mark.parametrize("keyword", LISTS)
+def test_r114_what_was_meant_is_named_for_every_list_of_both_files(keyword: str) -> None:
+    wrong, meant = MEANT[keyword]
+    with pytest.raises(ConfigError) as caught:
+        client_algorithms(read_ssh_config(paper(f"\n{keyword} ^{wrong}"), "host"))
+    assert (caught.value.file, caught.value.line, caught.value.keyword) == (USER, 2, keyword)
+    assert "did you mean" in caught.value.hint
+    assert meant in caught.value.hint
+    settings = read_sshd_config(PaperMachine({SERVER: f"\n{keyword} {wrong}"}))
+    with pytest.raises(ConfigError) as caught:
+        server_algorithms(settings.always)
+    assert (caught.value.file, caught.value.line, caught.value.keyword) == (SERVER, 2, keyword)
+    assert meant in caught.value.hint
+
+
+@pytest.mark.parametrize("keyword", LISTS)
+def test_r114_a_name_in_a_block_for_others_is_refused_too(keyword: str) -> None:
+    wrong, _ = MEANT[keyword]
+    text = f"Host other\n{keyword} +{wrong}\nHost *\n"
+    with pytest.raises(ConfigError, match=f"^{USER} line 2: {keyword}: unknown"):
+        client_algorithms(read_ssh_config(paper(text), "host"))
+    lost = f"{keyword} -nothing\n{keyword} {wrong}"
+    with pytest.raises(ConfigError, match=f"^{USER} line 2: {keyword}: unknown"):
+        client_algorithms(read_ssh_config(paper(lost), "host"))
+    # What other programs have does no harm to who is not meant.
+    client_algorithms(read_ssh_config(paper("Host other\nHostKeyAlgorithms ssh-dss"), "host"))
+
+
+IN_MATCH = [
+    row.spelling
+    for row in SshdConfig.rows.values()
+    if row.kind is kinds.OPTIONAL_ALGORITHMS and row.in_match
+]
+
+
+@pytest.mark.parametrize("keyword", IN_MATCH)
+@pytest.mark.parametrize("spec", ["+bogus", "-*", "a,,b"])
+def test_r114_r115_a_list_in_a_match_block_is_looked_at_before_anybody_meets_it(
+    keyword: str, spec: str
+) -> None:
+    text = f"Match User a\n  {keyword} ssh-ed25519\nMatch User b\n  {keyword} {spec}\n"
+    settings = read_sshd_config(PaperMachine({SERVER: text}))
+    server_algorithms(settings.always)
+    with pytest.raises(ConfigError, match=f"^{SERVER} line 4: {keyword}: "):
+        check_algorithms(settings.algorithms_named)
+    good = read_sshd_config(PaperMachine({SERVER: text.replace(spec, "rsa-sha2-512")}))
+    check_algorithms(good.algorithms_named)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("Prot", "Port"), ("HostKeyAlgoritms", "HostKeyAlgorithms"), ("Cipers", "Ciphers"),
+     ("PubkeyAuthentiction", "PubkeyAuthentication")],
+)  # fmt: skip
+def test_r114_an_unknown_keyword_is_refused_with_its_place_and_what_was_meant(
+    wrong: str, meant: str
+) -> None:
+    for block in ("", "Match all\n", "Match user nobody\n"):
+        number = 2 if block else 1
+        with pytest.raises(ConfigError) as caught:
+            read_ssh_config(paper(f"{block}{wrong} x\n"), "host")
+        assert (caught.value.file, caught.value.line) == (USER, number)
+        assert str(caught.value).endswith(f"Bad configuration option: {wrong}")
+        assert meant in caught.value.hint
+        with pytest.raises(ConfigError) as caught:
+            read_sshd_config(PaperMachine({SERVER: f"{block}{wrong} x\n"}))
+        assert (caught.value.file, caught.value.line) == (SERVER, number)
+        assert meant in caught.value.hint
 
 
 def test_a_client_passes_over_names_that_other_programs_have() -> None:

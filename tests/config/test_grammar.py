@@ -4,8 +4,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.config.paper_machine import PaperMachine
 
 from tellin.config.grammar import LONGEST_LINE, quoted, read_line, read_lines, split_words
+from tellin.config.ssh_reading import read_ssh_config
+from tellin.config.sshd_reading import Peer, read_sshd_config
 from tellin.errors import ConfigError
 
 
@@ -73,3 +76,44 @@ def test_r109_an_over_long_line_comes_whole_and_without_keyword() -> None:
 @given(st.text(st.characters(exclude_characters="\n\0")))
 def test_a_quoted_word_reads_back(word: str) -> None:
     assert split_words(f"{quoted(word)} x") == [word, "x"]
+
+
+# Whole files with every way of writing a value: each beginning is read, or refused with its place.
+R116 = {
+    "ssh_config": b"""
+Host "a b" !c *.example
+    HostName=192.0.2.1
+    User = "me \\" too"
+    Ciphers +aes*-gcm@openssh.com
+    LocalForward [::1]:8080 host:80
+Match user me exec "true" host h?st,!x
+    SetEnv A=b "C=d e"
+    RekeyLimit 1G 1h
+""",
+    "sshd_config": b"""
+ListenAddress [::1]:22
+Subsystem sftp internal-sftp -u 077
+MaxStartups 10:30:100
+Match User me,!you Address 192.0.2.0/24
+    SetEnv A=b "C=d e"
+    AuthorizedKeysCommand /x "%u"
+""",
+}
+
+
+@pytest.mark.parametrize("file", R116)
+def test_r116_every_beginning_of_a_configuration_is_read_or_refused(file: str) -> None:
+    text = R116[file].decode()
+    refused = []
+    for end in range(len(text) + 1):
+        machine = PaperMachine({file: text[:end]})
+        try:
+            if file == "ssh_config":
+                read_ssh_config(machine, "host", file=file)
+            else:
+                read_sshd_config(machine, file=file).for_peer(Peer(user="me", address="192.0.2.1"))
+        except ConfigError as error:
+            refused.append((error.file, error.line, text[:end].count("\n") + 1))
+    # It is always the line that was cut off, and no other.
+    assert 0 < len(refused) < len(text)
+    assert [one for one in refused if one[:2] != (file, one[2])] == []

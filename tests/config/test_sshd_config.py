@@ -251,7 +251,7 @@ SPECIAL = {
     "HostbasedAcceptedAlgorithms": "ssh-ed25519", "HostbasedUsesNameFromPacketOnly": "yes",
     "IgnoreRhosts": "no", "PAMServiceName": "x", "PermitListen": "none", "PermitOpen": "none",
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
-    "X11DisplayOffset": "9", "X11UseLocalhost": "no",
+    "X11DisplayOffset": "9", "X11UseLocalhost": "no", "CASignatureAlgorithms": "ssh-ed25519",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {

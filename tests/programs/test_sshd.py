@@ -664,7 +664,12 @@ def faults(place: Place) -> dict[str, tuple[Sequence[str | Path], int, str]]:
         ),
         "a bad cipher and no host key": (
             ["-t", *none, "-h", "/nonexistent/k", "-o", "Ciphers=aes129-ctr"], 255,
-            r"Unable to load host key.*\ncommand-line: Ciphers: unknown cipher 'aes129-ctr' .*",
+            "command-line: Ciphers: unknown cipher 'aes129-ctr' .*",
+        ),
+        "R114: a bad algorithm in a block": (
+            ["-t", "-f", written("c5", "Match User x\nPubkeyAcceptedAlgorithms ssh-ed2551\n")], 255,
+            (r".*/c5 line 2: PubkeyAcceptedAlgorithms: unknown key algorithm 'ssh-ed2551'"
+            r" \(did you mean ssh-ed25519 .*\?\)"),
         ),
         "a bad Match": (
             ["-t", "-f", written("c3", "Match Bogus x\n")], 255, ".*/c3 line 1: .*Bogus.*",

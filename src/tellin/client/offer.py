@@ -15,13 +15,17 @@ from tellin.algorithms.signatures import (
     USER_KEY_ALGORITHMS,
     with_certificates,
 )
-from tellin.config.algorithm_lists import AlgorithmLists, select
+from tellin.config.algorithm_lists import AlgorithmLists, check_known, select
 from tellin.config.ssh_config import SshConfig
 from tellin.runtime.machine import has_aes
 
 
 def algorithms(config: SshConfig) -> AlgorithmLists:
-    """What to offer; raises ConfigError, with file and line, for an unknown name."""
+    """What to offer; raises ConfigError, with file and line, for an unknown name.
+
+    That also goes for lists in blocks of the file that do not hold for this host.
+    """
+    check_known(config, config.algorithms_named)
     return select(
         config,
         AlgorithmLists(

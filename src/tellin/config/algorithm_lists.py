@@ -6,6 +6,7 @@ of it: whoever only reads a file does without. What is offered where a file says
 side's own: `tellin.client.offer` and `tellin.server.settings` bring it.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from tellin.algorithms.ciphers import CIPHERS
@@ -15,6 +16,7 @@ from tellin.algorithms.registry import Registry
 from tellin.algorithms.signatures import SHOWN_KEYS, SIGNATURES
 from tellin.config.keywords import KeywordFile
 from tellin.config.patterns import match_pattern
+from tellin.config.reading import NamedAlgorithms
 from tellin.errors import ConfigError
 from tellin.wire import Record
 
@@ -91,11 +93,27 @@ def select_one(
             chosen = _post_quantum(chosen)
     except ConfigError as fault:
         spelling = config.rows[attribute].spelling
-        file, line = config.origin(attribute)
-        raise ConfigError(
-            f"{spelling}: {fault}", file=file, line=line, keyword=spelling, hint=fault.hint
-        ) from None
+        raise _placed(fault, spelling, config.origin(attribute)) from None
     return chosen
+
+
+def check_known(config: KeywordFile, lines: Iterable[NamedAlgorithms]) -> None:
+    """Refuse, with file and line, a name that no program has, in whatever block of a client's file (R114)."""
+    for said in lines:
+        # What is left of a list matters only to the host that it is for.
+        if all(map(_is_elsewhere, said.spec.lstrip("+-^").split(","))):
+            continue
+        try:
+            named(said.attribute, said.spec, lenient=True)
+        except ConfigError as fault:
+            spelling = config.rows[said.attribute].spelling
+            raise _placed(fault, spelling, (said.file, said.line)) from None
+
+
+def _placed(fault: ConfigError, spelling: str, origin: tuple[str, int]) -> ConfigError:
+    file, line = origin
+    message = f"{spelling}: {fault}"
+    return ConfigError(message, file=file, line=line, keyword=spelling, hint=fault.hint)
 
 
 def names_for(attribute: str) -> tuple[str, ...] | None:

@@ -5,10 +5,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
+from tellin.config import kinds
 from tellin.config.grammar import Line, read_lines
 from tellin.config.keywords import Known, Retired, Row
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
+from tellin.wire import Record
 
 # Case 321: an Include that includes itself ends here.
 _DEEPEST_INCLUDE: Final = 16
@@ -17,6 +19,15 @@ _DEEPEST_INCLUDE: Final = 16
 _MOST_FILES: Final = 4096
 
 S = TypeVar("S")
+
+
+class NamedAlgorithms(Record):
+    """An algorithm list of a file, in whatever block: its names are looked at where the algorithms are."""
+
+    attribute: str
+    spec: str
+    file: str
+    line: int
 
 
 class Reader(Generic[S]):
@@ -32,6 +43,7 @@ class Reader(Generic[S]):
         self.warnings: list[str] = []
         self.story: list[str] = []
         """What was read, for logs."""
+        self.algorithms: list[NamedAlgorithms] = []
         self._outer = scope
         self._files = 0
 
@@ -85,6 +97,11 @@ class Reader(Generic[S]):
                 self.store(known, line)
             elif isinstance(known, Retired) and known.warn:
                 self.warn(line, f"Deprecated option {known.spelling} is ignored")
+
+    def note_algorithms(self, row: Row[Any], value: str, line: Line) -> None:
+        """Keep what a list of algorithms names, whether its block holds or not (R114)."""
+        if row.kind is kinds.OPTIONAL_ALGORITHMS:
+            self.algorithms.append(NamedAlgorithms(row.attribute, value, line.file, line.number))
 
     def skip_long(self, line: Line) -> None:
         """Skip an over-long line, or refuse it."""

@@ -546,6 +546,8 @@ class SshConfig(
     """Which files were read, and which of their blocks hold: for whoever looks for a value's origin."""
     blocks: tuple[tuple[str, int], ...] = ()
     """The file and line of every Host and Match line that holds."""
+    algorithms_named: tuple[Any, ...] = ()
+    """Every algorithm list that was read, also of blocks that do not hold: `tellin.config.reading.NamedAlgorithms`."""
     not_yet: tuple[NotYet, ...] = ()
 
     def dump(self) -> Iterator[str]:

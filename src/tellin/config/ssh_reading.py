@@ -138,6 +138,7 @@ class _ClientReader(Reader[bool]):
 
     def store(self, row: Row[Any], line: Line) -> None:
         value = row.read(line)
+        self.note_algorithms(row, value, line)
         if not self.scope or self._outdone(row.spelling):
             return
         missing = row.lacks(value)
@@ -348,6 +349,7 @@ def read_ssh_config(
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
     made.blocks = tuple(reader.held)
+    made.algorithms_named = tuple(reader.algorithms)
     made.not_yet = tuple(
         found
         for name, found in reader.postponed.items()

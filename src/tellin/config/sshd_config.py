@@ -127,7 +127,8 @@ class SshdConfig(
         doc="The account that AuthorizedPrincipalsCommand runs as.",
     )
     ca_signature_algorithms: str = keyword(
-        "CASignatureAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", tier=Tier.RARE,
+        "CASignatureAlgorithms", kinds.OPTIONAL_ALGORITHMS, default="", in_match=True,
+        tier=Tier.RARE,
         doc="What authorities may sign certificates by.",
     )
     revoked_keys: tuple[str, ...] = keyword(

@@ -15,7 +15,7 @@ from tellin.config.patterns import (
     match_host_list,
     match_pattern_list,
 )
-from tellin.config.reading import Reader
+from tellin.config.reading import NamedAlgorithms, Reader
 from tellin.config.sshd_config import SshdConfig
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
@@ -104,9 +104,16 @@ class _Setting(Record):
 class SshdSettings:
     """A whole configuration: what holds always, and what holds for whom."""
 
-    def __init__(self, settings: Sequence[_Setting], warnings: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Sequence[_Setting],
+        warnings: Sequence[str],
+        algorithms: Sequence[NamedAlgorithms] = (),
+    ) -> None:
         self._settings = tuple(settings)
         self.warnings = tuple(warnings)
+        self.algorithms_named = tuple(algorithms)
+        """Every algorithm list, also of Match blocks."""
         self.always = self._made(None)
 
     @property
@@ -185,6 +192,7 @@ class _ServerReader(Reader[_Scope]):
                 f"{row.spelling} is not supported",
                 hint=f"only {row.spelling} {' or '.join(shown)} is" if shown else "",
             )
+        self.note_algorithms(row, value, line)
         if row is SshdConfig.rows["subsystem"]:
             self._note_repeated(value[0][0], line)
         self.settings.append(_Setting(row, value, line.file, line.number, self.scope))
@@ -236,4 +244,4 @@ def read_sshd_config(
         if text is None:
             raise ConfigError("no such file", file=file)
         reader.read_text(text, file=file)
-    return SshdSettings(reader.settings, reader.warnings)
+    return SshdSettings(reader.settings, reader.warnings, reader.algorithms)

@@ -78,13 +78,6 @@ _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
     for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQiloptqvy"})
 )
-_ALGORITHMS: Final = (
-    "ciphers",
-    "host_key_algorithms",
-    "kex_algorithms",
-    "macs",
-    "pubkey_accepted_algorithms",
-)
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
 
@@ -346,7 +339,7 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
     from tellin.programs.ssh_connecting import Connecting
     from tellin.runtime.loop import SmallLoop
 
-    if any(getattr(config, name) for name in _ALGORITHMS):
+    if config.algorithms_named:
         # R114: a name that nobody knows is refused before anything is done. Who names none does
         # not wait for the tables here.
         from tellin.client.offer import algorithms

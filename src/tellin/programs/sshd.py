@@ -24,7 +24,7 @@ from tellin.runtime.privileges import Account, mend_standard_descriptors
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.server.access import group_names
 from tellin.server.offer import Offer
-from tellin.server.settings import algorithms
+from tellin.server.settings import algorithms, check_algorithms
 from tellin.server.system_log import SystemJournal
 from tellin.transport.version import VERSION
 
@@ -182,11 +182,14 @@ def _read(invocation: Invocation) -> SshdSettings:
     if invocation.file != "none" and not os.path.lexists(invocation.file):
         raise Failure(f"{invocation.file}: No such file or directory", status=_EXITS)
     try:
-        return read_sshd_config(
+        found = read_sshd_config(
             LocalSurroundings(), file=invocation.file, options=invocation.options
         )
+        # R114: also in Match blocks, or somebody's login would be the first to find it.
+        check_algorithms(found.algorithms_named)
     except ConfigError as error:
         raise _config_failure(error) from None
+    return found
 
 
 def _warn(configuration: SshdSettings, journal: Journal) -> None:

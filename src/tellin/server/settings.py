@@ -2,7 +2,7 @@
 """From the values of sshd_config to the settings of a core, of a login and of a session."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tellin.algorithms.ciphers import CIPHERS, preferred_ciphers
@@ -19,6 +19,7 @@ from tellin.algorithms.signatures import (
 )
 from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.patterns import match_pattern
+from tellin.config.reading import NamedAlgorithms
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.machine import ConnectionSettings
@@ -66,6 +67,14 @@ def algorithms(config: SshdConfig) -> AlgorithmLists:
         ),
         lenient=False,
     )
+
+
+def check_algorithms(lines: Iterable[NamedAlgorithms]) -> None:
+    """Refuse a list, in whatever Match block, that names what nobody knows or that leaves nothing (R114, R115)."""
+    # Ten thousand blocks may say the same; of these the first is named.
+    for said in {(one.attribute, one.spec): one for one in reversed([*lines])}.values():
+        place = (said.file, said.line)
+        algorithms(SshdConfig.made_of({said.attribute: said.spec}, {said.attribute: place}))
 
 
 def signing_keys(
