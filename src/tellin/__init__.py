@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
+    from tellin.client.streams import Stream as Stream
     from tellin.config.known_hosts import KnownHosts as KnownHosts
     from tellin.errors import AuthenticationFailed as AuthenticationFailed
     from tellin.errors import ChannelRefused as ChannelRefused
@@ -59,6 +60,7 @@ _HOMES = {
     "tellin.client.host_keys": ("HostKeyPolicy",),
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
+    "tellin.client.streams": ("Stream",),
     "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.errors": (
         "AuthenticationFailed",
@@ -126,6 +128,7 @@ __all__ = [
     "ServerProcess",
     "SignatureFailed",
     "Signer",
+    "Stream",
     "TellinError",
     "Terminal",
     "TimedOut",

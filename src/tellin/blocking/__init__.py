@@ -14,7 +14,7 @@ what is being waited for. A forked child has no connection of its parent's: usin
 error that says so, and closing one does nothing. What is open when the program ends is closed.
 """
 
-from tellin.blocking.client import Connection, Process, connect
+from tellin.blocking.client import Connection, Process, Stream, connect
 from tellin.blocking.server import Server, ServerProcess, serve
 from tellin.blocking.streams import Reader, Writer
 
@@ -24,6 +24,7 @@ __all__ = [
     "Reader",
     "Server",
     "ServerProcess",
+    "Stream",
     "Writer",
     "connect",
     "serve",

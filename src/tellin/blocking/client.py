@@ -13,6 +13,7 @@ from tellin.client.connected import Connection as AsyncConnection
 from tellin.client.options import Command, ConnectOptions, OutcomeOptions, SessionOptions
 from tellin.client.process import Completed
 from tellin.client.process import Process as AsyncProcess
+from tellin.client.streams import Stream as AsyncStream
 from tellin.errors import TellinError
 from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated
@@ -98,6 +99,37 @@ class Process(Face[AsyncProcess[AnyStr]], Generic[AnyStr]):
         return self._inner.exit_signal
 
     def __enter__(self) -> "Process[AnyStr]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Stream(Face[AsyncStream]):
+    """A connection that the server has made: bytes both ways, each with its own end."""
+
+    __slots__ = ("reader", "writer")
+
+    def _prepare(self) -> None:
+        self.reader: Reader[bytes] = Reader(self._inner.reader, self._portal)
+        self.writer: Writer[bytes] = Writer(self._inner.writer, self._portal)
+
+    close = closing(AsyncStream.aclose)
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes, or all to the end; empty at the end."""
+        return self.reader.read(size)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it; ``writer.close()`` says that nothing more comes."""
+        self.writer.write(data)
+
+    def __enter__(self) -> "Stream":
         return self
 
     def __exit__(
@@ -209,6 +241,16 @@ class Connection(Face[AsyncConnection]):
         words = () if what is None else (what,)
         given, _ = unwrapped(options, waits=False)
         return Process(self._portal.call(start, *words, **given, **named), self._portal)
+
+    open_socket = forwarded(AsyncConnection.open_socket)
+
+    def open_connection(self, host: str, port: int) -> Stream:
+        """Let the server connect, as ``tellin.Connection.open_connection``."""
+        return Stream(self._portal.call(self._inner.open_connection, host, port), self._portal)
+
+    def open_unix_connection(self, path: str) -> Stream:
+        """The same, to a socket of the server's file system."""
+        return Stream(self._portal.call(self._inner.open_unix_connection, path), self._portal)
 
     @property
     def host(self) -> str:

@@ -2,6 +2,7 @@
 """A connection as a program has it: logged in, and ready to run commands."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Unpack, overload
@@ -14,6 +15,9 @@ from tellin.client.learning import Learning
 from tellin.client.options import Command, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
 from tellin.client.remote import Remote
+from tellin.client.streams import Stream
+from tellin.client.through import checked_port, socket_through
+from tellin.connection.forwarding import direct_target
 from tellin.connection.requests import (
     KEEPALIVE,
     ExecRequest,
@@ -22,7 +26,7 @@ from tellin.connection.requests import (
     ShellRequest,
     SubsystemRequest,
 )
-from tellin.errors import ConnectionLost, TellinError, TimedOut, UsageError
+from tellin.errors import ChannelRefused, ConnectionLost, TellinError, TimedOut, UsageError
 from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated
 from tellin.protocol.client import ClientProtocol
@@ -341,6 +345,71 @@ class Connection:
         remote.check()
         return Process(remote, command, stdin=stdin, stdout=stdout, stderr=stderr)
 
+    # Connections that the server makes
+
+    def open_connection(self, host: str, port: int) -> Opening[Stream]:
+        """Let the server connect to ``host`` and ``port``, as it knows them (``direct-tcpip``).
+
+        Await this for a Stream of bytes, or enter it to have it closed in the end. Raises
+        ChannelRefused where the server does not want to, or could not connect.
+        """
+        return Opening(lambda: self._open_stream(*direct_target(host, checked_port(port), "")))
+
+    def open_unix_connection(self, path: str) -> Opening[Stream]:
+        """The same, to a socket of the server's file system (``direct-streamlocal@openssh.com``)."""
+        return Opening(lambda: self._open_stream(*direct_target("", 0, path)))
+
+    async def _open_stream(self, channel_type: str, data: bytes) -> Stream:
+        if self.core.closed:
+            raise self._lost()
+        stream = Stream(self, channel_type, data)
+        try:
+            await stream.opening
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    async def open_socket(self, host: str, port: int) -> socket.socket:
+        """The same as ``open_connection``, as a connected socket for whoever needs a real one.
+
+        It is one end of a pair of local sockets, never waits, and belongs to the caller; what goes
+        through it is moved by this loop. It is what ``tellin.connect(..., sock=)`` takes, for a
+        connection through this one.
+        """
+        if self.core.closed:
+            raise self._lost()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def opened() -> None:
+            if not answer.done():
+                answer.set_result(None)
+
+        def failed(error: TellinError) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        made = socket_through(
+            self.loop,
+            self.core,
+            self.link,
+            direct_target(host, checked_port(port), ""),
+            on_opened=opened,
+            on_failed=lambda event: failed(
+                self._lost()
+                if event is None
+                else ChannelRefused(event.reason, event.description, host=self.host)
+            ),
+        )
+        try:
+            await answer
+        except BaseException:
+            made.close()
+            raise
+        whole = socket.socket(fileno=made.detach())
+        whole.setblocking(False)
+        return whole
+
     # The connection itself
 
     async def ping(self) -> float:
@@ -436,15 +505,15 @@ class Connection:
                 answer.set_exception(lost)
 
 
-# Events of one channel go to whoever owns it.
-_HANDLERS: Final[dict[type, Callable[[Remote, Any], object]]] = {
-    ChannelOpened: lambda remote, _: remote.opened(),
-    ChannelOpenRefused: Remote.refused,
-    ChannelReplied: Remote.replied,
-    ChannelRequested: Remote.requested,
-    ChannelEnded: lambda remote, _: remote.ended(),
-    ChannelWritable: lambda remote, _: remote.writable(),
-    ChannelClosed: lambda remote, _: remote.closed(),
+# Events of one channel go to whoever owns it: a Remote, a Stream or a Tunnel.
+_HANDLERS: Final[dict[type, Callable[[Any, Any], object]]] = {
+    ChannelOpened: lambda owner, _: owner.opened(),
+    ChannelOpenRefused: lambda owner, event: owner.refused(event),
+    ChannelReplied: lambda owner, event: owner.replied(event),
+    ChannelRequested: lambda owner, event: owner.requested(event),
+    ChannelEnded: lambda owner, _: owner.ended(),
+    ChannelWritable: lambda owner, _: owner.writable(),
+    ChannelClosed: lambda owner, _: owner.closed(),
 }
 
 

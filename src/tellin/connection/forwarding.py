@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""What channels and requests of forwarding carry (RFC 4254 section 7; OpenSSH's PROTOCOL, section 2.4)."""
+
+# The annotations are the layout: no ``from __future__ import annotations`` here.
+
+from typing import Final
+
+from tellin.wire import Message, String, Text, UInt32
+
+DIRECT_PORT: Final = "direct-tcpip"
+DIRECT_SOCKET: Final = "direct-streamlocal@openssh.com"
+
+LARGEST_PORT: Final = 65535
+# Of a connection that comes from no network: servers are known that look whether this is an address.
+NOWHERE: Final = ("127.0.0.1", LARGEST_PORT)
+
+
+class PortTarget(Message):
+    """Where a ``direct-tcpip`` channel is to lead, and who is at its beginning (RFC 4254 section 7.2)."""
+
+    host: Text
+    port: UInt32
+    originator: Text
+    originator_port: UInt32
+
+
+class SocketTarget(Message):
+    """Which socket of the file system a ``direct-streamlocal@openssh.com`` channel is to lead to."""
+
+    path: String
+    reserved: String
+    reserved_port: UInt32
+
+
+def direct_target(
+    host: str, port: int, path: str, originator: tuple[str, int] = NOWHERE
+) -> tuple[str, bytes]:
+    """The type and the data of a channel to ``host`` and ``port``, or else to the socket ``path``."""
+    if path:
+        return DIRECT_SOCKET, SocketTarget(
+            path.encode("utf-8", "surrogateescape"), b"", 0
+        ).encode()
+    return DIRECT_PORT, PortTarget(host, port, *originator).encode()
