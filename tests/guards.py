@@ -1224,9 +1224,24 @@ ACCOUNTS: Final = (
     _guard(
         "R170",
         "config/ssh_config.py",
-        "return dict(tokens) | {letter: checked(letter) for letter in _FROM_OUTSIDE}",
+        'return _checked(tokens, _FROM_OUTSIDE, "must not get to a shell")',
         "return tokens",
         SSH_CONFIG + "test_a_command_gets_no_name_that_a_shell_could_misread",
+        SSH_CONFIG + "test_a_proxy_command_gets_no_name_that_a_shell_could_misread",
+    ),
+    _guard(
+        "R117",
+        "config/ssh_config.py",
+        """return "holds '/'" if "/" in name else \"\"""",
+        'return ""',
+        SSH_CONFIG + "test_r117_a_user_that_leads_elsewhere_becomes_part_of_no_path",
+    ),
+    _guard(
+        "R111",
+        "config/kinds.py",
+        "and 1 <= int(text) <= 65535",
+        "",
+        SSH_CONFIG + "test_r111_a_port_that_is_none_is_not_every_port",
     ),
     _guard(
         "R171",

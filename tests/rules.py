@@ -92,6 +92,8 @@ RULES: Final[dict[int, str]] = {
     108: "one marker a line; blanks and tabs part the words, and nothing else does",
     109: "a line too long is skipped whole",
     110: "restrict denies every kind of forwarding",
+    111: "a port that is none makes its line invalid, and never means every port",
+    112: "every word of a configured command is kept",
     116: "any beginning of a good file is read or refused, and does no other harm",
     117: "a user's name becomes part of no path that it could change",
     118: "a user's files are opened with the user's rights, and are files",
@@ -100,6 +102,9 @@ RULES: Final[dict[int, str]] = {
     121: "nothing from outside becomes code",
     122: "keys come from the one good source",
     123: "patterns cost no more than the product of two bounded lengths",
+    # Names from outside
+    170: "a host or a user that a shell could take for more is refused before anything is done with it",
+    171: "a user of the command line is taken as it is, and nothing is put into it",
     # Channels
     130: "a window beyond 2^32-1: code 2",
     131: "a maximum packet below 16 opens no channel",
@@ -390,4 +395,14 @@ CASES: Final[dict[int, str]] = {
     315: "permitopen and permitlisten with bad ports",
     317: "ten thousand keys, and a file of 1 GiB",
     318: "a key twice, with different options",
+    # 19 Configuration
+    319: "a keyword that nobody knows",
+    321: "an Include of itself, too deep, of nothing, of what cannot be read",
+    322: "a Match exec that hangs, floods, or is given a name with metacharacters",
+    323: "a Match that is none",
+    325: "tokens that are unknown, or out of place",
+    326: "destinations that are none",
+    327: "variables that are not set",
+    329: "a reload of a broken file",
+    330: "a second server at the same port",
 }

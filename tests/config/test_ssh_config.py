@@ -450,6 +450,51 @@ def test_a_proxy_command_gets_no_name_that_a_shell_could_misread() -> None:
         read_ssh_config(one, "host").expanded(one)
 
 
+@pytest.mark.parametrize("user", ["../x", "/x", "a/b", "..", "."])
+@pytest.mark.parametrize("keyword", ["IdentityFile", "IdentityAgent", "UserKnownHostsFile"])
+def test_r117_a_user_that_leads_elsewhere_becomes_part_of_no_path(keyword: str, user: str) -> None:
+    one = paper(f"{keyword} ~/keys/%r")
+    with pytest.raises(ConfigError, match=f"line 1: {keyword}: %r is no part of a path"):
+        read_ssh_config(one, "host", user=user).expanded(one)
+    # Where it is part of none it is a name like others.
+    assert read_ssh_config(one, "host", user=user).user == user
+
+
+def test_r117_a_host_is_no_directory_of_ours() -> None:
+    one = paper("UserKnownHostsFile ~/hosts/%h")
+    with pytest.raises(ConfigError, match="%h is no part of a path"):
+        read_ssh_config(one, "..").expanded(one)
+    found = read_ssh_config(one, "a..b").expanded(one).user_known_hosts_file
+    assert found == ("/home/me/hosts/a..b",)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "x", "", "4294967295"])
+def test_r111_a_port_that_is_none_is_not_every_port(port: str) -> None:
+    with pytest.raises(ConfigError, match="line 1: PermitRemoteOpen: "):
+        read_ssh_config(paper(f"PermitRemoteOpen host:{port}"), "host")
+    for good in ("1", "65535", "*"):
+        found = read_ssh_config(paper(f"PermitRemoteOpen host:{good}"), "host")
+        assert found.permit_remote_open == (f"host:{good}",)
+
+
+R116_FILE = (
+    'Host a "b c" !d\n  Hostname %h.example\n  User "me too"\n  IdentityFile ~/.ssh/%r@%h\n'
+    'Match host x exec "test -f ${HOME}/x"\n  RekeyLimit 1G 1h\nMatch final all\n'
+    "  SendEnv LANG LC_*\n  IPQoS af21 cs1\n  Include ~/more\n\tPort=22 # the usual\n"
+)
+
+
+@pytest.mark.parametrize("size", range(len(R116_FILE) + 1))
+def test_r116_every_beginning_of_a_good_file_is_read_or_refused(size: int) -> None:
+    one = paper(R116_FILE[:size], HOME="/home/me")
+    for host in ("a", "x"):
+        try:
+            read_ssh_config(one, host).expanded(one)
+        except ConfigError as fault:
+            assert fault.file == USER  # noqa: PT017  (either is right)
+            assert fault.line == R116_FILE[:size].count("\n") + 1  # noqa: PT017
+
+
 @pytest.mark.parametrize("user", ["", "-x", "a;b", "$(id)", "a b", "a\x1bb"])
 def test_a_user_that_is_more_than_a_name_is_refused(user: str) -> None:
     one = paper("Match exec true")
@@ -600,3 +645,22 @@ def test_five_thousand_hosts_are_read_quickly() -> None:
 def test_a_config_can_be_made_by_hand() -> None:
     made = SshConfig(port=23, user="me")
     assert (made.port, made.user, made.compression) == (23, "me", False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "limits"),
+    [
+        ("RekeyLimit 64K", (65536, 0)),
+        ("RekeyLimit 64K 1h", (65536, 3600)),
+        # Of the size and of the time the first that is said.
+        ("RekeyLimit 64K\nRekeyLimit 1G 1h\nRekeyLimit 2G 2h", (65536, 3600)),
+        ("RekeyLimit 64K none\nRekeyLimit 1G 1h", (65536, 3600)),
+        ("RekeyLimit 64K 0\nRekeyLimit 1G 1h", (65536, 0)),
+        ("RekeyLimit default 1m\nRekeyLimit 1G 1h", (0, 60)),
+        ("RekeyLimit 64K\nMatch final all\nRekeyLimit 1G 1h", (65536, 3600)),
+    ],
+)
+def test_rekey_limit_is_two_values(lines: str, limits: tuple[int, int]) -> None:
+    found = read_ssh_config(paper(lines), "host")
+    assert found.rekey_limit == limits
+    assert f"rekeylimit {limits[0]} {limits[1]}" in list(found.dump())

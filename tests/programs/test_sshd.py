@@ -746,7 +746,7 @@ def test_opensshs_ends_with_the_same_status(place: Place, fault: str) -> None:
     assert done.returncode == status, done.stderr
 
 
-def test_a_port_in_use_is_said_as_opensshs_says_it(place: Place) -> None:
+def test_case_330_a_port_in_use_is_said_as_opensshs_says_it(place: Place) -> None:
     with socket.create_server(("127.0.0.1", place.port)):
         done = tellin("sshd", "-D", "-e", "-f", place.config)
     assert done.returncode == 255

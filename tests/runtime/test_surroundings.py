@@ -78,8 +78,7 @@ def test_a_command_is_run_by_the_shell_and_answers_by_its_status(
     assert capfd.readouterr().out == ""
 
 
-def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Case 322.
+def test_case_322_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surroundings, "EXEC_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(ConfigError, match="has not ended"):

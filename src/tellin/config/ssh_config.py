@@ -638,6 +638,7 @@ def _connection_hash(text: str) -> str:
 
 def expand_value(row: Row[Any], value: Any, tokens: Tokens, surroundings: Surroundings) -> Any:
     """One keyword's value with everything put in that its row allows."""
+    given = guarded(tokens) if row.by_shell else in_paths(tokens) if "~" in row.tokens else tokens
 
     def put_in(text: str) -> str:
         if "~" in row.tokens:
@@ -646,7 +647,7 @@ def expand_value(row: Row[Any], value: Any, tokens: Tokens, surroundings: Surrou
             return text
         return expand(
             text,
-            guarded(tokens) if row.by_shell else tokens,
+            given,
             allowed=row.tokens,
             environment=surroundings.environment if "$" in row.tokens else None,
         )
@@ -656,15 +657,30 @@ def expand_value(row: Row[Any], value: Any, tokens: Tokens, surroundings: Surrou
 
 def guarded(tokens: Tokens) -> Tokens:
     """Tokens for a command line: names that a shell could take for more are refused (R170)."""
+    return _checked(tokens, _FROM_OUTSIDE, "must not get to a shell")
 
+
+def in_paths(tokens: Tokens) -> Tokens:
+    """Tokens for the name of a file: names that lead to another directory are refused (R117)."""
+    return _checked(tokens, dict.fromkeys(_FROM_OUTSIDE, _leads_elsewhere), "is no part of a path")
+
+
+def _leads_elsewhere(name: str) -> str:
+    if name in {".", ".."}:
+        return "is a directory"
+    # Whoever hands us an address (ssh://../x@host) does not choose among our files.
+    return "holds '/'" if "/" in name else ""
+
+
+def _checked(tokens: Tokens, faults: Mapping[str, Callable[[str], str]], what: str) -> Tokens:
     def checked(letter: str) -> Callable[[], str]:
         def text() -> str:
             found = tokens[letter]()
-            fault = _FROM_OUTSIDE[letter](found)
+            fault = faults[letter](found)
             if fault:
-                raise ConfigError(f"%{letter} must not get to a shell: {found[:80]!a} {fault}")
+                raise ConfigError(f"%{letter} {what}: {found[:80]!a} {fault}")
             return found
 
         return text
 
-    return dict(tokens) | {letter: checked(letter) for letter in _FROM_OUTSIDE}
+    return dict(tokens) | {letter: checked(letter) for letter in faults}
