@@ -1379,8 +1379,8 @@ AGENT: Final = (
     _guard(
         "R120",
         "programs/keygen_files.py",
-        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)",
-        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)",
+        "os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)",
+        "os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)",
         "programs/test_key_safety.py::test_r120_a_private_key_is_made_in_one_step_with_its_mode",
     ),
     _guard(

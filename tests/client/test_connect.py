@@ -215,7 +215,9 @@ async def test_refuse_connection_is_said_and_nobody_is_called(tmp_path: Path) ->
             f"Host retired\n  RefuseConnection %n has moved to new.example\n"
             f"Host *\n  HostName 127.0.0.1\n  Port {port}\n  StrictHostKeyChecking yes\n"
         )
-        with pytest.raises(tellin.ConfigError, match=r"retired has moved to new\.example") as caught:
+        with pytest.raises(
+            tellin.ConfigError, match=r"retired has moved to new\.example"
+        ) as caught:
             await tellin.connect("retired", config=config)
         assert (caught.value.file, caught.value.line) == (str(config), 2)
         with pytest.raises(BlockingIOError):
