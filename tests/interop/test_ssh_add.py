@@ -41,6 +41,23 @@ LINES = (
     "-e /nonexistent.so",
     "-h nowhere plain",
     "-H /nonexistent -h nowhere plain",
+    "-l -L",
+    "-l -l",
+    "-X -x",
+    "-D -l",
+    "-x -D",
+    "-d -T plain.pub",
+    "pem",
+)
+
+# What is said and done one after the other, each by the same program on an agent that is empty at first.
+COURSES = (
+    ("certified", "-d -k certified", "-l", "-d certified", "-l", "-d certified"),
+    ("certified", "-T certified.pub", "-T certified-cert.pub", "-d certified-cert.pub", "-l"),
+    ("certified", "-T certified-cert.pub plain.pub", "-d -k certified-cert.pub", "-l"),
+    ("pem", "-l", "-d pem", "-l"),
+    ("lonely", "-d lonely", "-l"),
+    ("-x", "-l", "certified", "-d certified", "-X", "-l"),
 )
 
 
@@ -57,6 +74,9 @@ def desk(agent: RunningAgent, home: Path) -> RunningAgent:
     program.chmod(0o755)
     agent.environment |= {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
     certify(home / "certified", "+1h", home)
+    subprocess.run([*words, "-m", "PEM", "-f", home / "pem", "-N", ""], check=True)
+    (home / "lonely").touch(0o600)
+    (home / "lonely").write_bytes((home / "plain").read_bytes())
     return agent
 
 
@@ -92,6 +112,25 @@ def test_both_say_the_same_byte_by_byte(desk: RunningAgent) -> None:
             done = run(desk, user, *more, *line.split())
             seen.append((done, run(desk, "openssh", "-l")))
         assert seen[0] == seen[1], line
+
+
+@pytest.mark.parametrize("course", COURSES, ids=" ; ".join)
+def test_both_do_the_same_step_by_step(desk: RunningAgent, course: tuple[str, ...]) -> None:
+    seen = []
+    for user in ("openssh", "tellin"):
+        run(desk, "openssh", "-D")
+        # See above for -N.
+        more = {"certified": ["-N"]} if user == "tellin" else {}
+        seen.append([run(desk, user, *more.get(line, []), *line.split()) for line in course])
+    for line, theirs, ours in zip(course, *seen, strict=True):
+        assert ours == theirs, line
+
+
+def test_certificates_alone_are_taken_away_where_they_alone_were_added(desk: RunningAgent) -> None:
+    assert run(desk, "tellin", "certified")[0] == 0
+    assert run(desk, "tellin", "-d", "-C", "certified")[0] == 0
+    (line,) = run(desk, "openssh", "-l")[1].splitlines()
+    assert line.endswith(b"(ED25519)")
 
 
 @pytest.mark.peer("ssh-keygen")

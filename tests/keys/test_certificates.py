@@ -579,3 +579,15 @@ def test_openssh_logs_in_by_what_is_issued_here(tmp_path: Path, authority: str) 
             done = client.run(server.target, "echo asked for", options=options)
             assert done.stdout == said, done.stderr
             assert (done.status == 0) is bool(said)
+
+
+def test_the_certificate_of_a_file_is_its_first() -> None:
+    """As OpenSSH reads it: what goes wrong before it, and what stands behind it, is no part of it."""
+    first, second = issue().with_comment("a b"), issue(RSA.public)
+    text = f"# mine\n\nno certificate\n {first.to_line()}\r\n{second.to_line()}\n"
+    assert (load_certificate(text), load_certificate(text).comment) == (first, "a b")
+    for bad in ("", "# nothing\n", f"{first.to_line()}x".replace(" ", "\u00a0")):
+        with pytest.raises(KeyFileError, match="not a certificate"):
+            load_certificate(bad)
+    with pytest.raises(KeyFileError, match="several lines"):
+        Certificate.from_line(f"{first.to_line()}\n{second.to_line()}")

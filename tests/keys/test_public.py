@@ -229,3 +229,33 @@ def test_r122_a_thousand_keys_are_a_thousand() -> None:
     for kind, count in (("ed25519", 1000), ("ecdsa", 200)):
         made = {PrivateKey.generate(kind).public.blob for _ in range(count)}
         assert len(made) == count
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x0b", "\x0c", "\x1c", "\x85", "\u3000"])
+def test_r108_a_line_is_parted_by_spaces_and_tabs_alone(space: str) -> None:
+    key = PrivateKey.generate("ed25519").public
+    words = key.to_line().split(" ")
+    for line in (space.join(words), f"{space}{key.to_line()}", f"{key.to_line()}{space}"):
+        with pytest.raises(KeyFileError):
+            PublicKey.from_line(line)
+        with pytest.raises(KeyFileError):
+            load_public_key(line)
+    # In a comment it is what somebody wrote.
+    named = f"\t{key.to_line()} \t me{space}here \r\n"
+    assert PublicKey.from_line(named) == key
+    assert PublicKey.from_line(named).comment == f"me{space}here"
+
+
+def test_the_key_of_a_file_is_its_first_and_its_comment_ends_with_its_line() -> None:
+    """As OpenSSH reads it; a comment that went on would be a line of its own where it is written."""
+    first, second = (PrivateKey.generate("ed25519", comment=name).public for name in "ab")
+    text = f"# two keys\n\n \tno key\n  {first.to_line()}\r\n{second.to_line()}\n"
+    for found in (load_public_key(text), load_public_key(text.encode())):
+        assert (found, found.comment) == (first, "a")
+    assert load_public_key(first.with_comment("").to_line() + "\n\n").comment == ""
+    with pytest.raises(KeyFileError, match="several lines"):
+        PublicKey.from_line(f"{first.to_line()}\n{second.to_line()}")
+    with pytest.raises(KeyFileError, match="not a public key"):
+        load_public_key("# nothing\n")
+    with pytest.raises(KeyFileError, match="unknown type"):
+        load_public_key("ssh-x AAAABXNzaC14\nssh-ed25519 x\n")

@@ -26,6 +26,15 @@ def line(name: str) -> str:
     return KEYS[name].public.with_comment("").to_line()
 
 
+@pytest.mark.parametrize("mode", [["-l"], ["-B"], ["-L"], ["-r", "host"]], ids=str)
+def test_r108_a_line_is_parted_as_openssh_parts_it(twins: Twins, mode: list[str]) -> None:
+    for number, space in enumerate(("\u00a0", "\u2003", "\x0b", "\x0c", "\t", "  ")):
+        twins.put(f"{number}.pub", KEYS["a"].public.to_line().replace(" ", space) + "\n")
+        done = twins.same(*mode, "-f", f"{number}.pub")
+        if mode != ["-L"]:
+            assert (done.status == 0) is (number >= 4)
+
+
 # Certificates
 
 

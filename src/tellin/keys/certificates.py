@@ -16,7 +16,7 @@ from tellin.algorithms.signatures import CA_SIGNATURE_ALGORITHMS, certified, pla
 from tellin.errors import CertificateRejected, KeyFileError, MalformedPacket, UsageError
 from tellin.keys.kinds import KINDS, Kind
 from tellin.keys.private import Signer
-from tellin.keys.public import PublicKey
+from tellin.keys.public import PublicKey, good_lines, words_of
 from tellin.wire import Cursor, Record, string
 
 # A valid_before that never comes.
@@ -143,7 +143,7 @@ class Certificate:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """The certificate of a line ``type base64 comment``, as in a -cert.pub file."""
-        words = line.strip(" \t\r\n").split(None, 2) if len(line) <= 2 * MOST_BYTES else ()
+        words = words_of(line) if len(line) <= 2 * MOST_BYTES else ()
         if len(words) < 2:
             raise KeyFileError("a line that is not a certificate")
         try:
@@ -367,7 +367,7 @@ def load_certificate(data: bytes | str, *, name: str = "") -> Certificate:
     """The certificate of a -cert.pub file; KeyFileError if there is none, after the file's ``name``."""
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     try:
-        return Certificate.from_line(text)
+        return _first_of(text)
     except KeyFileError as error:
         if not name:
             raise
@@ -375,6 +375,17 @@ def load_certificate(data: bytes | str, *, name: str = "") -> Certificate:
 
 
 # Reading
+
+
+def _first_of(text: str) -> Certificate:
+    """The first certificate among the lines of a file, or what is wrong with the first of them."""
+    fault = KeyFileError("a line that is not a certificate")
+    for number, line in enumerate(good_lines(text)):
+        try:
+            return Certificate.from_line(line)
+        except KeyFileError as error:
+            fault = fault if number else error
+    raise fault
 
 
 def _word(raw: bytes, what: str) -> str:

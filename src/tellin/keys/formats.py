@@ -6,7 +6,7 @@ from typing import Final
 from tellin.errors import KeyFileError, MalformedPacket, WrongPassphrase
 from tellin.keys import openssh, rfc4716
 from tellin.keys.private import PrivateKey
-from tellin.keys.public import PublicKey
+from tellin.keys.public import PublicKey, good_lines
 
 # The longest honest file is an RSA key of 16384 bits, some 13 KiB.
 MOST_BYTES: Final = 1 << 20
@@ -80,7 +80,13 @@ def _public_key(data: bytes) -> PublicKey:
         from tellin.keys import pem  # noqa: PLC0415  (start-up: 50 ms that few need)
 
         return PublicKey.from_blob(pem.read_public(data))
-    return PublicKey.from_line(text)
+    fault = KeyFileError("a line that is not a public key")
+    for number, line in enumerate(good_lines(text)):
+        try:
+            return PublicKey.from_line(line)
+        except KeyFileError as error:
+            fault = fault if number else error
+    raise fault
 
 
 def _named(error: KeyFileError, name: str) -> KeyFileError:

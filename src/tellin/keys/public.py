@@ -2,6 +2,7 @@
 """Public keys: their blob, their line, their fingerprint, and the check of a signature."""
 
 import binascii
+from collections.abc import Iterator
 from typing import Self
 
 from tellin.errors import KeyFileError, MalformedPacket, UsageError
@@ -9,6 +10,32 @@ from tellin.keys import fingerprints, rfc4716
 from tellin.keys.engines import Verifier, engine_of
 from tellin.keys.kinds import kind_of
 from tellin.wire import Cursor
+
+
+def words_of(line: str) -> list[str]:
+    """Type, base64 and what stands behind them, of one line; there may be fewer.
+
+    R108: space and tab part them, and nothing else that Unicode calls a space. A second line
+    would be part of a comment, and a line of its own where that is written down.
+    """
+    rest = line.strip(" \t\r\n")
+    if "\n" in rest:
+        raise KeyFileError("several lines where one is wanted")
+    words: list[str] = []
+    while rest and len(words) < 2:
+        ends = [at for at in (rest.find(" "), rest.find("\t")) if at >= 0]
+        end = min(ends, default=len(rest))
+        words.append(rest[:end])
+        rest = rest[end:].lstrip(" \t")
+    return [*words, rest] if rest else words
+
+
+def good_lines(text: str) -> Iterator[str]:
+    """The lines of a file that are neither empty nor a comment."""
+    for line in text.split("\n"):
+        body = line.strip(" \t\r")
+        if body and not body.startswith("#"):
+            yield body
 
 
 class PublicKey:
@@ -37,7 +64,7 @@ class PublicKey:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """The key of a line ``type base64 comment``, as in a .pub file."""
-        words = line.strip(" \t\r\n").split(None, 2)
+        words = words_of(line)
         if len(words) < 2:
             raise KeyFileError("a line that is not a public key")
         key_type, encoded = words[:2]

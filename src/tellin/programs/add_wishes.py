@@ -28,7 +28,9 @@ class Wishes:
     """What the command line said."""
 
     def __init__(self) -> None:
+        self.modes: list[str] = []
         self.mode = ""
+        """Which of them is done."""
         self.confirm = False
         self.lifetime: int | None = None
         self.hash_name = "sha256"
@@ -66,11 +68,9 @@ class Wishes:
 
 
 def asked(question: str) -> bytes:
-    """The answer to a question whose answer nobody is to see; Failure where there is none."""
+    """The answer to a question whose answer nobody is to see; nothing where nobody answers, as in OpenSSH."""
     # Who only lists keys is asked nothing.
     from tellin.runtime import prompts
 
     answer = prompts.ask(question, standard_input=True)
-    if answer is None:
-        raise Failure(status=_FAILED)
-    return answer.encode("utf-8", "surrogateescape")
+    return (answer or "").encode("utf-8", "surrogateescape")

@@ -13,6 +13,7 @@ from tellin.errors import KeyFileError
 from tellin.keys import PublicKey, load_public_key
 from tellin.keys.certificates import Certificate, is_certificate_type
 from tellin.keys.formats import MOST_BYTES
+from tellin.keys.public import words_of
 from tellin.programs.command import visible
 
 # What a list of keys, of hosts or of signers may hold: as much as the other programs read of one.
@@ -66,7 +67,7 @@ def read_public(path: str) -> PublicKey:
 
 def key_of_line(text: str) -> PublicKey | Certificate:
     """The key or the certificate of a line ``type base64 comment``; raises KeyFileError."""
-    if is_certificate_type(text.split(None, 1)[0] if text.strip() else ""):
+    if is_certificate_type("".join(words_of(text)[:1])):
         return Certificate.from_line(text)
     return PublicKey.from_line(text)
 

@@ -2,6 +2,7 @@
 """ssh-keygen's showing side: fingerprints, public halves, and keys in others' formats."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -97,7 +98,7 @@ def _keys_of_lines(text: str) -> Iterator[tuple[PublicKey | Certificate, str | N
 
 def _leading_key(text: str) -> tuple[PublicKey | Certificate, str] | None:
     """The key or certificate that ``text`` begins with, and what stands behind it."""
-    words = text.split(None, 2)
+    words = re.split(r"[ \t]+", text, maxsplit=2)
     if len(words) < 2:
         return None
     try:

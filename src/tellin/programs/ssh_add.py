@@ -8,7 +8,7 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,7 +32,7 @@ from tellin.keys.certificates import (
 )
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
 from tellin.keys.private import PrivateKey
-from tellin.keys.public import PublicKey
+from tellin.keys.public import PublicKey, words_of
 from tellin.programs.add_wishes import FATAL, Wishes, asked, tell, told
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 
@@ -65,6 +65,7 @@ def run(arguments: list[str]) -> int:
             _take(wishes, letter, value)
     except OptionError as error:
         raise _misused(str(error)) from None
+    wishes.mode = _mode_of(wishes.modes)
     with _agent() as agent:
         if wishes.mode in _ALONE:
             return _ALONE[wishes.mode](agent, wishes)
@@ -102,10 +103,22 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
         case "H":
             wishes.host_files.append(value)
         case _:
-            if wishes.mode and wishes.mode != letter:
-                raise _misused(f"-{wishes.mode} and -{letter} are two things to do")
-            wishes.mode = letter
-            wishes.module = value
+            wishes.modes.append(letter)
+            wishes.module = value or wishes.module
+
+
+def _mode_of(asked: Sequence[str]) -> str:
+    """Which of the modes that were asked for is done, as OpenSSH decides it; nothing is to add keys."""
+    for pair in ("lL", "xX"):
+        chosen = [letter for letter in asked if letter in pair]
+        if len(chosen) > 1:
+            raise Failure(f"-{chosen[0]} flag already specified", status=FATAL)
+    alone = {letter for letter in asked if letter in _ALONE}
+    if len(alone) > 1:
+        raise Failure("Invalid combination of actions", status=FATAL)
+    if not alone and "s" in asked and "d" in asked:
+        return "e"
+    return next((letter for letter in (*alone, "T", "e", "s", "K", "d") if letter in asked), "")
 
 
 _FLAGS: Final = {
@@ -235,16 +248,33 @@ def _test(agent: Agent, paths: list[str]) -> int:
         key = _public_of(path)
         data = os.urandom(1024)
         try:
-            agent.sign(key, data, key.signature_algorithms[0])
+            agent.sign(key, data, inner_key(key).signature_algorithms[0])
         except SignatureFailed as error:
             say_error(f"Agent signature failed for {visible(path)}: {error}")
             status = _FAILED
     return status
 
 
-def _public_of(path: str) -> PublicKey:
+def _public_in(path: str) -> Public:
+    """The key or the certificate in a file; raises OSError, ConfigError and KeyFileError."""
+    data = read_file(path)
+    found: Public
     try:
-        return load_public_key(read_file(path))
+        found = load_public_key(data)
+    except KeyFileError as fault:
+        try:
+            found = load_certificate(data)
+        except KeyFileError:
+            # It is the better word for a file that is neither.
+            raise fault from None
+    # A private key's file tells of a comment to those alone who can open it.
+    named = found.comment or data.startswith(b"-----BEGIN ")
+    return found if named else found.with_comment(path)
+
+
+def _public_of(path: str) -> Public:
+    try:
+        return _public_in(path)
     except OSError as error:
         raise Failure(
             f"Couldn't read public key {path}: {error.strerror}", status=_FAILED
@@ -263,22 +293,21 @@ def _each(agent: Agent, wishes: Wishes, paths: list[str]) -> int:
 
 
 def _remove(agent: Agent, wishes: Wishes, path: str) -> int:
-    keys = _keys_to_remove(path)
-    if not keys:
-        return _FAILED
-    status = 0
-    for name, key in keys:
+    # One that has gone is a success, whatever became of the other.
+    status = _FAILED
+    for name, key in _keys_to_remove(path, wishes):
         try:
             agent.remove(key)
         except RequestRefused as error:
             tell(f'Could not remove identity "{name}": {error}')
-            status = _FAILED
         else:
-            wishes.say(f"Identity removed: {name} {key.kind} ({visible(key.comment)})")
+            status = 0
+            comment = visible(key.comment) or "no comment"
+            wishes.say(f"Identity removed: {name} {key.kind} ({comment})")
     return status
 
 
-def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
+def _keys_to_remove(path: str, wishes: Wishes) -> list[tuple[str, Public]]:
     """What is to go, with its name: a file's key and certificate, or what standard input lists."""
     if path == _STANDARD_INPUT:
         return list(_typed_keys())
@@ -286,7 +315,7 @@ def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
     cause = ""
     for candidate in (f"{path}.pub", path):
         try:
-            found.append((path, load_public_key(read_file(candidate))))
+            found.append((path, _public_in(candidate)))
             break
         except OSError as error:
             cause = error.strerror or str(error)
@@ -295,17 +324,21 @@ def _keys_to_remove(path: str) -> list[tuple[str, Public]]:
     else:
         print(f"Bad key file {visible(path)}: {cause}")
         return []
+    if wishes.certified_only:
+        found.clear()
     place = f"{path}-cert.pub"
-    with suppress(OSError, KeyFileError, ConfigError):
-        found.append((place, load_certificate(read_file(place))))
+    if not wishes.plain_only:
+        with suppress(OSError, KeyFileError, ConfigError):
+            found.append((place, _public_in(place)))
     return found
 
 
 def _typed_keys() -> Iterator[tuple[str, Public]]:
-    for number, line in enumerate(sys.stdin.read(MOST_BYTES).splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            certified = is_certificate_type(line.split()[0])
+    for number, raw in enumerate(sys.stdin.read(MOST_BYTES).split("\n"), 1):
+        line = raw.strip(" \t\r")
+        if line and not line.startswith("#"):
             try:
+                certified = is_certificate_type(words_of(line)[0])
                 key = load_certificate(line) if certified else PublicKey.from_line(line)
             except KeyFileError as error:
                 say_error(f"(stdin):{number}: invalid key: {error}")
@@ -322,7 +355,7 @@ def _add(agent: Agent, wishes: Wishes, path: str) -> int:
     if key is None:
         return _FAILED
     if not key.comment:
-        key = key.with_comment(_beside(path) or shown)
+        key = key.with_comment(shown)
     bounds = wishes.constraints()
     status = 0
     if not wishes.certified_only:
@@ -330,11 +363,12 @@ def _add(agent: Agent, wishes: Wishes, path: str) -> int:
             _give(agent, key, bounds, wishes)
         except RequestRefused as error:
             tell(f'Could not add identity "{shown}": {error}')
-            return _FAILED
-        wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
-        wishes.say_bounds(wishes.lifetime)
+            status = _FAILED
+        else:
+            wishes.say(f"Identity added: {shown} ({visible(key.comment)})")
+            wishes.say_bounds(wishes.lifetime)
     if not wishes.plain_only and path != _STANDARD_INPUT:
-        status = _add_certificate(agent, wishes, key, path, bounds)
+        status = max(status, _add_certificate(agent, wishes, key, path, bounds))
     return status
 
 
@@ -381,7 +415,7 @@ def _add_certificate(
     try:
         _give(agent, key, timed, wishes, certificate)
     except RequestRefused as error:
-        tell(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
+        say_error(f"Certificate {place} ({certificate.key_id}) add failed: {error}")
         return _FAILED
     wishes.say(f"Certificate added: {place} ({visible(certificate.key_id)})")
     wishes.say_bounds(lifetime)
@@ -417,14 +451,6 @@ def _say_why_not(line: str) -> None:
     # ssh sums its warning up in one line more.
     if not line.endswith(": bad permissions"):
         say_error(line)
-
-
-def _beside(path: str) -> str:
-    """The comment of the public key beside a file whose own format has none."""
-    try:
-        return load_public_key(read_file(f"{path}.pub")).comment
-    except (OSError, KeyFileError, ConfigError):
-        return ""
 
 
 def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
