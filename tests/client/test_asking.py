@@ -53,7 +53,6 @@ def question(**changes: Any) -> HostKeyQuestion:
             "key": KEY,
             "fingerprint": KEY.fingerprint(),
             "elsewhere": (),
-            "others": False,
             **changes,
         }
     )
@@ -91,13 +90,40 @@ def test_only_yes_or_the_fingerprint_lets_a_host_in(
     )
 
 
-def test_other_names_and_keys_of_a_host_are_mentioned(terminal: Terminal) -> None:
+def test_other_names_of_a_host_are_mentioned(terminal: Terminal) -> None:
     terminal.answers = ["no"]
-    asked = question(elsewhere=("file:1: other\x1b[2J",), others=True)
+    asked = question(elsewhere=("file:1: other\x1b[2J",))
     said(lambda done: terminal.prompter.confirm_host_key(asked, done))
     prompt, _ = terminal.asked[0]
-    assert "can't be established,\nbut keys of different type are already known" in prompt
     assert "names/addresses:\n    file:1: other\\033[2J\n" in prompt
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted"),
+    [
+        (["yes"], True),
+        (["no"], False),
+        ([""], False),
+        ([None], False),
+        (["SHA256:x", "YES"], True),
+    ],
+)
+def test_a_key_that_is_another_than_the_address_s_is_asked_about_by_yes_and_no(
+    terminal: Terminal, answers: list[str | None], wanted: bool
+) -> None:
+    terminal.answers = [*answers]
+    asked = question(conflict="file\x1b[2J:3", known="file:1")
+    assert said(lambda done: terminal.prompter.confirm_host_key(asked, done)) is wanted
+    assert [prompt for prompt, _ in terminal.asked] == [
+        (
+            "Warning: the ED25519 host key for 'host' differs from the key for the IP address"
+            " '192.0.2.1'\n"
+            "Offending key for IP in file\\033[2J:3\n"
+            "Matching host key in file:1\n"
+            "Are you sure you want to continue connecting (yes/no)? "
+        ),
+        *["Please type 'yes' or 'no': "] * (len(answers) - 1),
+    ]
 
 
 def test_a_picture_of_the_key_is_drawn_where_it_is_wanted(terminal: Terminal) -> None:

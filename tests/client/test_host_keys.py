@@ -99,7 +99,6 @@ def test_ask_records_what_was_confirmed() -> None:
     assert question.key == KEY
     assert question.fingerprint == KEY.fingerprint()
     assert question.elsewhere == ()
-    assert question.others is False
     assert scene.records.text == record(KEY, "[host.example]:2222")
 
 
@@ -219,14 +218,11 @@ def test_a_changed_key_is_refused_with_the_box(policy: HostKeyPolicy) -> None:
 
 
 def test_a_changed_key_that_is_let_in_gets_no_password() -> None:
-    forbidden: list[str] = []
-    scene = play(
-        HostKeyPolicy.OFF,
-        record(OTHER),
-        check={"on_unsafe": lambda: forbidden.append("password")},
-    )
+    def forbid() -> tuple[str, ...]:
+        return "password", "keyboard-interactive"
+
+    scene = play(HostKeyPolicy.OFF, record(OTHER), check={"on_unsafe": forbid})
     assert scene.granted
-    assert forbidden
     assert BOX in scene.lines
     assert scene.lines[-2:] == [
         "Password authentication is disabled to avoid man-in-the-middle attacks.",
@@ -246,10 +242,24 @@ def test_a_revoked_key_is_refused_whatever_the_policy(
     assert "@       WARNING: REVOKED HOST KEY DETECTED!               @" in scene.lines
 
 
-def test_a_key_of_another_type_is_new_and_the_question_says_so() -> None:
-    scene = play(HostKeyPolicy.ASK, record(ECDSA))
+@pytest.mark.parametrize(
+    "policy", [HostKeyPolicy.STRICT, HostKeyPolicy.ASK, HostKeyPolicy.ACCEPT_NEW]
+)
+def test_a_key_of_another_type_than_is_on_record_is_a_changed_one(policy: HostKeyPolicy) -> None:
+    # Whoever sits in the middle shows a key of the type that the host has not shown yet.
+    scene = play(policy, record(ECDSA))
+    refused(scene, HostKeyChanged)
+    assert BOX in scene.lines
+    assert "Offending ECDSA key in known hosts:1" in scene.lines
+    assert not scene.answers.asked
+    assert scene.records.text == record(ECDSA)
+
+
+def test_a_key_of_a_type_that_nobody_can_show_any_more_is_no_record() -> None:
+    old = "host ssh-dss AAAAB3NzaC1kc3MAAAABAQ==\n"
+    scene = play(HostKeyPolicy.ACCEPT_NEW, old)
     assert scene.granted
-    assert scene.answers.asked[0][1].others is True
+    assert scene.records.text == old + record(KEY)
 
 
 def test_the_same_key_under_other_names_is_mentioned() -> None:
@@ -278,11 +288,78 @@ def test_the_address_is_looked_up_and_recorded_where_that_is_wanted() -> None:
     place = HostPlace("host", address="192.0.2.7", check_address=True)
     scene = play(HostKeyPolicy.ACCEPT_NEW, place=place)
     assert scene.records.text == record(KEY, "host", "192.0.2.7")
-    differs = record(KEY) + record(OTHER, "192.0.2.7")
-    scene = play(HostKeyPolicy.STRICT, differs, place=place)
-    refused(scene, HostKeyChanged)
-    assert "differs from the key for the IP address '192.0.2.7'" in scene.lines[0]
-    assert play(HostKeyPolicy.OFF, differs, place=place).granted
+    here = HostPlace("host", address="127.0.0.7", check_address=True)
+    assert play(HostKeyPolicy.ACCEPT_NEW, place=here).records.text == record(KEY, "host")
+    # A name that is known has its address recorded, whatever the policy.
+    for policy in HostKeyPolicy:
+        scene = play(policy, record(KEY), place=place)
+        assert scene.granted
+        assert scene.records.text == record(KEY) + record(KEY, "192.0.2.7")
+    # An address that is known is not recorded again.
+    scene = play(HostKeyPolicy.ACCEPT_NEW, record(KEY, "192.0.2.7"), place=place)
+    assert scene.records.text == record(KEY, "192.0.2.7") + record(KEY)
+
+
+@pytest.mark.parametrize("other", [OTHER, ECDSA], ids=["other", "of another type"])
+@pytest.mark.parametrize("known", [True, False])
+def test_an_address_that_is_on_record_with_another_key_has_the_last_word(
+    other: PublicKey, known: bool
+) -> None:
+    place = HostPlace("host", address="192.0.2.7", check_address=True)
+    text = (record(KEY) if known else "") + record(other, "192.0.2.7")
+    warning = [
+        (
+            "Warning: the ED25519 host key for 'host' differs from the key for the IP address"
+            " '192.0.2.7'"
+        ),
+        f"Offending key for IP in known hosts:{1 + known}",
+        *(["Matching host key in known hosts:1"] if known else []),
+    ]
+    for policy in (HostKeyPolicy.ACCEPT_NEW, *([HostKeyPolicy.STRICT] if known else [])):
+        scene = play(policy, text, place=place)
+        refused(scene, HostKeyChanged)
+        assert scene.lines[-len(warning) :] == warning
+    scene = play(HostKeyPolicy.OFF, text, place=place)
+    assert scene.granted
+    assert scene.lines[-len(warning) :] == warning
+    scene = play(HostKeyPolicy.ASK, text, place=place)
+    assert scene.granted
+    question = scene.answers.asked[-1][1]
+    assert [*question.warning] == warning
+    assert len(scene.answers.asked) == 2 - known
+
+
+@pytest.mark.parametrize("answer", [False, None, "yes", 1])
+def test_r014_an_address_of_another_key_needs_a_plain_yes(answer: object) -> None:
+    place = HostPlace("host", address="192.0.2.7", check_address=True)
+    answers = Answers()
+    answers.host_key = answer
+    text = record(KEY) + record(OTHER, "192.0.2.7")
+    refused(play(HostKeyPolicy.ASK, text, place=place, answers=answers), HostKeyChanged)
+
+
+@pytest.mark.parametrize(
+    ("here", "said"),
+    [
+        (None, "is unknown."),
+        (KEY, "is unchanged."),
+        (ECDSA, "has a different value."),
+        (OTHER, ""),
+    ],
+)
+def test_a_name_that_changes_otherwise_than_its_address_may_be_a_false_one(
+    here: PublicKey | None, said: str
+) -> None:
+    place = HostPlace("host", address="192.0.2.7", check_address=True)
+    text = record(OTHER) + (record(here, "192.0.2.7") if here is not None else "")
+    scene = play(HostKeyPolicy.OFF, text, place=place)
+    assert scene.granted
+    assert scene.said("POSSIBLE DNS SPOOFING DETECTED!") is bool(said)
+    assert scene.said(f"{said} This could either mean that") is bool(said)
+    offending = "Offending key for IP in known hosts:2"
+    assert (offending in scene.lines) is (here is not None and bool(said))
+    assert BOX in scene.lines
+    assert scene.records.text == text
 
 
 def test_names_are_hashed_where_that_is_wanted() -> None:

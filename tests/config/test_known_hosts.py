@@ -59,10 +59,15 @@ def test_another_key_of_the_same_type_is_a_change() -> None:
     assert [entry.names for entry in found.elsewhere] == ["other"]
 
 
-def test_a_key_of_another_type_is_unknown_but_the_record_is_shown() -> None:
-    found = KnownHosts.parse(f"host {key('a', 'ssh-rsa')}").lookup(["host"], blob("a"))
-    assert found.state is HostKeyState.UNKNOWN
-    assert [entry.key_type for entry in found.known] == ["ssh-rsa"]
+def test_a_key_of_another_type_than_those_on_record_is_a_changed_one() -> None:
+    lines = f"host {key('a', 'ssh-rsa')}\nhost {key('b')}\nhost {key('c', 'ssh-dss')}"
+    found = KnownHosts.parse(lines, file="f").lookup(["host"], blob("a"))
+    assert found.state is HostKeyState.CHANGED
+    assert found.entry is not None
+    assert found.entry.where == "f:2"
+    assert [entry.key_type for entry in found.known] == ["ssh-rsa", "ssh-ed25519", "ssh-dss"]
+    # Nobody can show a key of such a type any more.
+    assert state(f"host {key('a', 'ssh-dss')}", "a") is HostKeyState.UNKNOWN
 
 
 def test_a_host_without_record_is_unknown() -> None:

@@ -21,12 +21,12 @@ class TerminalPrompter:
 
     def confirm_host_key(self, question: HostKeyQuestion, answer: Answer[bool]) -> None:
         """Yes, no, or the fingerprint as its owner told it: that proves more than a yes."""
+        if question.conflict:
+            _confirm_conflict(question, answer)
+            return
         key = question.key
-        end = "," if question.others else "."
         host = f"{question.host} ({question.address})"
-        lines = [f"The authenticity of host '{host}' can't be established{end}"]
-        if question.others:
-            lines.append("but keys of different type are already known for this host.")
+        lines = [f"The authenticity of host '{host}' can't be established."]
         lines.append(f"{key.kind} key fingerprint is {question.fingerprint}.")
         if self._visual:
             from tellin.keys.pictures import randomart  # noqa: PLC0415  (start-up time)
@@ -100,6 +100,21 @@ class TerminalPrompter:
                 return
             answers.append(said)
         answer(answers)
+
+
+def _confirm_conflict(question: HostKeyQuestion, answer: Answer[bool]) -> None:
+    """Yes or no: the fingerprint that its owner told is no word on the address."""
+    lines = (*question.warning, "Are you sure you want to continue connecting (yes/no)? ")
+    prompt = "\n".join(map(escape_text, lines))
+    while True:
+        said = _ask(prompt, echo=True)
+        if said is None or said.strip().lower() in {"", "no"}:
+            answer(False)
+            return
+        if said.strip().lower() == "yes":
+            answer(True)
+            return
+        prompt = "Please type 'yes' or 'no': "
 
 
 def _ask(prompt: str, *, echo: bool = False) -> str | None:

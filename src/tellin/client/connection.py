@@ -38,8 +38,8 @@ class Way(Protocol):
 
     proved: bool
 
-    def forbid(self, *methods: str) -> None:
-        """Do not log in by these."""
+    def forbid(self, *methods: str) -> Sequence[str]:
+        """Do not log in by these; those that would have been tried."""
 
     def handle(self, event: Any) -> bool:
         """Take an event."""

@@ -20,6 +20,7 @@ from tellin.config.known_hosts import (
     KnownHosts,
     Lookup,
     hash_name,
+    host_name,
     make_line,
 )
 from tellin.errors import (
@@ -93,7 +94,7 @@ class HostKeyCheck:
     """Answers HostKeyOffered for one connection.
 
     ``on_unsafe`` is called when a changed key was let in (policy OFF): what a false server could
-    make use of, passwords above all, must be kept from it then.
+    make use of, passwords above all, must be kept from it then. It names what that is.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class HostKeyCheck:
         trust_dns: bool = False,
         no_local_check: bool = False,
         beside: Beside = at_once,
-        on_unsafe: Callable[[], object] | None = None,
+        on_unsafe: Callable[[], Sequence[str]] | None = None,
         on_trusted: Callable[[PublicKey], object] | None = None,
     ) -> None:
         self._core = core
@@ -132,6 +133,7 @@ class HostKeyCheck:
         self._clock = clock
         self._sources = sources
         self._found: Found | None = None
+        self._here: Lookup | None = None  # what is on record for the address, where that counts
         self._trust_dns = trust_dns
         self._no_local_check = no_local_check
         self._beside = beside
@@ -282,14 +284,14 @@ class HostKeyCheck:
         )
         for warning in records.warnings:
             self._journal.verbose(warning)
+        self._here = None
         if len(place.names) > 1 and found.state is not HostKeyState.REVOKED:
             here = here_records.lookup((place.address_name,), key.blob, authority=authority)
             if here.state is HostKeyState.REVOKED:
                 return here
             # A certificate speaks for the name; what else is on record is looked at without one.
-            changed = here.state is HostKeyState.CHANGED and authority is None
-            if changed and found.state is HostKeyState.MATCHES:
-                self._address_differs(key, here)
+            if authority is None:
+                self._here = here
         return found
 
     def _dns_settles(self, key: PublicKey, found: Lookup) -> bool:
@@ -313,7 +315,13 @@ class HostKeyCheck:
         if found.entry is not None:
             self._known(key, found.entry, "host key", "key")
         self.grounds = found.entry
-        self._trust()
+        by_name = found.entry is not None and found.entry.is_for(self._place.name)
+        if self._here is not None and self._here.state is HostKeyState.UNKNOWN:
+            if by_name:
+                self._add_address(key)
+            else:
+                self._miss_address(key)
+        self._ask_address(key, found.entry if by_name else None)
 
     def _known(self, shown: Shown, entry: Entry, what: str, found: str) -> None:
         if self._journal.debugs:
@@ -334,6 +342,7 @@ class HostKeyCheck:
         journal, place = self._journal, self._place
         entry = found.entry
         assert entry is not None
+        self._warn_of_spoofing(key, entry)
         self._warn_of_change(key)
         for line in (
             f"Add correct host key in {self._records.place} to get rid of this message.",
@@ -359,17 +368,68 @@ class HostKeyCheck:
         ):
             self._journal.error(line)
 
-    def _address_differs(self, key: PublicKey, here: Lookup) -> None:
-        journal, place = self._journal, self._place
+    def _warn_of_spoofing(self, key: PublicKey, entry: Entry) -> None:
+        """A name whose key has changed, and whose address has not changed likewise."""
+        here, place = self._here, self._place
+        if here is None or (here.entry is not None and here.entry.blob == entry.blob):
+            return
+        self._box("@       WARNING: POSSIBLE DNS SPOOFING DETECTED!          @")
+        is_what = {
+            HostKeyState.UNKNOWN: "is unknown",
+            HostKeyState.MATCHES: "is unchanged",
+        }.get(here.state, "has a different value")
+        for line in (
+            f"The {key.kind} host key for {place.name} has changed,",
+            f"and the key for the corresponding IP address {place.address_name}",
+            f"{is_what}. This could either mean that",
+            "DNS SPOOFING is happening or the IP address for the host",
+            "and its host key have changed at the same time.",
+        ):
+            self._journal.error(line)
+        if here.entry is not None:
+            self._journal.error(f"Offending key for IP in {here.entry.where}")
+            for line in self._remedy(here.entry, place.address_name):
+                self._journal.error(line)
+
+    def _ask_address(self, key: PublicKey, known: Entry | None) -> None:
+        """The name is settled, ``known`` by a line; now its address, which has the last word."""
+        here, place = self._here, self._place
+        if here is None or here.state is not HostKeyState.CHANGED:
+            self._trust()
+            return
         assert here.entry is not None
-        journal.info(
-            f"Warning: the {key.kind} host key for '{place.name}' differs from the key"
-            f" for the IP address '{place.address_name}'"
+        question = HostKeyQuestion(
+            host=place.name,
+            address=place.address_name,
+            key=key,
+            fingerprint=self._fingerprint(key),
+            elsewhere=(),
+            conflict=here.entry.where,
+            known="" if known is None else known.where,
         )
-        for line in self._offending(here.entry, place.address_name):
-            journal.info(line)
+        if self._policy is HostKeyPolicy.ASK:
+            self._prompter.confirm_host_key(question, self._address_confirmed)
+            return
+        for line in question.warning:
+            self._journal.info(line)
         if self._policy is not HostKeyPolicy.OFF:
             raise HostKeyChanged("Exiting, you have requested strict checking.")
+        self._trust()
+
+    def _address_confirmed(self, answer: bool) -> None:
+        if self._core.closed:
+            return
+        # R014, as for the name.
+        if answer is True:
+            self._trust()
+        else:
+            place = self._place
+            self._reject(
+                HostKeyChanged(
+                    f"The host key for {place.name} differs from the key for the IP address"
+                    f" {place.address_name}, and that was not confirmed."
+                )
+            )
 
     def _unknown(self, key: PublicKey, found: Lookup) -> None:
         name = self._place.name
@@ -392,7 +452,6 @@ class HostKeyCheck:
                 f"{entry.where}: {'[hashed name]' if entry.hashed else entry.names}"
                 for entry in found.elsewhere
             ),
-            others=bool(found.known),
             in_dns=_in_dns(self._found),
         )
         self._prompter.confirm_host_key(question, self._confirmed)
@@ -417,9 +476,12 @@ class HostKeyCheck:
 
     def _accept(self, key: PublicKey) -> None:
         place, journal = self._place, self._journal
-        shown = ",".join(place.names)
+        # An address that is on record keeps its line, whatever that says.
+        new = self._here is not None and self._here.state is HostKeyState.UNKNOWN
+        recorded = place.names if new else (place.name,)
+        shown = ",".join(recorded)
         try:
-            for names in [(name,) for name in place.names] if self._hash_names else [place.names]:
+            for names in [(name,) for name in recorded] if self._hash_names else [recorded]:
                 self._records.add(self._line(names, key))
         except (OSError, TellinError) as error:
             cause = error.strerror if isinstance(error, OSError) else str(error)
@@ -431,7 +493,25 @@ class HostKeyCheck:
             journal.info(
                 f"Warning: Permanently added '{shown}' ({key.kind}) to the list of known hosts."
             )
-        self._trust()
+        self._ask_address(key, None)
+
+    def _miss_address(self, key: PublicKey) -> None:
+        """The host is on record without its port, and so its address should be; nothing is added."""
+        address = host_name(self._place.address)
+        if self._records.read().lookup((address,), key.blob).state is HostKeyState.UNKNOWN:
+            self._journal.info(
+                f"{key.kind} host key for IP address '{address}' not in list of known hosts."
+            )
+
+    def _add_address(self, key: PublicKey) -> None:
+        address = self._place.address_name
+        what = f"the {key.kind} host key for IP address '{address}' to the list of known hosts"
+        try:
+            self._records.add(self._line((address,), key))
+        except (OSError, TellinError):
+            self._journal.info(f"Failed to add {what} ({self._records.place}).")
+        else:
+            self._journal.info(f"Warning: Permanently added {what}.")
 
     def _line(self, names: Sequence[str], key: PublicKey) -> str:
         if self._hash_names:
@@ -439,11 +519,9 @@ class HostKeyCheck:
         return make_line(names, key.key_type, key.blob)
 
     def _go_on_unsafely(self) -> None:
-        if self._on_unsafe is not None:
-            self._on_unsafe()
-        for what in ("Password", "Keyboard-interactive"):
+        for what in () if self._on_unsafe is None else self._on_unsafe():
             self._journal.error(
-                f"{what} authentication is disabled to avoid man-in-the-middle attacks."
+                f"{what.capitalize()} authentication is disabled to avoid man-in-the-middle attacks."
             )
         self._trust()
 
@@ -463,11 +541,10 @@ class HostKeyCheck:
 
     def _offending(self, entry: Entry, name: str) -> tuple[str, ...]:
         kind = PublicKey.from_blob(entry.blob).kind
-        return (
-            f"Offending {kind} key in {entry.where}",
-            "  remove with:",
-            f'  ssh-keygen -f "{entry.file}" -R "{name}"',
-        )
+        return (f"Offending {kind} key in {entry.where}", *self._remedy(entry, name))
+
+    def _remedy(self, entry: Entry, name: str) -> tuple[str, ...]:
+        return ("  remove with:", f'  ssh-keygen -f "{entry.file}" -R "{name}"')
 
 
 def _key_of(event: HostKeyOffered) -> PublicKey:

@@ -65,9 +65,11 @@ class Login:
             PASSWORD: _Password(self),
         }
 
-    def forbid(self, *methods: str) -> None:
-        """Do not log in by these, whatever the plan says."""
+    def forbid(self, *methods: str) -> tuple[str, ...]:
+        """Do not log in by these, whatever the plan says; those of them that it has."""
+        had = tuple(name for name in methods if name in self._order())
         self._forbidden.update(methods)
+        return had
 
     def prepare(self) -> None:
         """Get ready what the first request needs, while the server is still busy with the exchange."""

@@ -17,15 +17,28 @@ Prompts = tuple[tuple[str, bool], ...]
 
 
 class HostKeyQuestion(Record):
-    """A host that shows a key nobody has recorded for it."""
+    """A host that shows a key nobody has recorded for it; or, with a ``conflict``, for its address."""
 
     host: str  # as known_hosts would name it
     address: str
     key: PublicKey
     fingerprint: str
     elsewhere: tuple[str, ...]  # where this same key stands under other names
-    others: bool  # whether the host is on record with keys of other types
     in_dns: bool | None = None  # whether the DNS has the key; None if it was not asked
+    conflict: str = ""  # the line that has another key for the address (CheckHostIP)
+    known: str = ""  # and the one that has this key for the host, if there is one
+
+    @property
+    def warning(self) -> tuple[str, ...]:
+        """What is to be said of a conflict."""
+        lines = (
+            (
+                f"Warning: the {self.key.kind} host key for '{self.host}' differs from the key"
+                f" for the IP address '{self.address}'"
+            ),
+            f"Offending key for IP in {self.conflict}",
+        )
+        return (*lines, f"Matching host key in {self.known}") if self.known else lines
 
 
 class Prompter(Protocol):

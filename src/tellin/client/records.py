@@ -47,7 +47,7 @@ class HostPlace(Record):
     @property
     def names(self) -> tuple[str, ...]:
         """All names to record a new key under."""
-        tells = self.check_address and not self.alias and not self.is_local
+        tells = self.check_address and not self.is_local
         if tells and self.address_name not in {"", self.name}:
             return (self.name, self.address_name)
         return (self.name,)

@@ -11,6 +11,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
+from tellin.algorithms.signatures import SIGNATURES
 from tellin.config.patterns import has_wildcard, match_pattern_list
 from tellin.errors import ConfigError, MalformedPacket
 from tellin.wire import Cursor, Record
@@ -18,6 +19,9 @@ from tellin.wire.states import State
 
 # R109: a longer line is skipped whole, never read in pieces.
 _LONGEST_LINE: Final = 65536
+
+# The types of plain keys that can be asked for at all.
+_SHOWN: Final = frozenset(row.key_type for row in SIGNATURES)
 
 _SALT_BYTES: Final = 20
 _HASH_MAGIC: Final = "|1|"
@@ -82,8 +86,8 @@ class Entry:
 class Lookup(Record):
     """What was found for a key: the answer, the line that decides it, and what else is on record.
 
-    ``entry`` matches, or revokes, or holds the other key of the same type. ``known`` are all plain
-    keys of the host, whatever their type; ``authorities`` the keys that may sign its certificates;
+    ``entry`` matches, or revokes, or holds another key. ``known`` are all plain keys of the host,
+    whatever their type; ``authorities`` the keys that may sign its certificates;
     ``elsewhere`` lines that know this same key under other names.
     """
 
@@ -275,12 +279,13 @@ def _judge(
         plain = [entry for entry in near if entry.marker is Marker.NONE]
         same = [entry for entry in plain if entry.blob == key_blob]
         signers = [entry for entry in authorities if entry.blob == authority]
-        key_type = _type_of(key_blob)
-        other = [entry for entry in known if entry.key_type == key_type]
+        # Of whatever type that a server could show us: a false one has only to leave out those that
+        # are on record to pass for a host that has one more key.
+        other = [entry for entry in known if entry.key_type in _SHOWN]
         if same or signers:
             state, decided = HostKeyState.MATCHES, (same or signers)[0]
         elif other:
-            state, decided = HostKeyState.CHANGED, other[0]
+            state, decided = HostKeyState.CHANGED, other[-1]
     return Lookup(
         state,
         decided,
