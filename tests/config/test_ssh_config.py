@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.config.paper_machine import SYSTEM, USER, PaperMachine, paper, seconds
 
+from tellin.config.keywords import Row
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.errors import ConfigError
@@ -332,7 +333,8 @@ def test_people_files_load_though_features_are_missing() -> None:
         ("ControlMaster", "auto", 4),
         ("LocalForward", "8080 localhost:80", 8),
     ]
-    assert found.warnings == (f"{USER} line 10: Deprecated option UseRoaming is ignored",)
+    assert found.warnings == ()
+    assert f"{USER} line 10: Deprecated option UseRoaming is ignored" in found.story
 
 
 @pytest.mark.parametrize(
@@ -664,3 +666,114 @@ def test_rekey_limit_is_two_values(lines: str, limits: tuple[int, int]) -> None:
     found = read_ssh_config(paper(lines), "host")
     assert found.rekey_limit == limits
     assert f"rekeylimit {limits[0]} {limits[1]}" in list(found.dump())
+
+
+# ssh_config(5) of OpenSSH 10.5, TOKENS: who takes which.
+STD = "CdhijkLlnpru"
+TOKENS_OF = {
+    **dict.fromkeys(
+        ("CertificateFile", "ControlPath", "IdentityAgent", "IdentityFile", "RevokedHostKeys"),
+        STD + "$~",
+    ),
+    "UserKnownHostsFile": STD + "$~",
+    "ForwardAgent": STD + "$~",
+    "GlobalKnownHostsFile": "~",
+    "PKCS11Provider": "~",
+    "Hostname": "h",
+    "KnownHostsCommand": STD + "fHIKt$",
+    "LocalCommand": STD + "T",
+    "ProxyCommand": "hnpr",
+    "ProxyJump": "hnpr",
+    "RefuseConnection": STD,
+    "RemoteCommand": STD,
+    "SetEnv": STD + "$",
+    "User": "dhijkLlnpu$",
+    "VersionAddendum": STD,
+}
+
+
+def test_every_keyword_takes_the_tokens_that_its_manual_names() -> None:
+    ours = {row.spelling: {*row.tokens} - {"%"} for row in SshConfig.rows.values() if row.tokens}
+    assert ours == {name: {*letters} for name, letters in TOKENS_OF.items()}
+
+
+# Hostname is put in while the files are read, KnownHostsCommand when there is a key to ask about.
+PUT_IN_LATER = sorted(TOKENS_OF.keys() - {"Hostname", "KnownHostsCommand"})
+
+
+@pytest.mark.parametrize("letter", "CdfHhIijKkLlnpqrTtu")
+@pytest.mark.parametrize("name", PUT_IN_LATER)
+def test_case_325_a_token_is_put_in_where_it_is_allowed_and_nowhere_else(
+    name: str, letter: str
+) -> None:
+    row = SshConfig.known[name.lower()]
+    assert isinstance(row, Row)
+    text = f"A=%{letter}" if name == "SetEnv" else f"/x/%{letter}"
+    value = (text,) if isinstance(row.default, tuple) else text
+    made = SshConfig(**{row.attribute: value})
+    made.host_argument = "host"
+    if TOKENS_OF[name] == "~":
+        assert getattr(made.expanded(paper("")), row.attribute) == value
+    elif letter in TOKENS_OF[name]:
+        found = getattr(made.expanded(paper("")), row.attribute)
+        assert "%" not in str(found)
+    else:
+        with pytest.raises(ConfigError, match=f"unknown token '%{letter}'"):
+            made.expanded(paper(""))
+
+
+@pytest.mark.parametrize("letter", "CdfHIijKkLlnpqrTtu")
+def test_case_325_hostname_takes_the_host_alone(letter: str) -> None:
+    with pytest.raises(ConfigError, match=f"line 1: Hostname: unknown token '%{letter}'"):
+        read_ssh_config(paper(f"Hostname %{letter}"), "host")
+
+
+ALIASES = {
+    "ChallengeResponseAuthentication": ("no", "kbdinteractiveauthentication no"),
+    "SKeyAuthentication": ("no", "kbdinteractiveauthentication no"),
+    "TISAuthentication": ("no", "kbdinteractiveauthentication no"),
+    "DSAAuthentication": ("no", "pubkeyauthentication false"),
+    "IdentityFile2": ("/x/key", "identityfile /x/key"),
+    "KeepAlive": ("no", "tcpkeepalive no"),
+    "HostbasedKeyTypes": ("ssh-ed25519", "hostbasedacceptedalgorithms ssh-ed25519"),
+    "PubkeyAcceptedKeyTypes": ("ssh-ed25519", "pubkeyacceptedalgorithms ssh-ed25519"),
+    "SmartcardDevice": ("/x/module", "pkcs11provider /x/module"),
+}
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_the_keyword_that_it_stands_for(alias: str) -> None:
+    value, line = ALIASES[alias]
+    assert line in list(read_ssh_config(paper(f"{alias} {value}"), "host").dump())
+
+
+def test_deprecated_words_are_told_to_who_asks_and_unsupported_ones_to_everybody() -> None:
+    deprecated = [
+        "Cipher",
+        "FallBackToRsh",
+        "GlobalKnownHostsFile2",
+        "RhostsAuthentication",
+        "UserKnownHostsFile2",
+        "UseRoaming",
+        "UseRsh",
+        "UsePrivilegedPort",
+    ]
+    unsupported = [
+        "AFSTokenPassing",
+        "KerberosAuthentication",
+        "KerberosTgtPassing",
+        "RSAAuthentication",
+        "RhostsRSAAuthentication",
+        "CompressionLevel",
+    ]
+    text = "".join(f"{word} yes\n" for word in (*deprecated, *unsupported, "Protocol"))
+    found = read_ssh_config(paper(text), "host")
+    assert found.warnings == tuple(
+        f"{USER} line {number}: Unsupported option {word} is ignored"
+        for number, word in enumerate(unsupported, len(deprecated) + 1)
+    )
+    assert [line for line in found.story if "Deprecated" in line] == [
+        f"{USER} line {number}: Deprecated option {word} is ignored"
+        for number, word in enumerate(deprecated, 1)
+    ]
+    assert read_ssh_config(paper(""), "host") == found

@@ -124,13 +124,17 @@ def append_new(earlier: V, later: V) -> V:
 
 
 class Retired:
-    """A keyword that no longer means anything; ``warn`` unless it has been gone for very long."""
+    """A keyword that no longer means anything; ``warn`` unless it has been gone for very long.
 
-    __slots__ = ("spelling", "warn")
+    ``unsupported`` ones stood for something that their users may miss.
+    """
 
-    def __init__(self, spelling: str, *, warn: bool) -> None:
+    __slots__ = ("spelling", "unsupported", "warn")
+
+    def __init__(self, spelling: str, *, warn: bool, unsupported: bool = False) -> None:
         self.spelling = spelling
         self.warn = warn
+        self.unsupported = unsupported
 
 
 Known = Row[Any] | Retired
@@ -151,11 +155,16 @@ class KeywordFile:
         aliases: Mapping[str, str] | None = None,
         retired: str = "",
         silent: str = "",
+        unsupported: str = "",
     ) -> None:
         own = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
         known: dict[str, Known] = {
             **{name.lower(): Retired(name, warn=True) for name in retired.split()},
             **{name.lower(): Retired(name, warn=False) for name in silent.split()},
+            **{
+                name.lower(): Retired(name, warn=True, unsupported=True)
+                for name in unsupported.split()
+            },
         }
         for name, row in own.items():
             row.attribute = name

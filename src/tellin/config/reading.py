@@ -96,12 +96,17 @@ class Reader(Generic[S]):
             if isinstance(known, Row):
                 self.store(known, line)
             elif isinstance(known, Retired) and known.warn:
-                self.warn(line, f"Deprecated option {known.spelling} is ignored")
+                self.meet_retired(line, known)
 
     def note_algorithms(self, row: Row[Any], value: str, line: Line) -> None:
         """Keep what a list of algorithms names, whether its block holds or not (R114)."""
         if row.kind is kinds.OPTIONAL_ALGORITHMS:
             self.algorithms.append(NamedAlgorithms(row.attribute, value, line.file, line.number))
+
+    def meet_retired(self, line: Line, known: Retired) -> None:
+        """Say that a keyword no longer means anything."""
+        what = "Unsupported option" if known.unsupported else "Deprecated option"
+        self.warn(line, f"{what} {known.spelling} is ignored")
 
     def skip_long(self, line: Line) -> None:
         """Skip an over-long line, or refuse it."""

@@ -80,8 +80,9 @@ class SshConfig(
     silent="Protocol GSSAPIClientIdentity GSSAPIKexAlgorithms GSSAPIKeyExchange"
     " GSSAPIRenewalForcesRekey GSSAPIServerIdentity GSSAPITrustDNS",
     retired="Cipher FallBackToRsh GlobalKnownHostsFile2 RhostsAuthentication UserKnownHostsFile2"
-    " UseRoaming UseRsh UsePrivilegedPort AFSTokenPassing KerberosAuthentication"
-    " KerberosTgtPassing RSAAuthentication RhostsRSAAuthentication CompressionLevel",
+    " UseRoaming UseRsh UsePrivilegedPort",
+    unsupported="AFSTokenPassing KerberosAuthentication KerberosTgtPassing RSAAuthentication"
+    " RhostsRSAAuthentication CompressionLevel",
 ):
     """What holds for one host. ``host_argument`` is the host as it was asked for."""
 
@@ -162,7 +163,7 @@ class SshConfig(
         doc="What authorities may sign host certificates by.",
     )
     revoked_host_keys: tuple[str, ...] = keyword(
-        "RevokedHostKeys", kinds.OPTIONAL_PATHS, default=(), tokens="$~", tier=Tier.RARE,
+        "RevokedHostKeys", kinds.OPTIONAL_PATHS, default=(), tokens=ANYWHERE, tier=Tier.RARE,
         doc="Files of host keys that are no longer believed, as lines or as a revocation list.",
     )
     hash_known_hosts: bool = keyword(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from tellin.config.conditions import Criterion, checked, read_criteria
 from tellin.config.destination import host_fault, user_fault
 from tellin.config.grammar import Line, read_line
-from tellin.config.keywords import Known, Later, Row
+from tellin.config.keywords import Known, Later, Retired, Row
 from tellin.config.patterns import (
     check_address_list,
     in_block,
@@ -189,6 +189,14 @@ class _ClientReader(Reader[bool]):
             # A jump that is none leaves the way open; a command that is none does not.
             return self.values.get("proxy_jump") is not None
         return name == "proxyjump" and "proxycommand" in self.seen
+
+    def meet_retired(self, line: Line, known: Retired) -> None:
+        if known.unsupported:
+            super().meet_retired(line, known)
+        else:
+            # As with OpenSSH, who looks for a fault hears of it: such lines stand in many old files.
+            said = line.error(f"Deprecated option {known.spelling} is ignored")
+            self.story.append(str(said))
 
     # --- blocks
 
