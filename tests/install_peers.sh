@@ -23,6 +23,8 @@ nss_wrapper || wanted="$wanted libnss-wrapper"
 have plink && have puttygen || wanted="$wanted putty-tools"
 # A PKCS#11 token in software.
 have softhsm2-util || wanted="$wanted softhsm2"
+# What people give as a ProxyCommand; the one that also hands over a connected socket.
+have nc || wanted="$wanted netcat-openbsd"
 # An editor that takes the whole of a terminal.
 have vim || have vim.tiny || wanted="$wanted vim-tiny"
 have node || wanted="$wanted nodejs"

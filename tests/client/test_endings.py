@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tellin.client.endings import Place, Stage, told
+from tellin.client.endings import Place, Stage, afterword, told
 from tellin.errors import (
     AuthenticationFailed,
     ConnectFailed,
@@ -141,3 +141,20 @@ def test_the_words(
 
 def test_without_an_address_the_words_are_openssh_s() -> None:
     assert told(LOST, Place("host"), Stage.LOGIN) == ("Connection closed by UNKNOWN port 65535",)
+
+
+@pytest.mark.parametrize(
+    ("error", "stage", "failure", "line"),
+    [
+        (LOST, Stage.BANNER, None, "Connection closed by UNKNOWN port 65535"),
+        (LOST, Stage.BANNER, broken(errno.ECONNRESET), "Connection reset by UNKNOWN port 65535"),
+        (LATE, Stage.BANNER, None, "Connection to UNKNOWN port 65535 timed out"),
+        (LOST, Stage.EXCHANGE, None, ""),
+        (IdentificationError("not an SSH server"), Stage.BANNER, None, ""),
+    ],
+)
+def test_a_command_that_leads_to_nobody_has_a_second_line(
+    error: TellinError, stage: Stage, failure: OSError | None, line: str
+) -> None:
+    assert afterword(error, Place("host"), stage, failure) == line
+    assert afterword(error, PLACE, stage, failure) == ""

@@ -84,6 +84,7 @@ CLIENT = {
     "Port": ALIAS,
     "PreferredAuthentications": SSH + "preferred_authentications_are_tried_in_order",
     "ProxyCommand": "programs/test_ssh.py::test_a_proxy_command_carries_the_connection",
+    "ProxyUseFdpass": "programs/test_ssh_proxies.py::test_a_connected_socket_is_handed_over",
     "PubkeyAcceptedAlgorithms": SSH + "pubkey_accepted_algorithms_keep_a_key_back",
     "PubkeyAuthentication": SSH + "pubkey_authentication_can_be_off",
     "RefuseConnection": SSH + "refuse_connection_says_why_and_connects_to_nobody",

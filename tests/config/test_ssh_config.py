@@ -355,7 +355,7 @@ def test_values_that_ask_for_nothing_are_taken_on_the_command_line() -> None:
     assert found.request_tty == "no"
 
 
-@pytest.mark.parametrize("line", ["ProxyJump bastion", "ProxyUseFdpass yes"])
+@pytest.mark.parametrize("line", ["ProxyJump bastion"])
 def test_what_would_change_where_we_go_is_refused_where_it_counts(line: str) -> None:
     with pytest.raises(ConfigError, match=f"^{USER} line 2: .* is not supported"):
         port_of(paper(f"Host host\n{line}"))

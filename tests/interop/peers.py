@@ -134,6 +134,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "sshd": _programs("sshd"),
     "ssh-keygen": _programs("ssh-keygen"),
     "ssh-agent": _programs("ssh-agent", "ssh-add"),
+    "nc": _programs("nc"),
     "dropbear": _dropbear,
     "dbclient": _programs("dbclient", "dropbearconvert"),
     "plink": _programs("plink", "puttygen"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from tellin.client.endings import Place, Stage, told
+from tellin.client.endings import Place, Stage, afterword, told
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import DisconnectReason, TellinError
 from tellin.protocol.client import ClientProtocol
@@ -111,6 +111,11 @@ class ClientConnection:
         """The lines to tell about the end."""
         error = self.error
         return told(error, self.place, self.ended_in, self.link.failure) if error else ()
+
+    def afterword(self) -> str:
+        """What is said behind them to whoever wants to know more."""
+        error = self.error
+        return afterword(error, self.place, self.ended_in, self.link.failure) if error else ""
 
     def _event(self, event: Any) -> None:
         if self._socket is not None and self.stage is not Stage.OVER:

@@ -56,6 +56,20 @@ def told(
     return (f"ssh_dispatch_run_fatal: Connection to {place.where}: {error}",)
 
 
+def afterword(
+    error: TellinError, place: Place, stage: Stage, failure: OSError | None = None
+) -> str:
+    """What is said behind that where a command led to nobody: that it was no address that failed."""
+    if stage is not Stage.BANNER or (place.address, place.port) != NOWHERE:
+        return ""
+    if isinstance(error, TimedOut):
+        return f"Connection to {place.where} timed out"
+    if not isinstance(error, ConnectionLost):
+        return ""
+    how = "reset" if isinstance(failure, ConnectionResetError) else "closed"
+    return f"Connection {how} by {place.where}"
+
+
 _Words = Callable[[Any, Place, Stage, OSError | None], tuple[str, ...]]
 
 

@@ -498,7 +498,6 @@ class SshConfig(
     )
     proxy_use_fdpass: bool = keyword(
         "ProxyUseFdpass", kinds.YES_NO, default=False, tier=Tier.RARE,
-        later=Later("jumping", (False,), essential=True),
         doc="Whether ProxyCommand hands over a connected socket and ends.",
     )
     refuse_connection: str | None = keyword(

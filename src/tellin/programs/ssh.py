@@ -346,8 +346,8 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
 
         algorithms(config)
     loop = SmallLoop()
+    connecting = Connecting(loop, config, journal)
     try:
-        connecting = Connecting(loop, config, journal)
         if journal.debugs:
             journal.debug(_version())
             for line in config.story:
@@ -358,6 +358,7 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
 
         return Run(loop, config, journal, connecting, command=invocation.command).run()
     finally:
+        connecting.end()
         loop.close()
 
 

@@ -2,14 +2,12 @@
 """How ``ssh`` gets to the server: a TCP connection, or the two ends of a ProxyCommand."""
 
 import _socket
-import os
-import signal
 from contextlib import suppress
 from typing import Any, Final
 
-from tellin.client.endings import NOWHERE, Place
+from tellin.client.endings import Place
 from tellin.config.ssh_config import SshConfig
-from tellin.errors import ConnectFailed
+from tellin.errors import ConnectionLost
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import (
     AF_INET,
@@ -22,6 +20,7 @@ from tellin.runtime.listeners import (
     resolve,
 )
 from tellin.runtime.loop import SmallLoop
+from tellin.runtime.proxies import Passing, ProxyCommand
 from tellin.runtime.sockets import Socket
 from tellin.runtime.surroundings import source_addresses
 from tellin.transport.version import identification
@@ -30,7 +29,7 @@ _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 class Connecting:
-    """Begins to connect at once; ``wait`` gives the socket."""
+    """Begins to connect at once; ``wait`` gives the socket, and ``end`` is called in any case."""
 
     def __init__(self, loop: SmallLoop, config: SshConfig, journal: Journal) -> None:
         self.place = Place(config.host)
@@ -46,7 +45,8 @@ class Connecting:
         self._found: Socket | None = None
         self._answered = False
         self._greeting = b""
-        self._child = 0
+        self._proxy: ProxyCommand | None = None
+        self._failure: ConnectionLost | None = None
 
     def start(self) -> None:
         """Send the first packet, or start the command that connects for us."""
@@ -68,8 +68,10 @@ class Connecting:
         self._greeting = b""
 
     def wait(self) -> Socket:
-        """The connected socket; raises ConnectFailed."""
+        """The connected socket; raises ConnectFailed, or ConnectionLost where none was handed over."""
         self._loop.run_until(self._is_answered)
+        if self._failure is not None:
+            raise self._failure
         if self._found is None:
             error = self._attempt.error if self._attempt is not None else None
             raise connection_failure(self._config.host, self._config.port, error)
@@ -102,10 +104,8 @@ class Connecting:
 
     def end(self) -> None:
         """Let the ProxyCommand go, which may wait for more."""
-        if self._child:
-            with suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGHUP)
-            self._child = 0
+        if self._proxy is not None:
+            self._proxy.end()
 
     def _is_answered(self) -> bool:
         return self._answered
@@ -155,33 +155,25 @@ class Connecting:
                 self.greeted = True
 
     def _spawn(self, command: str) -> None:
-        """Run a ProxyCommand on one end of a socket pair; the other end is our connection."""
-        shell = os.environ.get("SHELL") or "/bin/sh"
-        self._journal.debug(f"Executing proxy command: exec {command}")
-        # The C module's pair: these are what the rest of the program calls sockets.
-        ours, theirs = (Socket(fileno=fd) for fd in _pair())
-        try:
-            self._child = os.posix_spawn(
-                shell,
-                [shell, "-c", f"exec {command}"],
-                os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
-                ],
-                # Python ignores SIGPIPE; the command should not.
-                setsigdef=[signal.SIGPIPE],
-            )
-        except OSError as error:
-            ours.close()
-            raise ConnectFailed(f"{shell}: {error.strerror}") from None
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self.place = Place(self._config.host, *NOWHERE)
-        self._found, self._answered = ours, True
+        """Run a ProxyCommand: its stream is our connection, or what it hands over by that."""
+        config = self._config
+        kind = "dialer " if config.proxy_use_fdpass else ""
+        self._journal.debug(f"Executing proxy {kind}command: exec {command}")
+        self._proxy = ProxyCommand(command)
+        if config.proxy_use_fdpass:
+            timeout = config.connect_timeout or None
+            Passing(self._loop, self._proxy.stream, self._passed, timeout=timeout)
+        else:
+            self._found, self._answered = self._proxy.stream, True
 
-
-def _pair() -> tuple[int, int]:
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    return ours.detach(), theirs.detach()
+    def _passed(self, found: Socket | ConnectionLost) -> None:
+        self._answered = True
+        if isinstance(found, ConnectionLost):
+            self._failure = found
+            return
+        self._found = found
+        # A peer that has hung up is none any more: whoever reads will hear of that.
+        with suppress(OSError):
+            peer = found.getpeername()
+            if isinstance(peer, tuple):
+                self.place = Place(self._config.host, *peer[:2])

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
+from tellin.client.endings import NOWHERE
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.known_hosts import Entry, KnownHosts
@@ -161,7 +162,6 @@ class Run:
         finally:
             if self._visit is not None:
                 self._visit.leave()
-            self._connecting.end()
         status = self._result()
         if (journal.level >= VERBOSE or journal.debugs) and self.connection.core.authenticated:
             self._sum_up(status)
@@ -268,6 +268,8 @@ class Run:
         config, journal, place = self._config, self._journal, self.connection.place
         how = f'using "{event.method}".'
         where = f"{place.host} ([{place.address}]:{place.port})"
+        if (place.address, place.port) == NOWHERE:
+            where = f"{place.host} (via proxy)"
         if not self.connection.login.proved and os.isatty(2):
             # R023: whatever asks for a secret from here on is no part of the login any more.
             journal.info(f"Authenticated to {where} without any proof of who you are.")
@@ -386,6 +388,8 @@ class Run:
             return self._status
         for line in connection.reasons():
             journal.fatal(line)
+        if afterword := connection.afterword():
+            journal.info(afterword)
         if connection.error is not None:
             if connection.error.hint and os.isatty(2):
                 journal.info(connection.error.hint)
