@@ -95,6 +95,7 @@ def test_what_programs_do_with_a_connection_works(tmp_path: Path) -> None:
         "['a', 'b']",
         "100000 lines, never in this program's hands",
         "b'1\\n2\\n'",
+        "True 23",
         "127.0.0.1: 'echo no such thing >&2; exit 2' ended with status 2 / no such thing",
         "over a socket",
         "is ED25519 right?",

@@ -21,9 +21,6 @@ NOT_YET = {
     "case 219": "forwarding",
     "case 221": "SOCKS",
     "R172": "scp",
-    "R173": "a client for files",
-    "R174": "a client for files",
-    "R176": "a client for files",
     "R175": "directories that are received",
     "R179": "a server with a root of its own",
     "R184": "patterns for remote names",
@@ -32,14 +29,13 @@ NOT_YET = {
     "case 237": "a server with a root of its own",
     "case 238": "a server with a root of its own",
     "case 253": "directories that are received",
-    "case 257": "a client for files",
-    "case 258": "a client for files",
     "case 259": "scp",
     "case 261": "going on with a transfer",
 }
 
 # Tested as far as they concern what there is; the rest comes with what it is about.
 PARTLY = {
+    "R173": "scp, and directories that are received",
     "R038": "how many handshakes one source may begin: PerSourcePenalties and their like",
     "R068": "forwarding, which command= and restrict also limit",
     "R071": "HostbasedAcceptedAlgorithms of sshd_config",

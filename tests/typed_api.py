@@ -171,3 +171,21 @@ def waits(key: tellin.PrivateKey, handler: Callable[[blocking.ServerProcess[Any]
             second = connection.start("y", stdin=process.stdout, stderr=subprocess.STDOUT)
             connection.run("y", stdout=second.stdin)
             assert_type(second.communicate("x"), tellin.Completed[str])
+        with connection.sftp() as files:
+            assert_type(files, blocking.Files)
+            assert_type(files.stat("x").size, int | None)
+            files.get("a", Path("b"))
+            with files.open("x", "w", permissions=0o600) as file:
+                assert_type(file.write(b"x"), int)
+
+
+async def moves(connection: tellin.Connection) -> None:
+    async with connection.sftp() as files:
+        assert_type(files, tellin.Files)
+        await files.put(Path("a"), b"b")
+        assert_type(await files.listdir(), list[str])
+        async for entry in files.scandir("x"):
+            assert_type(entry.name, str)
+        async with await files.open("x") as file:
+            assert_type(file, tellin.RemoteFile)
+            assert_type(await file.read(5), bytes)

@@ -40,6 +40,19 @@ async def redirect(connection: tellin.Connection, folder: Path) -> None:
         print(ours.recv(100))
 
 
+async def move_files(connection: tellin.Connection, folder: Path) -> None:
+    (folder / "here").write_bytes(b"first line\n")
+    async with connection.sftp() as files:
+        await files.put(folder / "here", folder / "there")
+        async with await files.open(folder / "there", "a") as file:
+            await file.write(b"second line\n")
+        await files.get(folder / "there", folder / "back")
+        try:
+            await files.remove(folder / "none")
+        except FileNotFoundError as error:
+            print(error.filename == str(folder / "none"), (folder / "back").stat().st_size)
+
+
 async def be_ready_for_failure(connection: tellin.Connection) -> None:
     try:
         await connection.run("echo no such thing >&2; exit 2", check=True, timeout=60)
@@ -87,6 +100,7 @@ async def main(host: str, port: str, user: str, key: bytes, known_hosts: str) ->
         await join_processes(connection, connection)
         with tempfile.TemporaryDirectory() as folder:
             await redirect(connection, Path(folder))
+            await move_files(connection, Path(folder))
         await be_ready_for_failure(connection)
         host_key = connection.host_key
     await bring_socket_and_key(int(port), user, key, host_key)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tellin import blocking as blocking
     from tellin.client.connect import connect as connect
     from tellin.client.connected import Connection as Connection
+    from tellin.client.files import Files as Files
+    from tellin.client.files import RemoteFile as RemoteFile
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tellin.errors import NegotiationFailed as NegotiationFailed
     from tellin.errors import ProtocolError as ProtocolError
     from tellin.errors import RequestRefused as RequestRefused
+    from tellin.errors import SftpError as SftpError
     from tellin.errors import SignatureFailed as SignatureFailed
     from tellin.errors import TellinError as TellinError
     from tellin.errors import TimedOut as TimedOut
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "tellin.client.connect": ("connect",),
     "tellin.client.connected": ("Connection",),
+    "tellin.client.files": ("Files", "RemoteFile"),
     "tellin.client.host_keys": ("HostKeyPolicy",),
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
@@ -78,6 +82,7 @@ _HOMES = {
         "NegotiationFailed",
         "ProtocolError",
         "RequestRefused",
+        "SftpError",
         "SignatureFailed",
         "TellinError",
         "TimedOut",
@@ -106,6 +111,7 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "Disconnected",
+    "Files",
     "HostKeyChanged",
     "HostKeyPolicy",
     "HostKeyQuestion",
@@ -122,10 +128,12 @@ __all__ = [
     "PublicKey",
     "Reader",
     "Redirect",
+    "RemoteFile",
     "RequestRefused",
     "RunCommands",
     "Server",
     "ServerProcess",
+    "SftpError",
     "SignatureFailed",
     "Signer",
     "Stream",

@@ -15,13 +15,16 @@ error that says so, and closing one does nothing. What is open when the program 
 """
 
 from tellin.blocking.client import Connection, Process, Stream, connect
+from tellin.blocking.files import Files, RemoteFile
 from tellin.blocking.server import Server, ServerProcess, serve
 from tellin.blocking.streams import Reader, Writer
 
 __all__ = [
     "Connection",
+    "Files",
     "Process",
     "Reader",
+    "RemoteFile",
     "Server",
     "ServerProcess",
     "Stream",

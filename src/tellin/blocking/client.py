@@ -7,6 +7,7 @@ from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
 from tellin import keys
 from tellin.blocking.faces import Face, closing, forwarded, told
+from tellin.blocking.files import Files
 from tellin.blocking.streams import Reader, Writer, turned, unwrapped
 from tellin.client import connect as client
 from tellin.client.connected import Connection as AsyncConnection
@@ -230,6 +231,10 @@ class Connection(Face[AsyncConnection]):
     def subsystem(self, name: str, **options: Unpack[SubsystemOptions]) -> Process[bytes]:
         """Start a subsystem, as ``tellin.Connection.subsystem``."""
         return self._process(self._inner.subsystem, name, options)
+
+    def sftp(self) -> Files:
+        """The files of the other side, as ``tellin.Connection.sftp``."""
+        return Files(self._portal.call(self._inner.sftp), self._portal)
 
     def _process(
         self,

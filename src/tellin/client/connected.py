@@ -11,6 +11,7 @@ from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.connection import ClientConnection
+from tellin.client.files import Files, open_files
 from tellin.client.learning import Learning
 from tellin.client.options import Command, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
@@ -316,6 +317,12 @@ class Connection:
         plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr)
         request = SubsystemRequest(name)
         return Opening(lambda: self._start(request, name, plan, env, None))
+
+    def sftp(self) -> Opening[Files]:
+        """The files of the other side: await this for them, or enter it to have them closed in the end."""
+        if self.core.closed:
+            raise self._lost()
+        return Opening(lambda: open_files(self))
 
     def _remote(
         self, request: Request, env: Mapping[str, str] | None, terminal: PtyRequest | None

@@ -315,9 +315,10 @@ class Plan:
             writer.put(self._data)
             writer.end()
         elif begin is not None:
-            remote.source = begin()
-            if remote.source is not None:
-                remote.source.start()
+            pump = begin()
+            remote.source = pump
+            if pump is not None:
+                pump.start()
 
     def _output(self, remote: Remote, target: object, *, extended: bool) -> Reader[Any] | None:
         if target is Redirect.DEVNULL:

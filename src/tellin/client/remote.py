@@ -20,7 +20,6 @@ from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested
 from tellin.runtime.channel_streams import Reader, Writer, again
 from tellin.runtime.loop import Loop
-from tellin.runtime.pumps import FdSource
 from tellin.runtime.redirection import Drain, Ends
 from tellin.runtime.stream import Link
 
@@ -43,6 +42,16 @@ class Carrier(Protocol):
     @property
     def host(self) -> str:
         """The server as it was named."""
+
+
+class Feed(Protocol):
+    """What sends a channel's input by itself: a pump, or a talk in a protocol of its own."""
+
+    def resume(self) -> None:
+        """There is room again."""
+
+    def close(self) -> None:
+        """Nobody takes any more."""
 
 
 class Remote:
@@ -94,7 +103,7 @@ class Remote:
         self.failure: BaseException | None = None
         self.on_opened: Callable[[], object] = self.send_eof
         self.writer: Writer[Any] | None = None
-        self.source: FdSource | None = None
+        self.source: Feed | None = None
         self.ends: Ends | None = None
         self.unfinished = 0
         """How many outputs are still being written."""
