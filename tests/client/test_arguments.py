@@ -60,6 +60,20 @@ async def test_r171_an_empty_user_is_not_the_one_who_runs_us(tmp_path: Path) -> 
                 await connecting(server, user="", config=config)
 
 
+@pytest.mark.parametrize("name", ["a;b", "$(id)", "-x", "a b", "a\x1bb", ""])
+@awaited
+async def test_r170_a_name_that_a_shell_could_take_for_more_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    mark, config = tmp_path / "mark", tmp_path / "config"
+    config.write_text(f'Match exec "touch {mark}"\n  StrictHostKeyChecking yes\n', "utf-8")
+    with pytest.raises(tellin.ConfigError, match="invalid host name"):
+        await tellin.connect(name, config=config)
+    with pytest.raises(tellin.ConfigError, match="invalid user name"):
+        await tellin.connect("127.0.0.1", user=name, config=config)
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("seconds", ["3", -1, math.nan, False], ids=repr)
 @awaited
 async def test_a_time_limit_is_a_number_of_seconds(seconds: Any) -> None:

@@ -166,6 +166,32 @@ def test_row_16_both_programs_take_the_same_from_the_blocks(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("server", ["tellin"])
+@pytest.mark.parametrize(
+    ("client", "mode"),
+    [
+        ("tellin", 0o666),
+        ("tellin", 0o602),
+        # Debian's OpenSSH lets the group write if nobody else is in it.
+        ("tellin", 0o620),
+        pytest.param("ssh", 0o666, marks=pytest.mark.peer("ssh")),
+        pytest.param("ssh", 0o602, marks=pytest.mark.peer("ssh")),
+    ],
+)
+def test_row_16_a_file_that_others_may_write_is_not_believed(
+    client: str, server: str, production: Production, mode: int
+) -> None:
+    config = production.home / "config"
+    config.chmod(mode)
+    said = production.run(client, "production-server", "true")
+    assert said == (255, [], [f"Bad owner or permissions on {config}"])
+    config.chmod(0o644)
+    assert production.run(client, "production-server", "true")[0] == 0
+    os.chown(config, production.account.uid + 1, -1)
+    assert production.run(client, "production-server", "true") == said
+
+
+@pytest.mark.root
 @BOTH_WAYS
 def test_row_16_a_peer_that_is_frozen_is_given_up_after_three_signs_of_life(
     client: str, server: str, production: Production
