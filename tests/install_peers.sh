@@ -27,6 +27,9 @@ have softhsm2-util || wanted="$wanted softhsm2"
 have nc || wanted="$wanted netcat-openbsd"
 # An editor that takes the whole of a terminal.
 have vim || have vim.tiny || wanted="$wanted vim-tiny"
+# Shells that complete tellin's command lines.
+have zsh || wanted="$wanted zsh"
+have fish || wanted="$wanted fish"
 have node || wanted="$wanted nodejs"
 have npm || [ -d build/peers/node_modules/ssh2 ] || wanted="$wanted npm"
 

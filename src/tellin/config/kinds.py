@@ -19,10 +19,11 @@ class Kind(Generic[T]):
 
     ``read`` takes the words after the keyword (of a ``raw`` kind: the rest of the line as one
     word) and raises ConfigError without a place. ``show`` gives the lines to dump, without the
-    keyword; read again, they give the same value.
+    keyword; read again, they give the same value. ``words`` are those that ``read`` takes whatever
+    else it takes, for shells that complete them.
     """
 
-    __slots__ = ("grammar", "raw", "read", "show")
+    __slots__ = ("grammar", "raw", "read", "show", "words")
 
     def __init__(
         self,
@@ -31,14 +32,22 @@ class Kind(Generic[T]):
         grammar: str,
         *,
         raw: bool = False,
+        words: Sequence[str] = (),
     ) -> None:
         self.read = read
         self.show = show
         self.grammar = grammar
         self.raw = raw
+        self.words = tuple(words)
 
 
-def one(read: Callable[[str], T], show: Callable[[T], str], grammar: str) -> Kind[T]:
+def one(
+    read: Callable[[str], T],
+    show: Callable[[T], str],
+    grammar: str,
+    *,
+    words: Sequence[str] = (),
+) -> Kind[T]:
     """A kind of exactly one word."""
 
     def read_one(words: list[str]) -> T:
@@ -46,7 +55,7 @@ def one(read: Callable[[str], T], show: Callable[[T], str], grammar: str) -> Kin
             raise ConfigError("extra words at the end of the line")
         return read(words[0])
 
-    return Kind(read_one, lambda value: (show(value),), grammar)
+    return Kind(read_one, lambda value: (show(value),), grammar, words=words)
 
 
 def or_none(kind: Kind[T]) -> Kind[T | None]:
@@ -59,7 +68,8 @@ def or_none(kind: Kind[T]) -> Kind[T | None]:
         return ("none",) if value is None else kind.show(value)
 
     grammar = kind.grammar if kind.grammar.endswith("none") else f"{kind.grammar} or none"
-    return Kind(read, show, grammar, raw=kind.raw)
+    words = dict.fromkeys((*kind.words, "none"))
+    return Kind(read, show, grammar, raw=kind.raw, words=tuple(words))
 
 
 def is_none(words: Sequence[str]) -> bool:
@@ -83,7 +93,7 @@ def choice(
             raise ConfigError(f"{word[:40]!a} is none of {', '.join(names)}")
         return found
 
-    return one(read, lambda value: dumped.get(value, value), "|".join(names))
+    return one(read, lambda value: dumped.get(value, value), "|".join(names), words=names)
 
 
 # What ``-G`` has always shown for yes and no of a keyword that has further values.
@@ -181,7 +191,9 @@ def _word(word: str) -> str:
     return word
 
 
-YES_NO: Final[Kind[bool]] = one(_yes_no, lambda value: "yes" if value else "no", "yes|no")
+YES_NO: Final[Kind[bool]] = one(
+    _yes_no, lambda value: "yes" if value else "no", "yes|no", words=("yes", "no")
+)
 WORD: Final[Kind[str]] = one(_word, quoted, "word")
 PATH: Final[Kind[str]] = one(_word, quoted, "path")
 OPTIONAL_WORD: Final[Kind[str | None]] = Kind(

@@ -21,10 +21,11 @@ class Program:
     """A program: ``run`` takes the arguments behind its name and answers with the exit status.
 
     ``failure`` is the status of an error that ``run`` lets out. With ``linked``, ``tellin link``
-    makes a link of that name: for programs that others call by their plain names.
+    makes a link of that name: for programs that others call by their plain names. ``options`` are the
+    letters that it takes, in the form of getopt(3), for shells that complete them.
     """
 
-    __slots__ = ("failure", "linked", "name", "run", "summary")
+    __slots__ = ("failure", "linked", "name", "options", "run", "summary")
 
     def __init__(
         self,
@@ -34,17 +35,20 @@ class Program:
         *,
         failure: int = 255,
         linked: bool = True,
+        options: str = "",
     ) -> None:
         self.name = name
         self.summary = summary
         self.run = run
         self.failure = failure
         self.linked = linked
+        self.options = options
 
 
 # One row a program: its name, and the module whose PROGRAM it is. Nothing is imported before it
 # is run.
 PROGRAMS: Final[Mapping[str, str]] = {
+    "completion": "tellin.programs.completion",
     "demo": "tellin.programs.demo",
     "link": "tellin.programs.link",
     "ssh": "tellin.programs.ssh",

@@ -16,11 +16,13 @@ USAGE: Final = """\
 usage: tellin link [-f] directory [program ...]
   -f  replace what stands there under such a name"""
 
+_OPTIONS: Final = "f"
+
 
 def run(arguments: list[str]) -> int:
     """Make the links; nothing is replaced without -f."""
     replace = False
-    options = Options(arguments, "f")
+    options = Options(arguments, _OPTIONS)
     try:
         for _ in options:
             replace = True
@@ -64,4 +66,5 @@ PROGRAM: Final = Program(
     run,
     failure=1,
     linked=False,
+    options=_OPTIONS,
 )

@@ -24,12 +24,14 @@ USAGE: Final = "usage: tellin serve [-qv] [-d directory] [-b address] [-p port]"
 DEFAULT_PORT: Final = 2222
 _LARGEST_KEY_FILE: Final = 1 << 20
 
+_OPTIONS: Final = "qvd:b:p:"
+
 
 def run(arguments: list[str]) -> int:
     """The program."""
     directory = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "tellin"
     port, address, level = str(DEFAULT_PORT), "127.0.0.1", "INFO"
-    options = Options(arguments, "qvd:b:p:")
+    options = Options(arguments, _OPTIONS)
     try:
         for letter, value in options:
             match letter:
@@ -125,4 +127,6 @@ def _introduce(
     sys.stdout.flush()
 
 
-PROGRAM: Final = Program("serve", "try a server: serves you, on this machine", run, linked=False)
+PROGRAM: Final = Program(
+    "serve", "try a server: serves you, on this machine", run, linked=False, options=_OPTIONS
+)

@@ -368,4 +368,12 @@ def _version() -> str:
     return f"tellin_{VERSION}, Python {sys.version.partition(' ')[0]}"
 
 
-PROGRAM: Final = Program("ssh", "run a command, or a shell, on another machine", run)
+PROGRAM: Final = Program(
+    "ssh",
+    "run a command, or a shell, on another machine",
+    run,
+    options="".join(
+        letter + (":" if letter in _WITH_VALUE else "")
+        for letter in sorted({*_PLAIN, *_VALUED, *_DEEDS} - _REFUSED.keys() - {"1"})
+    ),
+)

@@ -44,6 +44,8 @@ usage: ssh-add [-CcDdKkLlNqvXx] [-E fingerprint_hash] [-H hostkey_file]
        ssh-add -T pubkey ...
        ssh-add -Q"""
 
+_OPTIONS: Final = "CcDdKkLlNqQTvXxE:e:H:h:S:s:t:"
+
 _FAILED: Final = 1
 _NO_AGENT: Final = 2
 _STANDARD_INPUT: Final = "-"
@@ -59,7 +61,7 @@ def _misused(message: str = "") -> Failure:
 def run(arguments: list[str]) -> int:
     """Do what the command line asks for; without a mode, add keys."""
     wishes = Wishes()
-    options = Options(arguments, "CcDdKkLlNqQTvXxE:e:H:h:S:s:t:")
+    options = Options(arguments, _OPTIONS)
     try:
         for letter, value in options:
             _take(wishes, letter, value)
@@ -490,4 +492,6 @@ def _quoted(path: str) -> str:
     return f'"{path}"'
 
 
-PROGRAM: Final = Program("ssh-add", "give keys to the agent", run, failure=_FAILED)
+PROGRAM: Final = Program(
+    "ssh-add", "give keys to the agent", run, failure=_FAILED, options=_OPTIONS
+)

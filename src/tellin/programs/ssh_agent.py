@@ -23,6 +23,8 @@ usage: ssh-agent [-c | -s] [-DdTU] [-a bind_address] [-E fingerprint_hash]
        ssh-agent -u
        ssh-agent -V"""
 
+_OPTIONS: Final = "csDdkuUTVa:E:O:P:t:"
+
 _FAILED: Final = 1
 _FATAL: Final = 255  # what OpenSSH's fatal() ends with
 _ACTIVATED_FD: Final = 3
@@ -56,7 +58,7 @@ def _misused(message: str = "") -> Failure:
 
 def _parse(arguments: list[str]) -> tuple[Choices, list[str]]:
     made = Choices()
-    options = Options(arguments, "csDdkuUTVa:E:O:P:t:")
+    options = Options(arguments, _OPTIONS)
     try:
         for letter, value in options:
             _LETTERS[letter](made, value)
@@ -243,4 +245,6 @@ def _serve(place: Place, choices: Choices, *, parent: int | None) -> int:
     return service.run(parent=parent or None)
 
 
-PROGRAM: Final = Program("ssh-agent", "hold keys and sign with them", run, failure=_FAILED)
+PROGRAM: Final = Program(
+    "ssh-agent", "hold keys and sign with them", run, failure=_FAILED, options=_OPTIONS
+)

@@ -24,6 +24,8 @@ Usage: ssh-copy-id [-h|-?|-f|-n|-x] [-i [identity_file]] [-t target_path] [-p po
 \t-x: say what is run
 \t-h|-?: print this help"""
 
+_OPTIONS: Final = "fnxh?i:t:p:F:o:"
+
 _NAME: Final = "ssh-copy-id"
 _FAILED: Final = 1
 _TARGET: Final = ".ssh/authorized_keys"
@@ -65,7 +67,7 @@ class Wishes:
 def run(arguments: list[str]) -> int:
     """Install the keys; the status is 1 where none could be."""
     wishes = Wishes()
-    options = Options(_with_key_file(arguments), "fnxh?i:t:p:F:o:")
+    options = Options(_with_key_file(arguments), _OPTIONS)
     try:
         for letter, value in options:
             _take(wishes, letter, value)
@@ -314,4 +316,6 @@ def _install(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int
     return int(last[1])
 
 
-PROGRAM: Final = Program(_NAME, "install public keys in a remote account", run, failure=_FAILED)
+PROGRAM: Final = Program(
+    _NAME, "install public keys in a remote account", run, failure=_FAILED, options=_OPTIONS
+)

@@ -232,4 +232,6 @@ def _make(settings: Settings) -> int:
     return keygen_make.make(settings, stretched)
 
 
-PROGRAM: Final = Program("ssh-keygen", "make, show and change keys", run, failure=FATAL)
+PROGRAM: Final = Program(
+    "ssh-keygen", "make, show and change keys", run, failure=FATAL, options=_ACCEPTED
+)

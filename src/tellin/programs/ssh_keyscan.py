@@ -23,6 +23,8 @@ USAGE: Final = """\
 usage: ssh-keyscan [-46cDHqv] [-f file] [-O option] [-p port] [-T timeout]
                    [-t type] [host | addrlist namelist]"""
 
+_OPTIONS: Final = "46cDHqvf:O:p:T:t:"
+
 _MISUSED: Final = 1
 _FATAL: Final = 255
 _SALT: Final = 20
@@ -68,7 +70,7 @@ def _misused(message: str = "") -> Failure:
 def run(arguments: list[str]) -> int:
     """Scan; the status is 1 if no key at all was found."""
     wishes = Wishes()
-    options = Options(arguments, "46cDHqvf:O:p:T:t:")
+    options = Options(arguments, _OPTIONS)
     try:
         for letter, value in options:
             _take(wishes, letter, value)
@@ -279,4 +281,6 @@ def _range(text: str) -> Iterator[str]:
         yield str(address)
 
 
-PROGRAM: Final = Program("ssh-keyscan", "collect the host keys of servers", run, failure=_FATAL)
+PROGRAM: Final = Program(
+    "ssh-keyscan", "collect the host keys of servers", run, failure=_FATAL, options=_OPTIONS
+)

@@ -31,6 +31,8 @@ from tellin.transport.version import VERSION
 USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
                    [-f config_file] [-g login_grace_time] [-h host_key_file]
                    [-o option] [-p port] [-u len]"""
+
+_OPTIONS: Final = "46DdeGiqTtVC:E:f:g:h:o:p:u:"
 _LARGEST_KEY_FILE: Final = 1 << 20
 # Where Debian and its kin have the file; the others keep it where OpenSSH puts it.
 _DEBIAN_MODULI: Final = "/etc/ssh/moduli"
@@ -75,7 +77,7 @@ class Invocation:
         self.log_file = ""
         self.debug = 0
         self.letters = ""
-        options = Options(arguments, "46DdeGiqTtVC:E:f:g:h:o:p:u:")
+        options = Options(arguments, _OPTIONS)
         for letter, value in options:
             self._take(letter, value)
         if options.rest:
@@ -371,4 +373,4 @@ def _moduli(config: SshdConfig) -> Moduli | None:
     return None
 
 
-PROGRAM: Final = Program("sshd", "serve logins to this machine", run)
+PROGRAM: Final = Program("sshd", "serve logins to this machine", run, options=_OPTIONS)
