@@ -527,6 +527,27 @@ def test_a_socket_may_be_handed_over_by_a_supervisor(home: Path) -> None:
     assert (home / "given").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["-E foo", "-t x", "-O foo", "-a nodir/sock", "-P a -P b", "-c -s", "-k", "-s -k extra"],
+)
+@pytest.mark.parametrize("pid", ["", "x", "1", "-9", "0", "99999999999"])
+def test_what_an_agent_cannot_do_is_said_as_by_openssh(words: str, pid: str, home: Path) -> None:
+    said = []
+    for name in ("openssh", "tellin"):
+        done = subprocess.run(
+            [*PROGRAMS[name]["agent"], *words.split()],
+            env={**os.environ, "HOME": str(home)} | ({"SSH_AGENT_PID": pid} if pid else {}),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        said.append((done.returncode, done.stdout, done.stderr.partition("usage:")[0]))
+    assert said[0] == said[1]
+
+
 def test_no_agent_is_exit_status_2(tmp_path: Path) -> None:
     clean: Mapping[str, str] = {n: v for n, v in os.environ.items() if n != "SSH_AUTH_SOCK"}
     for surroundings, said in (

@@ -2,6 +2,8 @@
 """ssh-copy-id, then a login: for accounts without ~/.ssh, with a broken last line, and with the key there."""
 
 import os
+import shlex
+import socket
 import stat
 import subprocess
 import sys
@@ -138,6 +140,55 @@ def test_a_key_that_is_there_with_options_is_not_added_again(
     done = run("ssh-copy-id", "-f")
     assert "Number of key(s) added: 0" in done.stdout
     assert authorized(account).read_text("ascii").count(public.split()[1]) == 1
+
+
+def test_a_key_in_a_comment_lets_nobody_in_and_is_added(
+    run: Run, account: Account, home: Path
+) -> None:
+    public = (home / ".ssh" / "id_ed25519.pub").read_text("ascii")
+    give(account, f"  # {public}")
+    assert "Number of key(s) added: 1" in run("ssh-copy-id").stdout
+    assert authorized(account).read_text("ascii").splitlines()[1] == public.strip()
+    assert run("ssh", "echo in", batch=True).stdout == "in\n"
+
+
+def test_what_to_type_next_can_be_typed(run: Run, server: Server) -> None:
+    done = run("ssh-copy-id", "-o", "SetEnv=A='b c'")
+    (line,) = [one for one in done.stdout.splitlines() if "Now try" in one]
+    words = shlex.split(line.split('"', 1)[1].rpartition('"')[0])
+    assert words[:3] == ["ssh", "-p", str(server.port)]
+    assert words[-3:] == ["-o", "SetEnv=A='b c'", f"{server.user}@{server.target.host}"]
+
+
+def test_no_agent_and_no_windows_are_forwarded_to_a_host_that_is_new(run: Run) -> None:
+    done = run("ssh-copy-id", "-x", "-o", "ForwardAgent=yes")
+    said = [line for line in done.stderr.splitlines() if ": + " in line]
+    assert len(said) == 2
+    assert all(" tellin ssh -a -x " in line for line in said)
+
+
+def test_a_host_that_cannot_be_reached_is_tried_once(home: Path) -> None:
+    """Not for each key, and not once more to install them."""
+    lines = [make_key(home / f"key{number}").public for number in range(3)]
+    (home / "many.pub").write_text("".join(f"{line}\n" for line in lines))
+    with socket.socket() as taken:
+        # Bound, and nobody listens: the port is nobody else's meanwhile.
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*TELLIN, "ssh-copy-id", "-F", "none", "-i", home / "many", "-p", port, "127.0.0.1"],
+            env={**os.environ, "HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 1
+    cause = f"ERROR: ssh: connect to host 127.0.0.1 port {port}: Connection refused"
+    assert done.stderr.count("Connection refused") == 1
+    assert f"ssh-copy-id: {cause}" in done.stderr
+    assert "remain to be installed" not in done.stderr
 
 
 def test_a_dry_run_changes_nothing(run: Run, account: Account) -> None:

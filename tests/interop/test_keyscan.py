@@ -169,6 +169,21 @@ def test_what_cannot_be_done_is_said(words: tuple[str, ...], status: int) -> Non
     assert not done.stdout
 
 
+@pytest.mark.peer("openssh")
+@pytest.mark.parametrize("words", ["-p 0 h", "-T 0 h", "-T 1x h", "-T -1 h", "-f /nonexistent"])
+def test_what_cannot_be_done_is_said_as_by_openssh(words: str) -> None:
+    ours, theirs = (
+        scan(*words.split(), **more) for more in ({}, {"program": ("/usr/bin/ssh-keyscan",)})
+    )
+    assert ours.returncode == theirs.returncode
+    assert ours.stderr.partition("usage:")[0] == theirs.stderr.partition("usage:")[0]
+
+
+def test_a_timeout_is_a_time_as_in_the_configuration() -> None:
+    done = scan("-T", "1m30s", "-p", free_port(), LOOPBACK)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_range_is_every_address_of_it(running: Running) -> None:
     target = running("tellin").target
     done = scan("-q", "-t", "ed25519", "-p", target.port, f"{LOOPBACK}/32")

@@ -78,7 +78,10 @@ def claim(address: str | None, *, temporary: bool) -> Place:
     except OSError as error:
         if directory is not None:
             os.rmdir(directory)
-        raise Failure(f"{path}: {error.strerror or error}", status=_FAILED) from None
+        raise Failure(
+            f"unix_listener: cannot bind to path {address or path}: {error.strerror or error}",
+            status=_FAILED,
+        ) from None
 
 
 def _random() -> str:

@@ -28,6 +28,7 @@ _OPTIONS: Final = "csDdkuUTVa:E:O:P:t:"
 _FAILED: Final = 1
 _FATAL: Final = 255  # what OpenSSH's fatal() ends with
 _ACTIVATED_FD: Final = 3
+_GREATEST_PID: Final = (1 << 31) - 1
 # What is ignored stays ignored over exec: in a session below the agent `yes | head` would not end.
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
@@ -83,7 +84,7 @@ def _hash_name(value: str) -> str:
     from tellin.keys.fingerprints import FINGERPRINT_HASHES
 
     if value.lower() not in FINGERPRINT_HASHES:
-        raise Failure(f'Invalid hash algorithm "{value}"', status=_FAILED)
+        raise Failure(f'Invalid hash algorithm "{value}"', status=_FATAL)
     return value.lower()
 
 
@@ -153,11 +154,24 @@ def _kill(*, csh: bool) -> int:
     word = os.environ.get("SSH_AGENT_PID")
     if word is None:
         raise Failure("SSH_AGENT_PID not set, cannot kill agent", status=_FAILED)
-    # 0 and negative numbers would name whole groups of processes.
-    if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) > 0):
-        raise Failure(f'SSH_AGENT_PID="{word}", which is not a good PID', status=_FAILED)
     try:
-        os.kill(int(word), signal.SIGTERM)
+        number = int(word) if len(word) <= 20 and word.isascii() else None
+    except ValueError:
+        number = None
+    # 0 and negative numbers would name whole groups of processes, and 1 is nobody's agent.
+    wrong = (
+        "invalid"
+        if number is None
+        else "too small"
+        if number < 2
+        else "too large"
+        if number > _GREATEST_PID
+        else ""
+    )
+    if number is None or wrong:
+        raise Failure(f'SSH_AGENT_PID="{word}", which is not a good PID: {wrong}', status=_FAILED)
+    try:
+        os.kill(number, signal.SIGTERM)
     except OSError as error:
         raise Failure(f"kill: {error.strerror}", status=_FAILED) from None
     form = "unsetenv {};" if csh else "unset {};"

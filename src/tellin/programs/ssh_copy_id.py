@@ -34,7 +34,7 @@ _MOST_TARGET: Final = 1024
 
 # What the account's own shell is given in single quotes, so there are none inside. Every key comes
 # as a line on standard input; one whose blob is there already, whatever stands beside it, stays as
-# it is. A last line without its end gets one first, or the new key would be part of a comment.
+# it is; in a comment it lets nobody in. A last line without its end gets one first, or the new key would be part of a comment.
 # Only what is made here gets modes of its own; what others may write is not left so, since
 # StrictModes would make sshd pass it over.
 _INSTALL: Final = (
@@ -43,7 +43,7 @@ _INSTALL: Final = (
     'touch "$target" && chmod go-w "$target" || exit 1; added=0; '
     "while IFS= read -r line; do set -f; set -- $line; "
     '[ -n "$2" ] || continue; '
-    'if grep -qF "$2" "$target"; then continue; fi; '
+    'if grep -v "^[[:space:]]*#" "$target" | grep -qF "$2"; then continue; fi; '
     '[ -z "$(tail -c 1 "$target")" ] || echo >> "$target" || exit 1; '
     'printf "%s\\n" "$line" >> "$target" || exit 1; added=$((added+1)); done; '
     'if type restorecon >/dev/null 2>&1; then restorecon -F "$target"; fi; '
@@ -206,7 +206,8 @@ def _line(key: PublicKey) -> str:
 
 
 def _ssh(wishes: Wishes, words: Sequence[str]) -> list[str]:
-    argv = [sys.executable, "-m", "tellin", "ssh", *wishes.ssh, *words]
+    # A host that is only about to be trusted gets no agent to use, and no windows to look into.
+    argv = [sys.executable, "-m", "tellin", "ssh", "-a", "-x", *wishes.ssh, *words]
     if wishes.loud:
         say_error(f"{_NAME}: + {' '.join(map(visible, argv[2:]))}")
     return argv
@@ -216,12 +217,24 @@ def _surroundings() -> Mapping[str, str]:
     return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
+_SSH_FAILED: Final = 255
+# What ssh says where another key, or somebody who answers its questions, may do better.
+_REFUSALS: Final = (
+    "Permission denied",
+    "Host key verification failed",
+    "Too many authentication failures",
+)
+
+
 def _logs_in(wishes: Wishes, destination: str, private: str) -> bool:
-    """Whether a key is installed already: whether one can log in with it alone."""
+    """Whether a key is installed already: whether one can log in with it alone.
+
+    Failure where no key makes a difference: a host that cannot be reached is not asked for each.
+    """
     words = [
         "-i", private,
         "-o", "ControlPath=none",
-        "-o", "LogLevel=QUIET",
+        "-o", "LogLevel=INFO",
         "-o", "PreferredAuthentications=publickey",
         "-o", "IdentitiesOnly=yes",
         "-o", "BatchMode=yes",
@@ -232,9 +245,14 @@ def _logs_in(wishes: Wishes, destination: str, private: str) -> bool:
         _ssh(wishes, words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env=_surroundings(),
         check=False,
     )
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode == _SSH_FAILED and not any(words in said for words in _REFUSALS):
+        lines = "\n".join(f"ERROR: {line.strip()}" for line in said.splitlines())
+        raise Failure(f"\n{_NAME}: {lines or 'ERROR: ssh failed'}\n", status=_FAILED)
     return done.returncode == 0
 
 
@@ -288,10 +306,17 @@ def _copy(wishes: Wishes, destination: str) -> int:
             print(visible(_line(key)))
         print("=-=-=-=-=-=-=-=")
         return 0
-    login = " ".join(f"'{visible(word)}'" for word in (*wishes.ssh, destination))
+    words = [word if at % 2 == 0 else _quoted(word) for at, word in enumerate(wishes.ssh)]
+    login = " ".join([*words, _quoted(destination)])
     print(f'Now try logging into the machine, with:   "ssh {login}"')
     print("and check to make sure that only the key(s) you wanted were added.\n")
     return 0
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it whole, whatever is in it."""
+    inner = visible(word).replace("'", "'\\''")
+    return f"'{inner}'"
 
 
 def _install(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int:
@@ -307,7 +332,7 @@ def _install(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int
         check=False,
     )
     last = done.stdout.decode("ascii", "replace").split()[-2:]
-    if done.returncode != 0 or last[:1] != ["added"] or not last[1].isdigit():
+    if done.returncode != 0 or last[:-1] != ["added"] or not last[-1].isdigit():
         raise Failure(
             f"{_NAME}: ERROR: the key(s) could not be installed (status {done.returncode})",
             status=_FAILED,

@@ -9,6 +9,7 @@ from typing import Final
 
 from tellin.algorithms.signatures import certified
 from tellin.client.scanning import Answer, Question, Scanner
+from tellin.config.kinds import read_seconds
 from tellin.config.known_hosts import hash_name, host_name, make_line
 from tellin.errors import ConfigError, KeyFileError
 from tellin.keys.certificates import Certificate
@@ -102,15 +103,29 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
         case "p":
             wishes.port = _number(value, 65535, "Bad port")
         case "T":
-            wishes.timeout = _number(value, 1 << 20, "Bad timeout")
+            wishes.timeout = _timeout(value)
         case _:
             wishes.kinds = _kinds(value)
 
 
+_LONGEST_TIMEOUT: Final = 1 << 20
+
+
 def _number(value: str, most: int, complaint: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 9 and 0 < int(value) <= most):
-        raise Failure(f"{complaint} '{value}'", usage=USAGE, status=_MISUSED)
+        raise Failure(f"{complaint} '{value}'", status=_MISUSED)
     return int(value)
+
+
+def _timeout(value: str) -> int:
+    """As ssh_config has times: 90, or 1m30s."""
+    try:
+        seconds = read_seconds(value)
+    except ConfigError:
+        seconds = 0
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise Failure(f"Bad timeout '{value}'", usage=USAGE, status=_MISUSED)
+    return seconds
 
 
 def _hashes(value: str) -> tuple[str, ...]:
@@ -242,8 +257,8 @@ def _lines(path: str) -> list[str]:
     try:
         return read_text(path, pipes=True).splitlines()
     except (OSError, ConfigError) as error:
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise Failure(f"{path}: {cause}", status=_FATAL) from None
+        why = f"{path}: {error.strerror}" if isinstance(error, OSError) else error
+        raise Failure(f"ssh-keyscan: {why}", status=_FATAL) from None
 
 
 def _place(addresses: str, names: str) -> Iterator[tuple[tuple[str, ...], str]]:
