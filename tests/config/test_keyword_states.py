@@ -119,6 +119,7 @@ CLIENT = {
 
 DAEMON = "server/test_keywords.py::test_"
 IN_MATCH = DAEMON + "r113_a_match_block_is_in_force"
+LED = "interop/test_forwarding.py::test_r110_where_clients_may_be_led_to"
 OFFERED = DAEMON + "lists_of_algorithms_are_what_is_offered"
 
 SERVER = {
@@ -136,10 +137,13 @@ SERVER = {
         IN_MATCH,
     ),
     "AddressFamily": "server/test_daemon.py::test_address_family_chooses",
+    "AllowStreamLocalForwarding": LED,
+    "AllowTcpForwarding": LED,
     "CASignatureAlgorithms": "server/test_certificates.py"
     "::test_r047_case_289_what_an_authority_signs_by_sha1_is_worth_nothing",
     "Ciphers": OFFERED,
     "Compression": OFFERED,
+    "DisableForwarding": LED,
     "HostCertificate": "interop/test_certificates.py"
     "::test_a_certificate_for_five_minutes_logs_in_and_a_hosts_leaves_no_question",
     "HostKey": ALGORITHMS,
@@ -153,6 +157,7 @@ SERVER = {
     "ModuliFile": DAEMON + "moduli_file_gives_the_groups",
     "PermitEmptyPasswords": "server/test_system.py"
     "::test_r090_an_empty_password_gets_in_only_where_that_is_said",
+    "PermitOpen": LED,
     "PermitRootLogin": "server/test_system.py::test_r113_permit_root_login_in_a_match_block",
     "PidFile": "programs/test_sshd.py::test_without_d_it_goes_to_the_background_when_it_listens",
     "Port": "interop/test_article.py::test_row_23_port_and_listen_address_say_where_the_server_is",

@@ -81,7 +81,7 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "ChrootDirectory /x",
         "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
         "RevokedKeys ''",
-        "AllowTcpForwarding local",
+        "PermitListen 22",
         "MaxAuthTries " + "9" * 9000,
     ],
 )
@@ -99,7 +99,7 @@ def test_a_missing_feature_may_be_off_and_nothing_else(row) -> None:  # type: ig
     for value in (row.default, *(row.later.harmless or ())):
         for text in row.shown(value):
             read(f"{row.spelling} {text}")
-    asked = {"AllowTcpForwarding": "local", "ChrootDirectory": "/x", "UsePAM": "yes"}
+    asked = {"PermitListen": "22", "ChrootDirectory": "/x", "UsePAM": "yes"}
     if row.spelling in asked:
         with pytest.raises(ConfigError, match=f"{row.spelling} is not supported"):
             read(f"{row.spelling} {asked[row.spelling]}")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Forwarding beside OpenSSH's: ports and sockets of the file system, which way round the two may be."""
 
+import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,16 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.interop.conftest import Running
-from tests.interop.servers import Server
-from tests.interop.target import free_port
+from tests.interop.conftest import Make, Running
+from tests.interop.pairs import ALL_SERVERS
+from tests.interop.peers import Client
+from tests.interop.servers import Account, Server
+from tests.interop.target import Target, free_port
 from tests.library import awaited, pattern
 
 import tellin
+from tellin.connection.forwarding import direct_target
 from tellin.errors import ChannelOpenFailureReason as Reason
 
 # More than every buffer and window on the way together.
 MUCH = pattern(24 << 20)
+
+
+EITHER_SERVER = pytest.mark.parametrize(
+    "name", [pytest.param("sshd", marks=pytest.mark.peer("sshd")), "tellin"]
+)
+
+EITHER_CLIENT = pytest.mark.parametrize(
+    "name", [pytest.param("ssh", marks=pytest.mark.peer("ssh"))]
+)
 
 
 def echo(stream: socket.socket) -> None:
@@ -60,6 +75,10 @@ def service(
         listening.close()
 
 
+def set_mode(path: Path, mode: int) -> None:
+    path.chmod(mode)
+
+
 def through(server: Server, **options: Any) -> Any:
     """The library's connection to a server."""
     target = server.target
@@ -79,14 +98,14 @@ def through(server: Server, **options: Any) -> Any:
 # --- the library asks a server to connect
 
 
-@pytest.mark.peer("sshd")
+@EITHER_SERVER
 @awaited
 async def test_a_library_reaches_a_port_behind_the_server_and_each_direction_ends_alone(
-    running: Running,
+    name: str, running: Running
 ) -> None:
     with service(late_echo) as port:
         async with (
-            through(running("sshd")) as connection,
+            through(running(name)) as connection,
             connection.open_connection("127.0.0.1", port) as stream,
         ):
             await stream.write(MUCH[: 1 << 20])
@@ -94,14 +113,14 @@ async def test_a_library_reaches_a_port_behind_the_server_and_each_direction_end
             assert await stream.read() == MUCH[: 1 << 20]
 
 
-@pytest.mark.peer("sshd")
+@EITHER_SERVER
 @awaited
 async def test_a_library_reaches_a_socket_of_the_servers_file_system(
-    running: Running, home: Path
+    name: str, running: Running, home: Path
 ) -> None:
     with service(late_echo, home / "s"):
         async with (
-            through(running("sshd")) as connection,
+            through(running(name)) as connection,
             connection.open_unix_connection(str(home / "s")) as stream,
         ):
             await stream.write(b"hello")
@@ -109,20 +128,20 @@ async def test_a_library_reaches_a_socket_of_the_servers_file_system(
             assert await stream.read() == b"hello"
 
 
-@pytest.mark.peer("sshd")
+@EITHER_SERVER
 @awaited
-async def test_a_library_hears_why_a_server_could_not_connect(running: Running) -> None:
-    async with through(running("sshd")) as connection:
+async def test_a_library_hears_why_a_server_could_not_connect(name: str, running: Running) -> None:
+    async with through(running(name)) as connection:
         with pytest.raises(tellin.ChannelRefused, match="Connection refused") as caught:
             await connection.open_connection("127.0.0.1", free_port())
         assert caught.value.code == Reason.CONNECT_FAILED
         assert (await connection.run("echo still here")).stdout == "still here\n"
 
 
-@pytest.mark.peer("sshd")
+@EITHER_SERVER
 @awaited
-async def test_a_connection_runs_through_another_connection(running: Running) -> None:
-    server = running("sshd")
+async def test_a_connection_runs_through_another_connection(name: str, running: Running) -> None:
+    server = running(name)
     async with (
         through(server) as outer,
         through(server, sock=await outer.open_socket("127.0.0.1", server.port)) as inner,
@@ -131,11 +150,11 @@ async def test_a_connection_runs_through_another_connection(running: Running) ->
         assert done.stdout == MUCH
 
 
-@pytest.mark.peer("sshd")
+@EITHER_SERVER
 def test_a_program_without_a_loop_reaches_what_is_behind_the_server(
-    running: Running, home: Path
+    name: str, running: Running, home: Path
 ) -> None:
-    target = running("sshd").target
+    target = running(name).target
     with (
         service(late_echo, home / "s"),
         service() as port,
@@ -158,3 +177,273 @@ def test_a_program_without_a_loop_reaches_what_is_behind_the_server(
         with connection.open_socket("127.0.0.1", port) as sock:
             pass
         assert sock.fileno() == -1
+
+
+# --- what a server allows, beside what OpenSSH's does
+
+NO = Reason.ADMINISTRATIVELY_PROHIBITED, "open failed"
+# What OpenSSH 9.2 says of sockets instead.
+OTHER_NO = Reason.CONNECT_FAILED, "open failed"
+# Options of the server, options of the key, and what comes of a port and of a socket.
+CASES: list[tuple[dict[str, str], str, object, object]] = [
+    ({}, "", "hello", "hello"),
+    ({"AllowTcpForwarding": "no"}, "", NO, NO),
+    ({"AllowTcpForwarding": "remote"}, "", NO, NO),
+    ({"AllowTcpForwarding": "local"}, "", "hello", "hello"),
+    ({"AllowStreamLocalForwarding": "no"}, "", "hello", NO),
+    ({"AllowStreamLocalForwarding": "remote"}, "", "hello", NO),
+    ({"AllowStreamLocalForwarding": "local"}, "", "hello", "hello"),
+    ({"DisableForwarding": "yes"}, "", NO, NO),
+    ({"PermitOpen": "none"}, "", NO, NO),
+    ({"PermitOpen": "127.0.0.1:PORT"}, "", "hello", NO),
+    ({"PermitOpen": "127.0.0.1:*"}, "", "hello", NO),
+    ({"PermitOpen": "[127.0.0.1]:PORT"}, "", "hello", NO),
+    ({"PermitOpen": "localhost:PORT other:*"}, "", NO, NO),
+    ({"PermitOpen": "*:PORT"}, "", "hello", NO),
+    ({"PermitOpen": "127.0.0.1:9"}, "", NO, NO),
+    ({"Match": "all\n AllowTcpForwarding no"}, "", NO, NO),
+    ({"AllowTcpForwarding": "no", "Match": "all\n AllowTcpForwarding yes"}, "", "hello", "hello"),
+    ({"Match": "user nobody-of-this-name\n DisableForwarding yes"}, "", "hello", "hello"),
+    ({"Match": "all\n DisableForwarding yes"}, "", NO, NO),
+    ({"Match": "all\n PermitOpen 127.0.0.1:9"}, "", NO, NO),
+    ({"Match": "all\n AllowStreamLocalForwarding no"}, "", "hello", NO),
+    ({}, "restrict", NO, NO),
+    ({}, "no-port-forwarding", NO, NO),
+    ({}, "restrict,port-forwarding", "hello", "hello"),
+    ({}, 'permitopen="127.0.0.1:PORT"', "hello", NO),
+    ({}, 'permitopen="127.0.0.1:*"', "hello", NO),
+    ({}, 'permitopen="localhost:PORT"', NO, NO),
+    ({}, 'restrict,permitopen="127.0.0.1:PORT"', NO, NO),
+    ({}, 'restrict,port-forwarding,permitopen="127.0.0.1:PORT"', "hello", NO),
+    ({"PermitOpen": "127.0.0.1:9"}, 'permitopen="127.0.0.1:PORT"', NO, NO),
+    ({"DisableForwarding": "yes"}, "port-forwarding", NO, NO),
+]
+
+
+async def outcome(opening: Any) -> object:
+    """What comes of a connection: an echo, or why there is none."""
+    try:
+        async with opening as stream:
+            await stream.write(b"hello")
+            stream.writer.end()
+            return (await stream.read()).decode()
+    except tellin.ChannelRefused as refused:
+        return refused.code, refused.description
+
+
+def allow(server: Server, options: str) -> None:
+    """Let the key in with these options alone."""
+    (server.directory / "authorized_keys").write_text(
+        f"{options} {server.identity.public}\n".lstrip(), "ascii"
+    )
+
+
+def forbidding(
+    name: str, options: dict[str, str], folder: Path, port: int, keys: str = ""
+) -> Server:
+    """A server with these options, where PORT is ``port``, and a key with these."""
+    given = {one: value.replace("PORT", str(port)) for one, value in options.items()}
+    server = ALL_SERVERS[name](folder, options=given).start()
+    allow(server, keys.replace("PORT", str(port)))
+    return server
+
+
+@EITHER_SERVER
+@pytest.mark.parametrize(("options", "keys", "ports", "sockets"), CASES)
+@awaited
+async def test_r110_where_clients_may_be_led_to(  # noqa: PLR0917
+    name: str,
+    options: dict[str, str],
+    keys: str,
+    ports: object,
+    sockets: object,
+    tmp_path: Path,
+    home: Path,
+) -> None:
+    with service() as port, service(path=home / "s"):
+        server = forbidding(name, options, tmp_path, port, keys)
+        try:
+            async with through(server) as connection:
+                found = (
+                    await outcome(connection.open_connection("127.0.0.1", port)),
+                    await outcome(connection.open_unix_connection(str(home / "s"))),
+                )
+                # Whatever is forwarded, commands are another matter.
+                assert (await connection.run("echo hello")).stdout == "hello\n"
+        finally:
+            server.stop()
+        if name == "sshd" and found[1] == OTHER_NO:
+            found = found[0], NO
+        assert found == (ports, sockets)
+
+
+@pytest.mark.parametrize(
+    ("options", "keys", "ports", "sockets"),
+    [
+        ({"ForceCommand": "/bin/cat"}, "", NO, NO),
+        ({"ForceCommand": "/bin/cat", "AllowTcpForwarding": "yes"}, "", "hello", NO),
+        ({"Match": "all\n ForceCommand /bin/cat\n AllowTcpForwarding local"}, "", "hello", NO),
+        ({}, 'command="/bin/cat"', NO, NO),
+        ({}, 'command=""', NO, NO),
+        ({}, 'command="/bin/cat",port-forwarding', "hello", "hello"),
+        ({}, 'command="/bin/cat",permitopen="127.0.0.1:PORT"', "hello", NO),
+        ({}, 'permitopen="127.0.0.1:PORT",command="/bin/cat",no-port-forwarding', NO, NO),
+    ],
+)
+@awaited
+async def test_r149_beside_a_forced_command_nothing_is_forwarded_unless_that_is_said(  # noqa: PLR0917
+    options: dict[str, str],
+    keys: str,
+    ports: object,
+    sockets: object,
+    tmp_path: Path,
+    home: Path,
+) -> None:
+    with service() as port, service(path=home / "s"):
+        server = forbidding("tellin", options, tmp_path, port, keys)
+        try:
+            async with through(server) as connection:
+                assert await outcome(connection.open_connection("127.0.0.1", port)) == ports
+                opening = connection.open_unix_connection(str(home / "s"))
+                assert await outcome(opening) == sockets
+        finally:
+            server.stop()
+
+
+@EITHER_SERVER
+@awaited
+async def test_names_are_looked_up_on_the_server_and_one_that_nobody_knows_is_refused(
+    name: str, running: Running
+) -> None:
+    with service() as port:
+        async with through(running(name)) as connection:
+            assert await outcome(connection.open_connection("localhost", port)) == "hello"
+            code, _ = await outcome(connection.open_connection("no-such.invalid", port))  # type: ignore[misc]
+            assert code == Reason.CONNECT_FAILED
+
+
+@pytest.mark.parametrize("path", ["relative", "/" + "x" * 200, "/a\0b", "/no/such/socket", ""])
+@awaited
+async def test_case_182_a_path_that_is_no_socket_is_refused(path: str, running: Running) -> None:
+    async with through(running("tellin")) as connection:
+        found = await outcome(connection.open_unix_connection(path))
+        assert isinstance(found, tuple)
+        assert found[0] == Reason.CONNECT_FAILED
+        assert (await connection.run("echo alive")).stdout == "alive\n"
+
+
+@pytest.mark.parametrize("host", ["a\0b", "x" * 3000, "\x1b[2J", "", "-v"])
+@awaited
+async def test_a_host_that_cannot_be_one_is_refused(host: str, running: Running) -> None:
+    async with through(running("tellin")) as connection:
+        found = await outcome(connection.open_connection(host, 9))
+        assert isinstance(found, tuple)
+        assert found[0] == Reason.CONNECT_FAILED
+        assert (await connection.run("echo alive")).stdout == "alive\n"
+    assert "\x1b" not in running("tellin").log()
+
+
+@pytest.mark.parametrize("port", [0, 65536, 70000, 2**32 - 1])
+@awaited
+async def test_case_177_a_port_that_is_none_is_refused(port: int, running: Running) -> None:
+    target = direct_target("127.0.0.1", port, "")
+    async with through(running("tellin")) as connection:
+        with pytest.raises(tellin.ChannelRefused) as caught:
+            await connection._open_stream(*target)
+        assert caught.value.code == Reason.CONNECT_FAILED
+
+
+@awaited
+async def test_a_peer_that_does_not_read_holds_up_nobody_else(running: Running) -> None:
+    with service() as port:
+        async with through(running("tellin")) as connection:
+            stalled = [await connection.open_connection("127.0.0.1", port) for _ in range(4)]
+            # Each comes back and is not read, until every buffer and window on its way is full.
+            writing = [asyncio.create_task(one.write(MUCH)) for one in stalled]
+            await asyncio.wait(writing, timeout=0.5)
+            for _ in range(20):
+                assert await outcome(connection.open_connection("127.0.0.1", port)) == "hello"
+            for one, task in zip(stalled, writing, strict=True):
+                assert await one.reader.readexactly(len(MUCH)) == MUCH
+                await task
+
+
+@awaited
+async def test_r140_channels_are_counted_whatever_they_lead_to(running: Running) -> None:
+    with service() as port:
+        async with through(running("tellin")) as connection:
+            core = connection.core
+            opened = [await connection.open_connection("127.0.0.1", port) for _ in range(1024)]
+            with pytest.raises(tellin.UsageError, match="open already"):
+                await connection.open_connection("127.0.0.1", port)
+            core._connection._settings.maximum_channels += 1
+            found = await outcome(connection.open_connection("127.0.0.1", port))
+            assert found == (Reason.RESOURCE_SHORTAGE, "too many channels")
+            core._connection._settings.maximum_channels -= 1
+            for one in opened:
+                one.close()
+            await opened[-1].aclose()
+            assert await outcome(connection.open_connection("127.0.0.1", port)) == "hello"
+
+
+@awaited
+async def test_r136_case_203_stderr_on_a_forwarded_channel_is_dropped_with_credit(
+    running: Running,
+) -> None:
+    with service() as port:
+        async with (
+            through(running("tellin")) as connection,
+            connection.open_connection("127.0.0.1", port) as stream,
+        ):
+            data = memoryview(MUCH)
+            while data:
+                data = data[stream._channel.send_extended(data) :]
+                connection.link.flush_soon()
+                await asyncio.sleep(0)
+            await stream.write(b"hello")
+            assert await stream.reader.readexactly(5) == b"hello"
+
+
+@awaited
+async def test_r148_connections_are_made_with_the_users_own_rights(
+    account: Account, home: Path
+) -> None:
+    seen: list[int] = []
+
+    def look(stream: socket.socket) -> None:
+        found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        seen.append(int.from_bytes(found[4:8], sys.byteorder))
+
+    set_mode(home, 0o755)
+    with service(look, home / "s"):
+        set_mode(home / "s", 0o666)
+        with ALL_SERVERS["tellin"](home, account=account) as server:
+            async with through(server) as connection:
+                async with connection.open_unix_connection(str(home / "s")) as stream:
+                    assert await stream.read() == b""
+                set_mode(home / "s", 0o600)
+                found = await outcome(connection.open_unix_connection(str(home / "s")))
+                assert found == (Reason.CONNECT_FAILED, "Permission denied")
+    assert seen == [account.uid]
+
+
+def wording(client: Client, target: Target, *words: str) -> list[str]:
+    """A client's command line with these words, and no command."""
+    *begin, host, _ = map(str, client.argv(target, ""))
+    return [*begin, *words, host]
+
+
+@EITHER_CLIENT
+def test_w_leads_standard_input_and_output_there(
+    name: str, running: Running, make_client: Make
+) -> None:
+    with service(late_echo) as port:
+        done = subprocess.run(
+            wording(make_client(name), running("tellin").target, "-W", f"127.0.0.1:{port}"),
+            input=MUCH,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == MUCH

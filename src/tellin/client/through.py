@@ -22,7 +22,7 @@ from tellin.runtime.stream import Link
 from tellin.runtime.tunnels import Tunnel
 
 
-def checked_port(port: int) -> int:
+def checked_port(port: object) -> int:
     """A port that can be connected to; raises UsageError for any other."""
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port <= LARGEST_PORT:
         raise UsageError(f"a port is a number from 1 to {LARGEST_PORT}, and not {port!r}")
@@ -50,7 +50,7 @@ def socket_through(
     ``opened``, ``refused(event)``, ``writable``, ``ended``, ``closed``, and ``lost`` at the end of the
     connection (``tellin.client.connected`` does so for the library, and ``tunnel_event`` for programs).
     """
-    ours, theirs = (_plain(one) for one in _socket.socketpair(_socket.AF_UNIX, _KIND))
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND)
     answered = False
 
     def opened() -> None:
@@ -99,8 +99,3 @@ _HANDLERS: Final[dict[type, Callable[[Tunnel, Any], object]]] = {
 }
 
 _KIND = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-
-
-def _plain(made: Socket) -> Socket:
-    """The C module's own type, whatever type the pair came as."""
-    return made if type(made) is Socket else Socket(fileno=made.detach())

@@ -43,6 +43,8 @@ class KeyOptions:
         self.restricted = False
         self.permit_pty = True
         self.permit_port_forwarding = True
+        self.names_forwarding = False
+        """Whether forwarding is allowed in so many words (R149)."""
         self.permit_agent_forwarding = True
         self.permit_x11_forwarding = True
         self.permit_user_rc = True
@@ -153,6 +155,7 @@ def read_options(text: str) -> KeyOptions:
 
 def _restrict(options: KeyOptions) -> None:
     options.restricted = True
+    options.names_forwarding = False
     for attribute in _PERMISSIONS.values():
         setattr(options, attribute, False)
     options.tunnel = None
@@ -181,6 +184,8 @@ def _read_flag(options: KeyOptions, name: str) -> None:
     elif name in _FLAGS:
         attribute, value = _FLAGS[name]
         setattr(options, attribute, value)
+        if attribute == "permit_port_forwarding":
+            options.names_forwarding = value
     elif name in _VALUES:
         raise ConfigError(f'{name} needs a value, as in {name}="..."')
     else:
@@ -251,12 +256,14 @@ def _read_forward(value: str, *, host_needed: bool) -> Forward:
 def _permit_open(options: KeyOptions, value: str) -> None:
     if len(options.permit_open) >= _MOST_FORWARDS:
         raise ConfigError("too many permitopen")
+    options.names_forwarding = True
     options.permit_open += (_read_forward(value, host_needed=True),)
 
 
 def _permit_listen(options: KeyOptions, value: str) -> None:
     if len(options.permit_listen) >= _MOST_FORWARDS:
         raise ConfigError("too many permitlisten")
+    options.names_forwarding = True
     options.permit_listen += (_read_forward(value, host_needed=False),)
 
 

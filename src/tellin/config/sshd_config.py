@@ -277,11 +277,11 @@ class SshdConfig(
         doc="Whether sessions may ask the user's agent.",
     )
     allow_stream_local_forwarding: str = keyword(
-        "AllowStreamLocalForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        "AllowStreamLocalForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.RARE,
         doc="In which directions Unix sockets may be forwarded.",
     )
     allow_tcp_forwarding: str = keyword(
-        "AllowTcpForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.EVERYDAY, later=Later("forwarding", ("no",)),
+        "AllowTcpForwarding", sshd_kinds.DIRECTIONS, default="yes", in_match=True, tier=Tier.EVERYDAY,
         doc="In which directions ports may be forwarded.",
     )
     channel_timeout: tuple[tuple[str, int], ...] = keyword(
@@ -294,7 +294,6 @@ class SshdConfig(
     )
     disable_forwarding: bool = keyword(
         "DisableForwarding", kinds.YES_NO, default=False, in_match=True,
-        later=Later("forwarding", None),
         doc="Forward nothing, whatever else is said.",
     )
     expose_auth_info: bool = keyword(
@@ -382,7 +381,7 @@ class SshdConfig(
         doc="Where clients may let this host listen.",
     )
     permit_open: tuple[str, ...] = keyword(
-        "PermitOpen", kinds.OPEN_PLACES, default=("any",), in_match=True, later=Later("forwarding", (("none",),)),
+        "PermitOpen", kinds.OPEN_PLACES, default=("any",), in_match=True,
         doc="Where clients may be led to.",
     )
     permit_tunnel: str = keyword(

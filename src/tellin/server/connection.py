@@ -33,6 +33,7 @@ from tellin.protocol.events import (
     GlobalRequested,
     HostKeySignatureWanted,
 )
+from tellin.protocol.server import SESSION
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Duplex
 from tellin.runtime.stream import Link
@@ -117,6 +118,9 @@ class Services(Protocol):
         self, connection: "ServerConnection", channel: Channel
     ) -> SessionHandler | str:
         """The handler of a new session channel, or why there is none."""
+
+    def open_other(self, connection: "ServerConnection", event: ChannelAsked) -> None:
+        """Accept or refuse a channel that is no session, now or later."""
 
     def attempted(self, connection: "ServerConnection", attempt: Attempt) -> None:
         """For the log: one try to log in has ended."""
@@ -263,6 +267,9 @@ class ServerConnection:
     # Channels
 
     def _channel_asked(self, event: ChannelAsked) -> None:
+        if event.channel_type != SESSION:
+            self.services.open_other(self, event)
+            return
         handler = self.services.open_session(self, event.channel)
         if isinstance(handler, str):
             self.core.refuse_channel(

@@ -18,12 +18,18 @@ from tellin.algorithms.signatures import (
 )
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.channel import Channel
-from tellin.errors import DisconnectReason, KeyFileError, TellinError, UsageError
+from tellin.errors import (
+    ChannelOpenFailureReason,
+    DisconnectReason,
+    KeyFileError,
+    TellinError,
+    UsageError,
+)
 from tellin.keys.certificates import Certificate, CertificateRole, load_certificate
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
-from tellin.protocol.events import AuthenticationAsked
+from tellin.protocol.events import AuthenticationAsked, ChannelAsked
 from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
@@ -504,6 +510,12 @@ class Server:
             factor.grant for factor in login.factors if factor.grant is not None
         )
         forced_command(connection.grants)
+
+    def open_other(self, connection: ServerConnection, event: ChannelAsked) -> None:
+        """Sessions are all that there is: clients cannot even ask for anything else."""
+        connection.core.refuse_channel(
+            event.channel, ChannelOpenFailureReason.UNKNOWN_CHANNEL_TYPE, "open failed"
+        )
 
     def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
         """Serve a session channel."""

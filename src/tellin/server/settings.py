@@ -21,6 +21,7 @@ from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.patterns import match_pattern
 from tellin.config.reading import NamedAlgorithms
 from tellin.config.sshd_config import SshdConfig
+from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET
 from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError
@@ -135,7 +136,8 @@ def core_settings(
 def connection_settings(_config: SshdConfig) -> ConnectionSettings:
     """What the peer may open."""
     return ConnectionSettings(
-        channel_types=frozenset({SESSION}), global_requests=frozenset({HOST_KEYS_PROVE})
+        channel_types=frozenset({SESSION, DIRECT_PORT, DIRECT_SOCKET}),
+        global_requests=frozenset({HOST_KEYS_PROVE}),
     )
 
 

@@ -15,14 +15,16 @@ from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.connection.channel import Channel
 from tellin.errors import ProtocolError, TellinError
 from tellin.keys import PublicKey
+from tellin.protocol.events import ChannelAsked
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account, become, refuse_inspection
-from tellin.server import settings
+from tellin.server import forwarding, settings
 from tellin.server.access import Visitor, group_names
 from tellin.server.authorities import SystemAccess
 from tellin.server.connection import Login, ServerConnection, SessionHandler
 from tellin.server.endings import Ending, Standing, shown_name
+from tellin.server.forwarding import Forwarding
 from tellin.server.naming import find_name
 from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
@@ -85,6 +87,7 @@ class SystemServices:
         self._started = 0.0
         self._rules: SessionRules | None = None
         self._sessions = 0
+        self._forwarding: Forwarding | None = None
 
     def _make_access(self) -> SystemAccess:
         return SystemAccess(settings.access_rules(self._config), find=self._find)
@@ -316,6 +319,8 @@ class SystemServices:
         grants = [factor.grant for factor in login.factors]
         options = [grant.options for grant in grants if isinstance(grant, AuthorizedKey)]
         command, origin = self._forced_command(options)
+        allowed = forwarding.rules(config, options, origin if command is not None else "")
+        self._forwarding = Forwarding(self._loop, connection, allowed, note=self._journal.say)
         own = (pair.partition("=") for pair in config.set_env)
         return SessionRules(
             account,
@@ -362,11 +367,18 @@ class SystemServices:
             self._loop, channel, connection.link, self._rules, on_closed=self._session_closed
         )
 
+    def open_other(self, connection: ServerConnection, event: ChannelAsked) -> None:
+        """A channel that leads to a port or a socket."""
+        assert self._forwarding is not None
+        self._forwarding.asked(event)
+
     def _session_closed(self) -> None:
         self._sessions -= 1
 
     def ended(self, connection: ServerConnection, error: TellinError | None) -> None:
         """Log how the connection ended."""
+        if self._forwarding is not None:
+            self._forwarding.close()
         user, standing = self._user or "", Standing.STRANGER
         if connection.login is not None:
             user, standing = connection.login.user, Standing.LOGGED_IN
