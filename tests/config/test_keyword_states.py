@@ -10,10 +10,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.config.paper_machine import paper
 
 from tellin.config.keywords import KeywordFile, Tier
 from tellin.config.ssh_config import SshConfig
+from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.sshd_config import SshdConfig
+from tellin.errors import ConfigError
 
 TESTS = Path(__file__).parents[1]
 
@@ -226,6 +229,43 @@ def test_the_tests_that_show_it_are_there_and_speak_of_it(
         if name not in texts or not any(word in text for word in words):
             missing.append((spelling, test))
     assert missing == []
+
+
+# What asks for something that is not there.
+ASKING = {
+    "ChannelTimeout": "session=5m",
+    "ControlMaster": "auto",
+    "DynamicForward": "1080",
+    "EnableEscapeCommandline": "yes",
+    "ForwardAgent": "yes",
+    "ForwardX11": "yes",
+    "GSSAPIAuthentication": "yes",
+    "HostbasedAuthentication": "yes",
+    "LocalForward": "8080 localhost:80",
+    "ProxyJump": "bastion",
+    "RemoteForward": "8080 localhost:80",
+    "Tunnel": "yes",
+}
+
+
+def test_what_waits_is_refused_by_a_sentence_where_it_is_asked_for() -> None:
+    waiting = [
+        row
+        for row in SshConfig.rows.values()
+        if row.later is not None and row.later.harmless is not None
+    ]
+    for row in waiting:
+        option = f"{row.spelling}={ASKING[row.spelling]}"
+        with pytest.raises(ConfigError, match=f"^command-line: {row.spelling} is not supported$"):
+            read_ssh_config(paper(""), "host", options=[option])
+        # In a file it is left out, which is said; or refused, where that would lead astray.
+        text = f"{row.spelling} {ASKING[row.spelling]}"
+        if row.later is not None and row.later.essential:
+            with pytest.raises(ConfigError, match=f"line 1: {row.spelling} is not supported"):
+                read_ssh_config(paper(text), "host")
+        else:
+            (left_out,) = read_ssh_config(paper(text), "host").not_yet
+            assert left_out.keyword == row.spelling
 
 
 def test_what_waits_for_everybody_is_forwarding_jumping_and_sharing() -> None:

@@ -217,6 +217,46 @@ def test_hostname_is_the_real_name(ssh: Ssh) -> None:
     assert done.stdout.split()[2:] == [b"127.0.0.1", str(ssh.target.port).encode()]
 
 
+@pytest.mark.parametrize(
+    ("words", "user", "port"),
+    [
+        ("-o User=x y@h", "x", 22),
+        ("-o User=x -l y h", "x", 22),
+        ("-oUser=x ssh://y@h", "x", 22),
+        ("-l y -o User=x h", "y", 22),
+        ("y@h -o User=x", "y", 22),
+        ("-l a ssh://b@h:3 -p 4", "a", 3),
+        ("-l x h -o Port=1 -p 2", "x", 1),
+        ("-l x h -p 2 -o Port=1", "x", 2),
+        ("-o Port=1 ssh://x@h:2", "x", 1),
+        ("ssh://x@h:2 -o Port=1", "x", 2),
+    ],
+)
+def test_of_all_that_name_a_user_or_a_port_the_first_counts(
+    ssh: Ssh, words: str, user: str, port: int
+) -> None:
+    argv = [*ssh.program, "-F", "none", "-T", "-G", *words.split()]
+    shown = subprocess.run(argv, capture_output=True, check=True).stdout.decode().splitlines()
+    assert {f"user {user}", f"port {port}"} <= {*shown}
+
+
+@pytest.mark.parametrize(
+    "form", ["ssh://{}@127.0.0.1:{}", "ssh://{}@127.0.0.1:{}/", "SSH://{}@127.0.0.1:{}"]
+)
+def test_an_address_names_user_host_and_port(ssh: Ssh, form: str) -> None:
+    target = ssh.target
+    address = form.format(target.user, target.port)
+    if form.startswith("SSH") and ssh.program != SSH:
+        address = address.lower()
+    done = ssh.run(address, CONNECTION, plain=True)
+    assert done.stdout.split()[2:] == [b"127.0.0.1", str(target.port).encode()]
+    # Flags and options that come first count before it.
+    for flags in (["-p", "1"], having("Port=1")):
+        late = ssh.run(address, "true", flags=flags, plain=True)
+        assert late.status == 255
+        assert said(late) == ["ssh: connect to host 127.0.0.1 port 1: Connection refused"]
+
+
 def test_ignore_unknown_lets_pass_what_it_names(ssh: Ssh, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("IgnoreUnknown UseKey*\nUseKeychain yes\n", "ascii")

@@ -119,18 +119,22 @@ class Invocation:
     def _refuse_two_sessions(self, letter: str) -> None:
         """-N and -s each rule the other out, and another SessionType given by -o."""
         wanted, other = _OTHER_SESSION[letter]
-        for option in self.options:
-            name, _, value = option.replace("=", " ").partition(" ")
-            if name.lower() == "sessiontype" and value.strip().lower() != wanted:
-                raise Failure(f"Cannot specify -{letter} with -{other}/SessionType")
+        if any(value.lower() != wanted for value in self._given("SessionType")):
+            raise Failure(f"Cannot specify -{letter} with -{other}/SessionType")
+
+    def _given(self, keyword: str) -> list[str]:
+        """The values that options so far give a keyword."""
+        pairs = (option.replace("=", " ").strip().partition(" ") for option in self.options)
+        return [value.strip() for name, _, value in pairs if name.lower() == keyword.lower()]
 
     def arrive(self, destination: str) -> None:
         """Take the destination; what stands before it has the first word."""
         found = parse_destination(destination)
         self.host = found.host
-        if self.user is None:
+        # Of all that name a user or a port, options too, the first counts.
+        if self.user is None and not self._given("User"):
             self.user = found.user
-        if self.port is None:
+        if self.port is None and not self._given("Port"):
             self.port = found.port
 
     def _identity(self, value: str) -> None:
@@ -175,12 +179,13 @@ class Invocation:
         self.to_system_log = True
 
     def _login_name(self, value: str) -> None:
-        if self.user is None:
+        if self.user is None and not self._given("User"):
             self.user = value
 
     def _port(self, value: str) -> None:
-        if self.port is None:
-            self.port = parse_port(value)
+        port = parse_port(value)
+        if self.port is None and not self._given("Port"):
+            self.port = port
 
     def _show_config(self, _: str) -> None:
         self.show_config = True
