@@ -241,6 +241,39 @@ def test_of_all_that_name_a_user_or_a_port_the_first_counts(
 
 
 @pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("-o Compression=no -C", "compression yes"),
+        ("-C -o Compression=no", "compression yes"),
+        ("-4 -6", "addressfamily inet6"),
+        ("-o AddressFamily=inet6 -4", "addressfamily inet"),
+        ("-c aes128-ctr -c aes256-ctr", "ciphers aes256-ctr"),
+        ("-o Ciphers=aes256-ctr -c aes128-ctr", "ciphers aes128-ctr"),
+        ("-m hmac-sha2-256 -m hmac-sha2-512", "macs hmac-sha2-512"),
+        ("-o EscapeChar=y -e x", "escapechar x"),
+        ("-e none -e x -o EscapeChar=y", "escapechar x"),
+        ("-o BindAddress=127.0.0.9 -b 127.0.0.1", "bindaddress 127.0.0.1"),
+        ("-o BindInterface=eth9 -B lo", "bindinterface lo"),
+        ("-o PKCS11Provider=/a -I /b", "pkcs11provider /b"),
+        ("-o StdinNull=no -n", "stdinnull yes"),
+        ("-o RequestTTY=no -t", "requesttty true"),
+        ("-t -o RequestTTY=no -t", "requesttty force"),
+        ("-o RequestTTY=yes -t", "requesttty force"),
+        ("-t -t -T", "requesttty false"),
+        ("-T -t", "requesttty true"),
+        ("-o LogLevel=ERROR -v -o LogLevel=QUIET", "loglevel DEBUG"),
+        ("-v -q", "loglevel SILENT"),
+    ],
+)
+def test_of_flags_the_last_counts_and_more_than_any_option(
+    ssh: Ssh, words: str, line: str
+) -> None:
+    argv = [*ssh.program, "-F", "none", "-G", *words.split(), "host"]
+    shown = subprocess.run(argv, capture_output=True, check=True).stdout.decode().splitlines()
+    assert line in shown
+
+
+@pytest.mark.parametrize(
     "form", ["ssh://{}@127.0.0.1:{}", "ssh://{}@127.0.0.1:{}/", "SSH://{}@127.0.0.1:{}"]
 )
 def test_an_address_names_user_host_and_port(ssh: Ssh, form: str) -> None:

@@ -53,7 +53,6 @@ _VALUED: Final = {
     "e": "EscapeChar",
     "I": "PKCS11Provider",
     "m": "MACs",
-    "P": "Tag",
 }
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
@@ -76,7 +75,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGVQiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGPVQiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -98,21 +97,20 @@ class Invocation:
         self.version = False
         self.level = ""
         self._verbosity = 0
-        self._terminal = 0
 
     def take(self, letter: str, value: str) -> None:
         """Take one flag."""
         if letter in _REFUSED:
             raise Failure(f"ssh: -{letter} ({_REFUSED[letter]}) is not supported")
         if letter in "NT":
-            self._terminal = 0
             self._request_terminal("no")
         if letter in _OTHER_SESSION:
             self._refuse_two_sessions(letter)
         if letter in _PLAIN:
-            self.options += _PLAIN[letter]
+            # Of options the first counts, of these flags the last, and more than any option.
+            self.options[:0] = _PLAIN[letter]
         elif letter in _VALUED:
-            self.options.append(f"{_VALUED[letter]}={quoted(value)}")
+            self.options.insert(0, f"{_VALUED[letter]}={quoted(value)}")
         elif letter in _DEEDS:
             _DEEDS[letter](self, value)
 
@@ -159,11 +157,10 @@ class Invocation:
         self.level = "QUIET"
 
     def _terminal_wanted(self, _: str) -> None:
-        self._terminal += 1
-        self._request_terminal("yes" if self._terminal == 1 else "force")
+        asked = self._given("RequestTTY")[:1]
+        self._request_terminal("force" if asked == ["yes"] else "yes")
 
     def _request_terminal(self, wanted: str) -> None:
-        # Of options the first counts, of these flags the last, and more than any option.
         self.options.insert(0, f"RequestTTY={wanted}")
 
     def _option(self, value: str) -> None:
@@ -177,6 +174,9 @@ class Invocation:
 
     def _system_log(self, _: str) -> None:
         self.to_system_log = True
+
+    def _tag(self, value: str) -> None:
+        self.options.append(f"Tag={quoted(value)}")
 
     def _login_name(self, value: str) -> None:
         if self.user is None and not self._given("User"):
@@ -205,6 +205,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "i": Invocation._identity,
     "l": Invocation._login_name,
     "o": Invocation._option,
+    "P": Invocation._tag,
     "p": Invocation._port,
     "Q": Invocation._query,
     "q": Invocation._quiet,
