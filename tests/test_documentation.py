@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: MIT
 """The examples of the documentation are programs, and they work."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 from tests.interop.agents import RunningAgent
 from tests.interop.children import Child
 from tests.interop.peers import OpenSSHClient, OpenSSHServer, Target, make_key
+
+from tellin.config.keywords import Retired
+from tellin.config.ssh_config import SshConfig
+from tellin.config.ssh_reading import CRITERIA as CLIENT_CRITERIA
+from tellin.config.sshd_config import SshdConfig
+from tellin.config.sshd_reading import CRITERIA as SERVER_CRITERIA
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -147,6 +155,80 @@ def test_what_is_done_with_keys_works() -> None:
         "['ann']",
         "in as ann",
     ]
+
+
+def test_a_configuration_is_looked_into(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(
+        "Host *\n  Port 22\nHost web\n  Port 2222\n  User me\nHost other\n  User you\n"
+    )
+    done = run("lint_config.py", str(file), "web")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{file} line 4: warning: Port 2222 never counts: {file} line 2 (Host *) says Port 22 before it",
+        "    the first value counts: what is for everybody belongs at the end",
+        "line 2: Port 22: counts",
+        "line 4: Port 2222: shadowed by line 2",
+        "line 5: User me: counts",
+        "line 7: User you: elsewhere",
+    ]
+
+
+@cache
+def keywords_page() -> str:
+    """The page of keywords, as it is made before each build."""
+    place = ROOT / "docs" / "_ext" / "tables.py"
+    found = importlib.util.spec_from_file_location("tables", place)
+    assert found is not None
+    assert found.loader is not None
+    tables = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tables)
+    return "\n".join(tables.keywords())
+
+
+def part_of(name: str) -> str:
+    """What the page says of one file."""
+    return keywords_page().split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("ssh_config", SshConfig), ("sshd_config", SshdConfig)]
+)
+def test_the_reference_says_everything_of_every_keyword(
+    name: str, table: type[SshConfig] | type[SshdConfig]
+) -> None:
+    text = part_of(name)
+    for row in table.rows.values():
+        ((_, said),) = re.findall(rf"^`({row.spelling})`\n: (.*)$", text, re.MULTILINE)
+        assert said.startswith(row.doc.replace("<", "\\<").replace("*", "\\*"))
+        assert f"takes `{row.kind.grammar}`" in said
+        shown = " ".join(row.shown(row.default)) or "none"
+        assert f"default `{shown}`" in said
+        for letter in row.tokens:
+            assert {"$": "${NAME}", "~": "~"}.get(letter, f"%{letter}") in said
+        assert ("allowed in Match" in said) is row.in_match
+        assert ("may be given several times" in said) is (row.merge is not None)
+        assert ("run by the user's shell" in said) is row.by_shell
+        assert ("unknown to OpenSSH 9.2" in said) is (row.spelling in table.newer)
+        assert ("tellin's own" in said) is (row.spelling in table.foreign)
+        assert (f"waits for {row.later.feature}" if row.later else "") in said
+        assert ("waits for" in said) is (row.later is not None)
+    for alias, spelling in table.aliases.items():
+        assert re.search(rf"^`{spelling}`\n: .*also spelt .*{alias}", text, re.MULTILINE)
+    for found in table.known.values():
+        if isinstance(found, Retired):
+            assert f"| `{found.spelling}` |" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "criteria"), [("ssh_config", CLIENT_CRITERIA), ("sshd_config", SERVER_CRITERIA)]
+)
+def test_the_reference_names_every_criterion_of_match(
+    name: str, criteria: dict[str, bool]
+) -> None:
+    text = part_of(name)
+    for criterion, takes in criteria.items():
+        assert f"| `{criterion}` | {'one' if takes else 'none'} |" in text
 
 
 def test_every_example_is_shown_in_a_page() -> None:

@@ -18,6 +18,11 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import tellin
+from tellin.config.keywords import Retired
+from tellin.config.ssh_config import SshConfig
+from tellin.config.ssh_reading import CRITERIA as CLIENT_CRITERIA
+from tellin.config.sshd_config import SshdConfig
+from tellin.config.sshd_reading import CRITERIA as SERVER_CRITERIA
 from tellin.errors import TellinError
 from tellin.wire import Message
 
@@ -86,27 +91,49 @@ def algorithms() -> Iterator[str]:
 
 
 def keywords() -> Iterator[str]:
-    """What a configuration file may say."""
-    files = [
-        kind
-        for module in modules()
-        for kind in vars(module).values()
-        if isinstance(kind, type)
-        and kind.__module__ == module.__name__
-        and getattr(kind, "rows", None)
-        and hasattr(kind, "manual")
-    ]
-    for kind in files:
-        yield f"## {kind.__name__}"
+    """What ``ssh_config`` and ``sshd_config`` may say, keyword by keyword, and what they may ask in Match."""
+    yield "In a file a keyword's case does not matter. The first value counts, but for what may be given several"
+    yield "times. A token is put in where the value is used: `%h` and the like, `${NAME}` for a variable, `~` for"
+    yield "a home. What waits for something is read and shown, and nothing is done about it yet. `Host` (in"
+    yield "`ssh_config`) and `Match` begin blocks, and `Include` reads more files in its place."
+    yield ""
+    for name, kind, criteria in (
+        ("ssh_config", SshConfig, CLIENT_CRITERIA),
+        ("sshd_config", SshdConfig, SERVER_CRITERIA),
+    ):
+        yield f"## {name}"
         yield ""
-        yield first(kind)
+        yield f"{first(kind)} In Python it is `{kind.__module__}.{kind.__name__}`."
         yield ""
         for row in kind.rows.values():
-            shown = "" if row.default is None else " ".join(row.kind.show(row.default))
             yield f"`{row.spelling}`"
-            doc = cell(row.doc).rstrip(".")
-            yield f": {doc}. Takes {cell(row.kind.grammar)}; default `{shown or 'none'}`."
+            grammar, *notes = kind.notes(row)
+            yield f": {cell(row.doc)} It takes {literal(grammar)}; {'; '.join(map(note, notes))}."
             yield ""
+        yield f"### Match in {name}"
+        yield ""
+        yield from table(
+            ("criterion", "argument"),
+            ((f"`{one}`", "one" if takes else "none") for one, takes in criteria.items()),
+        )
+        yield f"### Words of old in {name}"
+        yield ""
+        yield "They stand in files that have outlived them, and nothing is done about them."
+        yield ""
+        gone = [found for found in kind.known.values() if isinstance(found, Retired)]
+        rows = ((f"`{found.spelling}`", "is named" if found.warn else "is not") for found in gone)
+        yield from table(("word", "in a warning"), rows)
+
+
+def literal(grammar: str) -> str:
+    """A grammar as code, whose words a reader may copy."""
+    return f"`{grammar}`"
+
+
+def note(text: str) -> str:
+    """A note with its values as code."""
+    word, _, rest = text.partition(" ")
+    return f"{word} `{rest}`" if word in {"default", "tokens"} and rest else cell(text)
 
 
 def messages() -> Iterator[str]:

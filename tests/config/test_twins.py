@@ -105,6 +105,23 @@ def known_to_both(program: str, folder: Path) -> list[Row[object]]:
     return found
 
 
+# What Debian's OpenSSH is built without, or takes on other systems alone.
+NOT_BUILT = {"KerberosGetAFSToken", "RDomain"}
+
+
+@pytest.mark.peer("ssh", "sshd")
+@pytest.mark.parametrize(("program", "table"), [("ssh", SshConfig), ("sshd", SshdConfig)])
+def test_the_tables_say_which_keywords_openssh_9_2_does_not_know(
+    folder: Path, program: str, table: type[KeywordFile]
+) -> None:
+    version = run("ssh", "-V").stderr
+    if not version.startswith("OpenSSH_9.2"):
+        pytest.skip(f"this is {version.strip()}")
+    known = {row.spelling for row in known_to_both(program, folder)}
+    unknown = {row.spelling for row in table.rows.values()} - known
+    assert unknown - NOT_BUILT == table.newer | table.foreign
+
+
 def theirs(program: str, file: Path, *words: str) -> subprocess.CompletedProcess[str]:
     if program == "ssh":
         return run("ssh", "-F", file, "-G", *words, "host")

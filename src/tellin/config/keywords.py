@@ -148,6 +148,12 @@ class KeywordFile:
     """By attribute, in the order of the table."""
     known: ClassVar[Mapping[str, Known]] = {}
     """By every spelling that a file may use, in lower case."""
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Other spellings, each with the keyword that it stands for."""
+    newer: ClassVar[frozenset[str]] = frozenset()
+    """Keywords that are of OpenSSH 10.5 and that 9.2 does not know: a file with one is refused there."""
+    foreign: ClassVar[frozenset[str]] = frozenset()
+    """Keywords that no OpenSSH knows."""
 
     def __init_subclass__(
         cls,
@@ -156,6 +162,8 @@ class KeywordFile:
         retired: str = "",
         silent: str = "",
         unsupported: str = "",
+        newer: str = "",
+        foreign: str = "",
     ) -> None:
         own = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
         known: dict[str, Known] = {
@@ -174,6 +182,9 @@ class KeywordFile:
             known[alias.lower()] = known[spelling.lower()]
         cls.rows = own
         cls.known = known
+        cls.aliases = dict(aliases or {})
+        cls.newer = frozenset(newer.split())
+        cls.foreign = frozenset(foreign.split())
 
     def __init__(self, **values: Any) -> None:
         strangers = values.keys() - self.rows.keys()
@@ -223,16 +234,30 @@ class KeywordFile:
     def manual(cls) -> Iterator[str]:
         """One paragraph a keyword, in the order of the table."""
         for row in cls.rows.values():
-            notes = [row.kind.grammar, f"default {' '.join(row.shown(row.default)) or 'none'}"]
-            if row.merge is not None:
-                notes.append("may be given several times")
-            if row.tokens:
-                notes.append(f"tokens {_shown_tokens(row.tokens)}")
-            if row.in_match:
-                notes.append("allowed in Match")
-            if row.later is not None:
-                notes.append(f"waits for {row.later.feature}")
-            yield f"{row.spelling} ({'; '.join(notes)}): {row.doc}"
+            yield f"{row.spelling} ({'; '.join(cls.notes(row))}): {row.doc}"
+
+    @classmethod
+    def notes(cls, row: Row[Any]) -> list[str]:
+        """What a manual says of a keyword besides what it does."""
+        made = [row.kind.grammar, f"default {' '.join(row.shown(row.default)) or 'none'}"]
+        if row.merge is not None:
+            made.append("may be given several times")
+        if row.tokens:
+            made.append(f"tokens {_shown_tokens(row.tokens)}")
+        if row.by_shell:
+            made.append("run by the user's shell")
+        if row.in_match:
+            made.append("allowed in Match")
+        others = [alias for alias, spelling in cls.aliases.items() if spelling == row.spelling]
+        if others:
+            made.append(f"also spelt {' or '.join(others)}")
+        if row.spelling in cls.newer:
+            made.append("unknown to OpenSSH 9.2")
+        if row.spelling in cls.foreign:
+            made.append("tellin's own")
+        if row.later is not None:
+            made.append(f"waits for {row.later.feature}")
+        return made
 
     @classmethod
     def lookup(cls, line: Line) -> Known:

@@ -83,6 +83,8 @@ class SshConfig(
     " UseRoaming UseRsh UsePrivilegedPort",
     unsupported="AFSTokenPassing KerberosAuthentication KerberosTgtPassing RSAAuthentication"
     " RhostsRSAAuthentication CompressionLevel",
+    newer="ChannelTimeout ObscureKeystrokeTiming RefuseConnection Tag VersionAddendum WarnWeakCrypto",
+    foreign="SecurityProfile",
 ):
     """What holds for one host. ``host_argument`` is the host as it was asked for."""
 

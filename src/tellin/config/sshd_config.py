@@ -31,6 +31,9 @@ class SshdConfig(
     " RSAAuthentication CheckMail UseLogin VerifyReverseMapping ReverseMappingCheck"
     " AuthorizedKeysFile2 UsePrivilegeSeparation KerberosTgtPassing AFSTokenPassing",
     silent="Protocol",
+    newer="GSSAPIDelegateCredentials PAMServiceName PerSourcePenalties PerSourcePenaltyExemptList"
+    " RefuseConnection SshdAuthPath SshdSessionPath",
+    foreign="SecurityProfile",
 ):
     """What a server does, for everybody or for one connection."""
 
