@@ -8,23 +8,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tellin.errors import ConfigError, ConnectFailed, KeyFileError, RequestRefused
+from tellin.errors import (
+    ConfigError,
+    ConnectFailed,
+    ConnectionLost,
+    KeyFileError,
+    ProtocolError,
+    RequestRefused,
+    SftpError,
+)
 from tellin.keys.formats import MOST_BYTES, load_public_key
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 from tellin.runtime.files import read_file
 
 USAGE: Final = """\
-Usage: ssh-copy-id [-h|-?|-f|-n|-x] [-i [identity_file]] [-t target_path] [-p port]
+Usage: ssh-copy-id [-h|-?|-f|-n|-s|-x] [-i [identity_file]] [-t target_path] [-p port]
                    [-F alternative ssh_config file] [[-o <ssh -o options>] ...]
                    [user@]hostname
 \t-f: force mode -- copy keys without trying to check if they are already installed
 \t-n: dry run    -- no keys are actually copied
+\t-s: use sftp   -- no command is run there, for accounts that may only move files
 \t-t: the file to write, from the home directory; .ssh/authorized_keys if not given
 \t-x: say what is run
 \t-h|-?: print this help"""
 
-_OPTIONS: Final = "fnxh?i:t:p:F:o:"
+_OPTIONS: Final = "fnsxh?i:t:p:F:o:"
 
 _NAME: Final = "ssh-copy-id"
 _FAILED: Final = 1
@@ -58,6 +67,7 @@ class Wishes:
         self.force = False
         self.dry = False
         self.loud = False
+        self.sftp = False
         self.asked = False
         self.key_file: str | None = None
         self.target = _TARGET
@@ -102,6 +112,8 @@ def _take(wishes: Wishes, letter: str, value: str) -> None:
             wishes.force = True
         case "n":
             wishes.dry = True
+        case "s":
+            wishes.sftp = True
         case "x":
             wishes.loud = True
         case "i":
@@ -238,8 +250,7 @@ def _logs_in(wishes: Wishes, destination: str, private: str) -> bool:
         "-o", "PreferredAuthentications=publickey",
         "-o", "IdentitiesOnly=yes",
         "-o", "BatchMode=yes",
-        destination,
-        "exit",
+        *(["-s", destination, "sftp"] if wishes.sftp else [destination, "exit"]),
     ]  # fmt: skip
     done = subprocess.run(
         _ssh(wishes, words),
@@ -308,7 +319,8 @@ def _copy(wishes: Wishes, destination: str) -> int:
         return 0
     words = [word if at % 2 == 0 else _quoted(word) for at, word in enumerate(wishes.ssh)]
     login = " ".join([*words, _quoted(destination)])
-    print(f'Now try logging into the machine, with:   "ssh {login}"')
+    program = "sftp" if wishes.sftp else "ssh"
+    print(f'Now try logging into the machine, with:   "{program} {login}"')
     print("and check to make sure that only the key(s) you wanted were added.\n")
     return 0
 
@@ -321,6 +333,8 @@ def _quoted(word: str) -> str:
 
 def _install(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int:
     """Add the keys there, and say how many were new."""
+    if wishes.sftp:
+        return _install_by_sftp(wishes, destination, keys)
     lines = "".join(_line(key) + "\n" for key in keys).encode("utf-8", "surrogateescape")
     script = _INSTALL.format(target=wishes.target)
     words = ["-o", "ControlPath=none", "-T", destination, f"exec sh -c '{script}'"]
@@ -339,6 +353,20 @@ def _install(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int
             hint="does the account run commands? What it said stands above",
         )
     return int(last[1])
+
+
+def _install_by_sftp(wishes: Wishes, destination: str, keys: Sequence[PublicKey]) -> int:
+    from tellin.programs.copy_id_files import FileServer, install
+
+    lines = [_line(key).encode("utf-8", "surrogateescape") for key in keys]
+    words = ["-o", "ControlPath=none", "-T", "-s", destination, "sftp"]
+    try:
+        with FileServer(_ssh(wishes, words), _surroundings()) as server:
+            return install(server, wishes.target, lines)
+    except (SftpError, ConnectionLost, ProtocolError) as error:
+        raise Failure(
+            f"{_NAME}: ERROR: the key(s) could not be installed: {error}", status=_FAILED
+        ) from None
 
 
 PROGRAM: Final = Program(
