@@ -7,7 +7,7 @@ from typing import Final
 from tellin.errors import UsageError
 from tellin.programs.command import Failure, Program
 from tellin.runtime.privileges import Account
-from tellin.server.file_service import REQUEST_NAMES, USAGE, parse_wishes, serve_files
+from tellin.server.file_service import OPTIONS, REQUEST_NAMES, USAGE, parse_wishes, serve_files
 
 _FAILED: Final = 1
 
@@ -31,4 +31,6 @@ def run(arguments: list[str]) -> int:
     return serve_files(wishes, account)
 
 
-PROGRAM: Final = Program("sftp-server", "serve files to one client, for sshd", run)
+PROGRAM: Final = Program(
+    "sftp-server", "serve files to one client, for sshd", run, options=OPTIONS
+)

@@ -29,7 +29,7 @@ usage: sftp-server [-ehLR] [-d start_directory] [-f log_facility] [-l log_level]
 REQUEST_NAMES: Final = tuple(
     kind.name for kind in (*REQUESTS.values(), *EXTENSIONS.values()) if kind is not Extended
 )
-_LETTERS: Final = "d:f:l:P:p:Q:u:cehLR"
+OPTIONS: Final = "d:f:l:P:p:Q:u:cehLR"
 _ONCE: Final = {"-P": "Refused", "-p": "Permitted"}
 _MALFORMED: Final = 11
 _FAILED: Final = 255
@@ -60,7 +60,7 @@ def parse_wishes(arguments: Sequence[str]) -> Wishes:
     wishes = Wishes()
     seen: set[str] = set()
     try:
-        options, _ = getopt.getopt(list(arguments), _LETTERS)
+        options, _ = getopt.getopt(list(arguments), OPTIONS)
     except getopt.GetoptError as error:
         raise UsageError(f"sftp-server: {error}") from None
     for letter, value in options:
