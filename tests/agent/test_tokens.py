@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """An agent and keys inside tokens, in memory: whom it lets load what, and what a security key signs for whom."""
 
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -10,13 +12,23 @@ from tests.keys.software_authenticator import SoftwareAuthenticator
 from tellin.agent import messages
 from tellin.agent.client import add_request, sign_request, succeeded
 from tellin.agent.constraints import Constraints, Destination, Hop, HostKey
-from tellin.agent.messages import Failure, SignResponse
+from tellin.agent.messages import Failure, SignResponse, framed
 from tellin.agent.session import TokenPolicy
-from tellin.agent.tokens import KeysListed, ListKeys, Reason, Refused, Signed, SignWith
+from tellin.agent.tokens import (
+    KeysListed,
+    ListKeys,
+    Reason,
+    Refused,
+    Signed,
+    SignWith,
+    TokenError,
+)
+from tellin.client import tokens
 from tellin.keys import load_private_key
 from tellin.keys.certificates import Certificate
 from tellin.keys.file_signatures import FileSignature
 from tellin.keys.private import PrivateKey
+from tellin.runtime.sockets import Socket
 from tellin.userauth.messages import signed_data
 from tellin.wire import Cursor
 
@@ -334,3 +346,29 @@ def test_case_267_a_constraint_is_not_given_twice(name: str) -> None:
     assert Constraints.read(Cursor(bounds.encode())) == bounds
     with pytest.raises(MalformedPacket, match="twice"):
         Constraints.read(Cursor(bounds.encode() * 2))
+
+
+def test_what_a_helper_left_unsaid_is_not_taken_for_the_next_ones_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that dies within an answer; the next is asked, and understood."""
+    whole = framed(Signed(b"signature"))
+    answers = [whole[:7], whole]
+    ends: list[socket.socket] = []
+
+    def start(name: str) -> tokens.Process:
+        ours, theirs = socket.socketpair()
+        theirs.sendall(answers.pop(0))
+        theirs.shutdown(socket.SHUT_WR)
+        ends.append(theirs)
+        return tokens.Process(os.getpid(), Socket(fileno=ours.detach()))
+
+    monkeypatch.setattr(tokens, "start_helper", start)
+    monkeypatch.setattr(tokens.Process, "end", lambda process: process.stream.close())
+    request = SignWith("internal", b"key", b"data", "ssh-ed25519", b"")
+    with tokens.TokenHelper(tokens.SECURITY_KEY) as helper:
+        with pytest.raises(TokenError, match="has ended"):
+            helper.ask(request)
+        assert helper.ask(request) == Signed(b"signature")
+    for end in ends:
+        end.close()

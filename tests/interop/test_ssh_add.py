@@ -8,6 +8,11 @@ import pytest
 from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent
 from tests.interop.target import make_key, my_name
 
+from tellin.keys import PrivateKey
+from tellin.programs import ssh_add
+from tellin.programs.add_wishes import Wishes
+from tellin.runtime import prompts
+
 LINES = (
     "plain",
     "-q plain",
@@ -189,3 +194,51 @@ def test_without_a_terminal_the_passphrase_comes_by_standard_input(desk: Running
         ours, theirs = add("tellin", typed), add("openssh", typed)
         assert ours == theirs
         assert ours[0] == (b"secret" not in typed)
+
+
+def test_a_key_may_come_out_of_a_pipe(desk: RunningAgent, home: Path) -> None:
+    """As in ssh-add <(command), or with a secret of a build: it never lies on a disk."""
+    private, public = (home / "plain").read_bytes(), (home / "plain.pub").read_bytes()
+    for words, typed in (
+        (["/dev/stdin"], private),
+        (["-T", "/dev/stdin"], public),
+        (["-d", "/dev/stdin"], public),
+    ):
+        said = []
+        for user in ("openssh", "tellin"):
+            run(desk, "openssh", "-D")
+            run(desk, "openssh", "-q", *(["plain"] if typed == public else []))
+            done = subprocess.run(
+                [*PROGRAMS[user]["add"], *words],
+                cwd=desk.directory,
+                env=desk.environment,
+                input=typed,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+            said.append((done.returncode, done.stdout, done.stderr))
+        assert said[0] == said[1], words
+        assert said[1][0] == 0
+
+
+@pytest.mark.parametrize("answer", ["no", "yes"])
+def test_r074_case_279_a_passphrase_that_takes_long_is_asked_about(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSH makes such keys with -a 3000: their owner can say that he is willing to wait."""
+    asked: list[str] = []
+
+    def ask(question: str, **more: object) -> str:
+        asked.append(question)
+        return "secret" if question.startswith("Enter") else answer
+
+    monkeypatch.setattr(prompts, "ask", ask)
+    monkeypatch.setattr(ssh_add, "DEFAULT_MOST_ROUNDS", 4)
+    key = PrivateKey.generate("ed25519", comment="slow")
+    opened = ssh_add._opened(key.to_openssh(b"secret", rounds=5), "key", Wishes())
+    assert (opened is not None) is (answer == "yes")
+    assert asked == [
+        "Enter passphrase for key: ",
+        "The key key has a passphrase of 5 rounds, where 4 are allowed. Go on (yes/no)? ",
+    ]

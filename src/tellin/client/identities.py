@@ -334,8 +334,11 @@ def _is_public(data: bytes) -> bool:
     return False
 
 
-def read_key_file(path: str, journal: Journal) -> bytes:
-    """The bytes of a private key's file; none, and the reason said, if it must not be used."""
+def read_key_file(path: str, journal: Journal, *, pipes: bool = False) -> bytes:
+    """The bytes of a private key's file; none, and the reason said, if it must not be used.
+
+    With ``pipes`` a pipe is a file too: it can be read once.
+    """
     exposed: list[int] = []
 
     def check(status: os.stat_result) -> None:
@@ -344,7 +347,7 @@ def read_key_file(path: str, journal: Journal) -> bytes:
             exposed.append(mode)
 
     try:
-        data = read_file(path, limit=MOST_BYTES, check=check)
+        data = read_file(path, limit=MOST_BYTES, pipes=pipes, check=check)
     except ConfigError as error:
         journal.error(f'Load key "{path}": {error}')
         return b""

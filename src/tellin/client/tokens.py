@@ -85,6 +85,10 @@ def start_helper(name: str) -> Process:
     return Process(pid, ours)
 
 
+def _conversation() -> AgentConversation:
+    return AgentConversation(ANSWERS, most=MOST_HELPER_BYTES)
+
+
 class TokenHelper:
     """A helper whose every call waits for the answer, ``LONGEST_WAIT`` seconds at most; starts at the first."""
 
@@ -92,7 +96,7 @@ class TokenHelper:
         self._name = name
         self._seconds = seconds
         self._process: Process | None = None
-        self._conversation = AgentConversation(ANSWERS, most=MOST_HELPER_BYTES)
+        self._conversation = _conversation()
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +122,8 @@ class TokenHelper:
             # A timeout is an OSError too.
             self._conversation.lost()
             self.close()
+            # Half a frame of one that is gone is not the beginning of what the next one says.
+            self._conversation = _conversation()
         reply = replies[0] if replies else None
         if reply is None or isinstance(reply, Refused):
             raise error_of(reply)
@@ -155,9 +161,8 @@ class TokenLink:
             except OSError:
                 done(None)
                 return
-            conversation = AgentConversation(ANSWERS, most=MOST_HELPER_BYTES)
             self._link = AgentLink(
-                self._loop, self._process.stream, conversation, on_close=self._lost
+                self._loop, self._process.stream, _conversation(), on_close=self._lost
             )
         self._waiting += 1
         self._rewind()

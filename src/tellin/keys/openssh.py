@@ -18,6 +18,17 @@ _PLAIN_BLOCK: Final = 8
 DEFAULT_MOST_ROUNDS: Final = 2048
 
 
+class CostlyPassphrase(KeyFileError):
+    """A passphrase that takes longer than anybody has agreed to; the file may be a stranger's."""
+
+    def __init__(self, rounds: int, most: int) -> None:
+        super().__init__(
+            f"a passphrase of {rounds} rounds, where {most} are allowed",
+            hint=f"if you trust the file: ssh-add asks whether to go on, ssh-keygen takes -a {rounds}",
+        )
+        self.rounds = rounds
+
+
 class Container:
     """A parsed file; the public half is readable at once, the private half after ``open``."""
 
@@ -97,10 +108,7 @@ class Container:
         if not passphrase:
             raise WrongPassphrase("a passphrase is needed to decrypt private key")
         if self._rounds > most_rounds:
-            raise KeyFileError(
-                f"a passphrase of {self._rounds} rounds, where {most_rounds} are allowed",
-                hint="if you trust the file, load it with a higher limit of rounds",
-            )
+            raise CostlyPassphrase(self._rounds, most_rounds)
         cipher = file_cipher(self._cipher)
         material = stretch(passphrase, self._salt, self._rounds, cipher.key_size + cipher.iv_size)
         try:

@@ -31,6 +31,7 @@ from tellin.keys.certificates import (
     load_certificate,
 )
 from tellin.keys.formats import MOST_BYTES, load_private_key, load_public_key
+from tellin.keys.openssh import DEFAULT_MOST_ROUNDS, CostlyPassphrase
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey, words_of
 from tellin.programs.add_wishes import FATAL, Wishes, asked, tell, told
@@ -235,7 +236,7 @@ def read_file(path: str) -> bytes:
     # Who only lists keys reads none.
     from tellin.runtime import files
 
-    return files.read_file(path, limit=MOST_BYTES)
+    return files.read_file(path, limit=MOST_BYTES, pipes=True)
 
 
 # What is done for each file
@@ -443,7 +444,8 @@ def _read(path: str) -> bytes:
     from tellin.runtime.journal import ERROR, Journal
 
     try:
-        return read_key_file(path, Journal(ERROR, _say_why_not))
+        # As in ssh-add <(command): what a command prints need not lie on a disk.
+        return read_key_file(path, Journal(ERROR, _say_why_not), pipes=True)
     except OSError as error:
         tell(f"{path}: {error.strerror}")
         return b""
@@ -464,6 +466,7 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
     except KeyFileError as error:
         tell(f"Error loading key {_quoted(shown)}: {error}")
         return None
+    most_rounds = DEFAULT_MOST_ROUNDS
     if wishes.passphrase:
         with suppress(WrongPassphrase, KeyFileError):
             return load_private_key(data, wishes.passphrase)
@@ -477,7 +480,13 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
             return None
         secret = answer.encode("utf-8", "surrogateescape")
         try:
-            key = load_private_key(data, secret)
+            try:
+                key = load_private_key(data, secret, most_rounds=most_rounds)
+            except CostlyPassphrase as costly:
+                if not _goes_on(shown, costly):
+                    return None
+                most_rounds = costly.rounds
+                key = load_private_key(data, secret, most_rounds=most_rounds)
         except WrongPassphrase:
             question = f"Bad passphrase, try again for {visible(shown)}{suffix}: "
         except KeyFileError as error:
@@ -486,6 +495,16 @@ def _opened(data: bytes, shown: str, wishes: Wishes) -> PrivateKey | None:
         else:
             wishes.passphrase = secret
             return key
+
+
+def _goes_on(shown: str, costly: CostlyPassphrase) -> bool:
+    """Whether the owner waits for a passphrase that takes minutes, or is told no by who asks for hours."""
+    from tellin.runtime import prompts
+
+    question = f"The key {visible(shown)} has {costly}. Go on (yes/no)? "
+    answer = prompts.ask(question, echo=True, standard_input=True, confirm=True)
+    # A program that asks for a yes by a button says nothing.
+    return answer is not None and answer.strip().lower() in {"", "yes"}
 
 
 def _quoted(path: str) -> str:

@@ -95,37 +95,41 @@ def _descriptor(hid: Any, path: str) -> Any:
         return HidDescriptor(path, 0, 0, _REPORT, _REPORT, None, None)
 
 
+_UNKNOWN: Final = ("the security key does not know this key", Reason.NOT_THERE)
+_UNTOUCHED: Final = ("nobody touched the security key", Reason.FAILED)
+_WRONG: Final = ("the PIN is wrong", Reason.PIN_WRONG)
+# What the status codes of CTAP 2.1 section 8.2 mean for whoever asked.
+_REFUSALS: Final = {
+    "PIN_INVALID": _WRONG,
+    "PIN_AUTH_INVALID": _WRONG,
+    "PUAT_REQUIRED": ("the security key wants its PIN", Reason.PIN_NEEDED),
+    "PIN_NOT_SET": ("the security key has no PIN yet: give it one first", Reason.FAILED),
+    "PIN_BLOCKED": ("the PIN of the security key is blocked", Reason.FAILED),
+    "PIN_AUTH_BLOCKED": (
+        "too many wrong PINs: take the security key out and plug it in again",
+        Reason.FAILED,
+    ),
+    "NO_CREDENTIALS": _UNKNOWN,
+    "INVALID_CREDENTIAL": _UNKNOWN,
+    "USER_ACTION_TIMEOUT": _UNTOUCHED,
+    "ACTION_TIMEOUT": _UNTOUCHED,
+    "OPERATION_DENIED": ("it was refused at the security key", Reason.FAILED),
+    "UNSUPPORTED_ALGORITHM": ("the security key does not make keys of this type", Reason.FAILED),
+    "KEY_STORE_FULL": ("the security key can remember no more keys", Reason.FAILED),
+}
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """The library's errors in words of ours."""
     from fido2.ctap import CtapError
 
-    codes = CtapError.ERR
-    reasons: dict[Any, tuple[str, Reason]] = {
-        codes.PIN_INVALID: ("the PIN is wrong", Reason.PIN_WRONG),
-        codes.PIN_AUTH_INVALID: ("the PIN is wrong", Reason.PIN_WRONG),
-        codes.PUAT_REQUIRED: ("the security key wants its PIN", Reason.PIN_NEEDED),
-        codes.PIN_NOT_SET: ("the security key has no PIN yet: give it one first", Reason.FAILED),
-        codes.PIN_BLOCKED: ("the PIN of the security key is blocked", Reason.FAILED),
-        codes.PIN_AUTH_BLOCKED: (
-            "too many wrong PINs: take the security key out and plug it in again",
-            Reason.FAILED,
-        ),
-        codes.NO_CREDENTIALS: ("the security key does not know this key", Reason.NOT_THERE),
-        codes.INVALID_CREDENTIAL: ("the security key does not know this key", Reason.NOT_THERE),
-        codes.USER_ACTION_TIMEOUT: ("nobody touched the security key", Reason.FAILED),
-        codes.ACTION_TIMEOUT: ("nobody touched the security key", Reason.FAILED),
-        codes.OPERATION_DENIED: ("it was refused at the security key", Reason.FAILED),
-        codes.UNSUPPORTED_ALGORITHM: (
-            "the security key does not make keys of this type",
-            Reason.FAILED,
-        ),
-        codes.KEY_STORE_FULL: ("the security key can remember no more keys", Reason.FAILED),
-    }
     try:
         yield
     except CtapError as error:
-        words, reason = reasons.get(error.code, (str(error), Reason.FAILED))
+        # A code that the library has no name for is a number.
+        name = getattr(error.code, "name", "")
+        words, reason = _REFUSALS.get(name, (str(error), Reason.FAILED))
         raise TokenError(words, reason) from None
 
 
