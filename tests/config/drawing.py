@@ -71,9 +71,8 @@ CLIENT_VALUES: Final[Mapping[str, Sequence[str]]] = {
     "port": ("22", "2222", "65535"),
     "preferredauthentications": ("publickey", "password,publickey"),
     "proxycommand": ("nc %h %p", "none", "exec connect '%h'"),
-    # A jump is refused as long as nobody makes it.
-    "proxyjump": ("none",),
-    "proxyusefdpass": ("no",),
+    "proxyjump": ("none", "bastion", "me@one:2222,ssh://two"),
+    "proxyusefdpass": ("no", "yes"),
     "pubkeyauthentication": ("yes", "no", "unbound", "host-bound", "true"),
     "refuseconnection": ("no entry", "closed"),
     "rekeylimit": ("1G 1h", "512K 30m"),

@@ -87,6 +87,7 @@ CLIENT = {
     "Port": ALIAS,
     "PreferredAuthentications": SSH + "preferred_authentications_are_tried_in_order",
     "ProxyCommand": "programs/test_ssh.py::test_a_proxy_command_carries_the_connection",
+    "ProxyJump": "programs/test_ssh_jumps.py::test_the_configuration_says_the_way",
     "ProxyUseFdpass": "programs/test_ssh_proxies.py::test_a_connected_socket_is_handed_over",
     "PubkeyAcceptedAlgorithms": SSH + "pubkey_accepted_algorithms_keep_a_key_back",
     "PubkeyAuthentication": SSH + "pubkey_authentication_can_be_off",
@@ -242,7 +243,6 @@ ASKING = {
     "GSSAPIAuthentication": "yes",
     "HostbasedAuthentication": "yes",
     "LocalForward": "8080 localhost:80",
-    "ProxyJump": "bastion",
     "RemoteForward": "8080 localhost:80",
     "Tunnel": "yes",
 }
@@ -268,11 +268,11 @@ def test_what_waits_is_refused_by_a_sentence_where_it_is_asked_for() -> None:
             assert left_out.keyword == row.spelling
 
 
-def test_what_waits_for_everybody_is_forwarding_jumping_and_sharing() -> None:
+def test_what_waits_for_everybody_is_forwarding_and_sharing() -> None:
     """Of what most people use nothing waits but what is built in one piece."""
     waiting = {
         row.later.feature
         for row in SshConfig.rows.values()
         if row.later is not None and row.tier is not Tier.RARE
     }
-    assert waiting <= {"forwarding", "jumping", "sharing"}
+    assert waiting <= {"forwarding", "sharing"}

@@ -355,13 +355,6 @@ def test_values_that_ask_for_nothing_are_taken_on_the_command_line() -> None:
     assert found.request_tty == "no"
 
 
-@pytest.mark.parametrize("line", ["ProxyJump bastion"])
-def test_what_would_change_where_we_go_is_refused_where_it_counts(line: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{USER} line 2: .* is not supported"):
-        port_of(paper(f"Host host\n{line}"))
-    assert port_of(paper(f"Host other\n{line}")) == 22
-
-
 def test_proxy_command_and_proxy_jump_compete() -> None:
     found = read_ssh_config(paper("ProxyCommand nc %h %p\nProxyJump bastion"), "host")
     assert found.proxy_command == "nc %h %p"

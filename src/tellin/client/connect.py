@@ -392,14 +392,15 @@ class _Login(Record):
             file=None if self.config == "default" else os.fspath(self.config),
         ).expanded(surroundings)
         config.check_permitted()
-        if config.proxy_command is not None and self.sock is None:
-            file, line = config.origin("proxy_command")
-            raise ConfigError(
-                "ProxyCommand is not supported by the library yet",
-                file=file,
-                line=line,
-                hint="start the command yourself and give its socket as sock=",
-            )
+        for name, way in (("ProxyCommand", "proxy_command"), ("ProxyJump", "proxy_jump")):
+            if getattr(config, way) is not None and self.sock is None:
+                file, line = config.origin(way)
+                raise ConfigError(
+                    f"{name} is not supported by the library yet",
+                    file=file,
+                    line=line,
+                    hint="connect yourself, and give the socket as sock=",
+                )
         return config
 
     # The socket

@@ -495,7 +495,6 @@ class SshConfig(
     )
     proxy_jump: str | None = keyword(
         "ProxyJump", ssh_kinds.JUMPS, default=None, tokens="%hnpr", tier=Tier.EVERYDAY,
-        later=Later("jumping", (None,), essential=True),
         doc="The hosts to go through, first to last.",
     )
     proxy_use_fdpass: bool = keyword(

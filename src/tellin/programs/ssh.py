@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from tellin.config.destination import parse_destination, parse_port
 from tellin.config.grammar import quoted
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
-from tellin.errors import ConnectFailed, TellinError
+from tellin.errors import ConfigError, ConnectFailed, TellinError
 from tellin.programs.command import Failure, OptionError, Options, Program, say_error, visible
 from tellin.runtime.journal import LEVELS, Journal, to_descriptor
 from tellin.runtime.surroundings import LocalSurroundings
@@ -26,8 +26,9 @@ FAILED: Final = 255
 USAGE: Final = """\
 usage: ssh [-46aCfGknNqsTtVvxy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-E log_file] [-e escape_char] [-F configfile]
-           [-I pkcs11] [-i identity_file] [-l login_name] [-m mac_spec]
-           [-o option] [-P tag] [-p port] destination [command [argument ...]]
+           [-I pkcs11] [-i identity_file] [-J destination] [-l login_name]
+           [-m mac_spec] [-o option] [-P tag] [-p port]
+           destination [command [argument ...]]
        ssh [-Q query_option]"""
 
 # What a flag without a value is short for.
@@ -59,7 +60,6 @@ _REFUSED: Final = {
     "A": "agent forwarding",
     "D": "dynamic forwarding",
     "g": "forwarding for other hosts",
-    "J": "jump hosts",
     "K": "GSSAPI",
     "L": "local forwarding",
     "M": "connection sharing",
@@ -75,7 +75,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGPVQiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGJPVQiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -146,6 +146,20 @@ class Invocation:
         else:
             self.options.append(f"IdentityFile={quoted(value)}")
 
+    def _jump(self, value: str) -> None:
+        if self._given("ProxyJump"):
+            said = "Only a single -J option is permitted"
+            raise Failure(f"{said} (use commas to separate multiple jump hops)")
+        if self._given("ProxyCommand"):
+            raise Failure("Cannot specify -J with ProxyCommand")
+        from tellin.config.ssh_kinds import JUMPS
+
+        try:
+            JUMPS.read([value])
+        except ConfigError as fault:
+            raise Failure(f"{fault}\nInvalid -J argument") from None
+        self.options.append(f"ProxyJump={quoted(value)}")
+
     def _first_version(self, _: str) -> None:
         raise Failure("SSH protocol v.1 is no longer supported")
 
@@ -202,6 +216,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "E": Invocation._log_file,
     "F": Invocation._file,
     "G": Invocation._show_config,
+    "J": Invocation._jump,
     "i": Invocation._identity,
     "l": Invocation._login_name,
     "o": Invocation._option,
@@ -352,7 +367,11 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
 
         algorithms(config)
     loop = SmallLoop()
-    connecting = Connecting(loop, config, journal)
+    connecting: Any = (
+        Connecting(loop, config, journal)
+        if config.proxy_jump is None
+        else _jumping(invocation, loop, config, journal)
+    )
     try:
         if journal.debugs:
             journal.debug(_version())
@@ -366,6 +385,15 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
     finally:
         connecting.end()
         loop.close()
+
+
+def _jumping(invocation: Invocation, loop: Any, config: SshConfig, journal: Journal) -> Any:
+    """The way through other hosts; who goes straight to the server does not pay for it."""
+    from tellin.programs.ssh_jumping import Jumping
+
+    # -v holds for the hops too; of other options each has its own.
+    level = [f"LogLevel={invocation.level}"] if invocation.level not in {"", "QUIET"} else []
+    return Jumping(loop, config, journal, file=invocation.file, options=level)
 
 
 def _version() -> str:

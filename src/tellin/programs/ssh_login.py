@@ -35,8 +35,9 @@ def equip(
     sources: Sources | None,
 ) -> HostKeyCheck:
     """Give the connection what it needs for HostKeyOffered and the login; the first of the two."""
-    # Behind a ProxyCommand nobody here knows the address.
-    place.address = "" if config.proxy_command else connection.place.address
+    # Behind a ProxyCommand or another host nobody here knows the address.
+    indirect = config.proxy_command or config.proxy_jump
+    place.address = "" if indirect else connection.place.address
     prompter: Prompter = Nobody()
     if not config.batch_mode:
         from tellin.client.asking import TerminalPrompter

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
-from tellin.client.endings import NOWHERE
+from tellin.client.endings import NOWHERE, Place
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.known_hosts import Entry, KnownHosts
@@ -19,10 +19,10 @@ from tellin.connection.host_keys import HOST_KEYS
 from tellin.connection.machine import ConnectionSettings
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
-from tellin.programs.ssh_connecting import Connecting
 from tellin.protocol.events import Authenticated, GlobalReplied, GlobalRequested
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
+from tellin.runtime.sockets import Duplex
 from tellin.transport.settings import Settings
 from tellin.userauth.text import escape_text
 
@@ -95,6 +95,50 @@ class Updates(Protocol):
         """The server has answered our question."""
 
 
+class Way(Protocol):
+    """How the server is reached: `tellin.programs.ssh_connecting.Connecting`, or through other hosts."""
+
+    place: Place
+    began: float
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has our identification already."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the server can be reached a second time without anybody noticing."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def wait(self) -> Duplex:
+        """The stream that leads there; raises TellinError."""
+
+    def again(self) -> None:
+        """Connect once more."""
+
+    def remaining(self) -> float | None:
+        """What ConnectTimeout leaves for the identifications and the first exchange."""
+
+    def end(self) -> None:
+        """Let go of what was needed for it."""
+
+
+def known_hosts(
+    config: SshConfig, records: Records, place: HostPlace, journal: Journal
+) -> tuple[KnownHosts, Sources | None]:
+    """What is on record before the server has said a word, and who else knows host keys."""
+    if config.known_hosts_command is None and config.verify_host_key_dns == "no":
+        return records.read(), None
+    # Who has only files does not wait for this.
+    from tellin.client.host_key_sources import HostKeySources
+    from tellin.runtime.surroundings import LocalSurroundings
+
+    sources = HostKeySources(config, LocalSurroundings(), journal)
+    return sources.known(records, place), sources
+
+
 class Run:
     """One run of ``ssh``."""
 
@@ -105,7 +149,7 @@ class Run:
         loop: SmallLoop,
         config: SshConfig,
         journal: Journal,
-        connecting: Connecting,
+        connecting: Way,
         *,
         command: list[str],
     ) -> None:
@@ -144,7 +188,8 @@ class Run:
                 f"{left_out.file} line {left_out.line}:"
                 f" {left_out.keyword} is not supported and is left out",
             )
-        known = known_types(self._known(), self._place)
+        found, self._sources = known_hosts(config, self._records, self._place, journal)
+        known = known_types(found, self._place)
         made = settings(config, known=known)
         # A guess may turn out to need a second connection (see below), so it is for those only
         # that can be had.
@@ -166,18 +211,6 @@ class Run:
         if (journal.level >= VERBOSE or journal.debugs) and self.connection.core.authenticated:
             self._sum_up(status)
         return status
-
-    def _known(self) -> KnownHosts:
-        """What is on record before the server has said a word."""
-        config = self._config
-        if config.known_hosts_command is not None or config.verify_host_key_dns != "no":
-            # Who has only files does not wait for this.
-            from tellin.client.host_key_sources import HostKeySources
-            from tellin.runtime.surroundings import LocalSurroundings
-
-            self._sources = HostKeySources(config, LocalSurroundings(), self._journal)
-            return self._sources.known(self._records, self._place)
-        return self._records.read()
 
     def _sum_up(self, status: int) -> None:
         seconds = self._loop.time() - self._connecting.began

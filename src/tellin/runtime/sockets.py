@@ -9,7 +9,7 @@ import _socket
 import contextlib
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 Socket = _socket.socket
@@ -76,6 +76,22 @@ class PipePair:
         self.restore()
         for fd in self._flags:
             os.close(fd)
+
+
+class Watched:
+    """Base of streams that have no descriptor: they tell by themselves when there is something to do."""
+
+    def fileno(self) -> int:
+        """None."""
+        return -1
+
+    def watch_input(self, callback: Callable[[], object] | None) -> None:
+        """Call whenever there is something to read, or the end; None stops that."""
+        raise NotImplementedError
+
+    def watch_output(self, callback: Callable[[], object] | None) -> None:
+        """Call whenever bytes are taken, or never will be any more; None stops that."""
+        raise NotImplementedError
 
 
 def write_descriptor(stream: Duplex) -> int:

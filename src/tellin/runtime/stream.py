@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from tellin.errors import ConnectionLost, Disconnected, TellinError, TimedOut
 from tellin.runtime.loop import Cancellable, Loop
-from tellin.runtime.sockets import Duplex, without_delay, write_descriptor
+from tellin.runtime.sockets import Duplex, Watched, without_delay, write_descriptor
 from tellin.wire.states import State
 
 # One wake-up reads until the kernel has no more, this often or this long: other descriptors
@@ -186,10 +186,9 @@ class Link:
 
     def _let_go(self) -> None:
         if self._reading:
-            self.loop.remove_reader(self._read_fd)
+            self._attend_input(wanted=False)
         if self._writing:
-            self.loop.remove_writer(self._write_fd)
-        self._reading = self._writing = False
+            self._attend_output(wanted=False)
         for call in (self._timer, self._flush_call):
             if call is not None:
                 call.cancel()
@@ -200,11 +199,25 @@ class Link:
             self.stage is _OPEN and not self._held and self._unsent <= HARD_MARK
         ) or self.stage is _LINGERING
         if wanted is not self._reading:
-            self._reading = wanted
-            if wanted:
-                self.loop.add_reader(self._read_fd, self._readable)
-            else:
-                self.loop.remove_reader(self._read_fd)
+            self._attend_input(wanted=wanted)
+
+    def _attend_input(self, *, wanted: bool) -> None:
+        self._reading = wanted
+        if isinstance(self.stream, Watched):
+            self.stream.watch_input(self._readable if wanted else None)
+        elif wanted:
+            self.loop.add_reader(self._read_fd, self._readable)
+        else:
+            self.loop.remove_reader(self._read_fd)
+
+    def _attend_output(self, *, wanted: bool) -> None:
+        self._writing = wanted
+        if isinstance(self.stream, Watched):
+            self.stream.watch_output(self._writable if wanted else None)
+        elif wanted:
+            self.loop.add_writer(self._write_fd, self._writable)
+        else:
+            self.loop.remove_writer(self._write_fd)
 
     def _readable(self) -> None:
         if self.stage is _LINGERING:
@@ -370,19 +383,14 @@ class Link:
         self._unsent = unsent
         blocked = unsent > 0
         if blocked is not self._writing:
-            self._writing = blocked
-            if blocked:
-                self.loop.add_writer(self._write_fd, self._writable)
-            else:
-                self.loop.remove_writer(self._write_fd)
+            self._attend_output(wanted=blocked)
         return took > 0
 
     def _send_failed(self, error: OSError) -> None:
         # What the peer said before it went (a DISCONNECT with the reason) may still wait here.
         self.failure = error
         if self._writing:
-            self.loop.remove_writer(self._write_fd)
-            self._writing = False
+            self._attend_output(wanted=False)
         core = self.core
         for _ in range(_LAST_READS):
             if core.closed:
