@@ -364,7 +364,7 @@ def test_a_users_file_that_others_may_write_is_an_error_and_is_read_all_the_same
 def test_files_that_sshd_refuses_are_named() -> None:
     machine = PaperMachine({SERVER: "HostKey /k/open\nHostKey /k/closed\nHostKey /k/no\n"
         "RevokedKeys /r\nAuthorizedKeysCommand /opt/x %u\nAuthorizedKeysCommandUser nobody\n"
-        "AuthorizedPrincipalsCommand x\nAuthorizedPrincipalsCommandUser nobody\n"
+        "AuthorizedPrincipalsCommand /opt/y\nAuthorizedPrincipalsCommandUser nobody\n"
         "TrustedUserCAKeys /ca\nBanner /b\n"})  # fmt: skip
     machine.uid = 0
     machine.statuses = {
@@ -382,7 +382,7 @@ def test_files_that_sshd_refuses_are_named() -> None:
     ]  # fmt: skip
     by_line = {one.line: one.sentence for one in found}
     assert "/opt: others may write it (mode 0777)" in by_line[5]
-    assert "full path" in by_line[7]
+    assert "/opt: others may write it" in by_line[7]
     machine.statuses["/opt"] = FileStatus(1000, 0o40755)
     by_line = {one.line: one.sentence for one in lint_sshd_config(machine).findings}
     assert "/opt: it belongs to user 1000" in by_line[5]

@@ -105,6 +105,29 @@ def test_a_missing_feature_may_be_off_and_nothing_else(row) -> None:  # type: ig
             read(f"{row.spelling} {asked[row.spelling]}")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "AuthenticationMethods publickey:pam",
+        "AuthenticationMethods keyboard-interactive:",
+        "AuthorizedKeysFile /k/%q",
+        "AuthorizedKeysFile .ssh/a /k/%",
+        "AuthorizedPrincipalsFile /p/%k",
+        "AuthorizedKeysCommand /c %F",
+        "AuthorizedKeysCommand c %u",
+        "AuthorizedPrincipalsCommand /c %z",
+    ],
+)
+@pytest.mark.parametrize("block", ["", "Match user ann\n"])
+def test_r115_case_325_what_would_fail_at_every_login_is_refused_at_once(
+    line: str, block: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^{FILE} line {1 + bool(block)}: {line.split(maxsplit=1)[0]}: "
+    ):
+        read(f"{block}{line}")
+
+
 def test_a_misspelling_gets_an_answer() -> None:
     with pytest.raises(ConfigError, match="Bad configuration option: PermitRootlogon") as caught:
         read("PermitRootlogon no")
@@ -132,6 +155,7 @@ ANN = Peer(
     local_address="2001:db8::1",
     local_port=2222,
     version="OpenSSH_10.5",
+    routing_domain="blue",
 )
 
 
@@ -155,6 +179,8 @@ ANN = Peer(
         ("localport 2222", True),
         ("localport 22,!2*", False),
         ("version OpenSSH_*", True),
+        ("rdomain blue", True),
+        ("rdomain !blue,*", False),
         ("invalid-user", False),
         ("!invalid-user", True),
         ("user ann address 192.0.2.7 localport 2222", True),
@@ -167,7 +193,41 @@ def test_match_criteria(criteria: str, holds: bool) -> None:
     assert settings.always.max_sessions == 1
 
 
-@pytest.mark.parametrize("criterion", ["user *", "group *", "host *", "address *",
+def test_blocks_by_name_and_by_pattern_hold_in_the_order_of_the_file() -> None:
+    lines = [
+        "Match user ann\nMaxSessions 1",
+        "Match user a*\nMaxSessions 2\nMaxAuthTries 2",
+        "Match group staff,wheel address 192.0.2.0/24\nMaxAuthTries 3\nBanner /3",
+        "Match user bob,ann,ann\nBanner /4\nAcceptEnv A",
+        "Match address 192.0.2.7\nAcceptEnv B\nPermitTTY no",
+        "Match group ann user bob\nPermitUserRC no",
+    ]
+    for order in (lines, lines[::-1]):
+        settings = read("\n".join(order))
+        ann = settings.for_peer(ANN)
+        first = order is lines
+        assert ann.max_sessions == (1 if first else 2)
+        assert ann.max_auth_tries == (2 if first else 3)
+        assert ann.banner == ("/3" if first else "/4")
+        assert ann.accept_env == (("A", "B") if first else ("B", "A"))
+        assert (ann.permit_tty, ann.permit_user_rc) == (False, True)
+        bob = settings.for_peer(Peer(user="bob"))
+        assert (bob.max_sessions, bob.banner, bob.accept_env) == (10, "/4", ("A",))
+
+
+def test_a_connection_without_a_routing_domain_has_an_empty_one() -> None:
+    settings = read("Match rdomain *\nMaxSessions 1")
+    assert settings.for_peer(Peer()).max_sessions == 10
+    assert settings.for_peer(Peer(routing_domain="")).max_sessions == 1
+
+
+def test_whoever_does_not_exist_need_not_be_named() -> None:
+    settings = read("Match invalid-user\nMaxSessions 1")
+    assert settings.for_peer(Peer(invalid_user=True)).max_sessions == 1
+    assert settings.for_peer(Peer(user="ann")).max_sessions == 10
+
+
+@pytest.mark.parametrize("criterion", ["user *", "group *", "host *", "address *", "rdomain *",
                                        "localaddress *", "localport *", "version *"])  # fmt: skip
 @pytest.mark.parametrize("negation", ["", "!"])
 def test_nothing_is_said_of_what_is_not_known_yet(criterion: str, negation: str) -> None:
@@ -218,8 +278,8 @@ def test_a_subsystem_named_twice_in_one_place_is_noted() -> None:
     )
 
 
-def test_all_arguments_of_a_subsystem_stay() -> None:
-    # R112: twelve arguments, the one that makes it read-only last.
+def test_r112_all_arguments_of_a_subsystem_stay() -> None:
+    # Twelve arguments, the one that makes it read-only last.
     command = "internal-sftp " + " ".join(f"-f{n}" for n in range(11)) + " -R"
     settings = read(f"Subsystem sftp {command} # a comment\nForceCommand {command}")
     assert settings.always.subsystem == (("sftp", command),)
@@ -246,12 +306,12 @@ SPECIAL = {
     "TrustedUserCAKeys": "/ca", "AuthorizedPrincipalsFile": "/p/%u",
     "AuthorizedPrincipalsCommand": "/c %i", "AuthorizedPrincipalsCommandUser": "a",
     "AuthorizedKeysCommand": "/c %k", "AuthorizedKeysCommandUser": "a", "RevokedKeys": "/r /s",
-    "LogLevel": "QUIET", "DisableForwarding": "yes", "IPQoS": "none",
+    "CASignatureAlgorithms": "ssh-ed25519", "LogLevel": "QUIET", "DisableForwarding": "yes", "IPQoS": "none",
     "AllowAgentForwarding": "no", "AllowStreamLocalForwarding": "no", "AllowTcpForwarding": "no",
     "HostbasedAcceptedAlgorithms": "ssh-ed25519", "HostbasedUsesNameFromPacketOnly": "yes",
     "IgnoreRhosts": "no", "PAMServiceName": "x", "PermitListen": "none", "PermitOpen": "none",
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
-    "X11DisplayOffset": "9", "X11UseLocalhost": "no", "CASignatureAlgorithms": "ssh-ed25519",
+    "X11DisplayOffset": "9", "X11UseLocalhost": "no",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
@@ -274,11 +334,6 @@ def test_every_keyword_that_may_stand_in_a_block_counts_there() -> None:
         settings = read(f"Match user ann\n{spelling} {text}")
         name = rows[spelling].attribute
         assert getattr(settings.for_peer(ANN), name) != getattr(settings.always, name)
-
-
-def test_whether_the_clients_name_matters() -> None:
-    assert read("Match host *.example\nMaxSessions 1").depends_on_host
-    assert not read("Match address 192.0.2.1\nMaxSessions 1").depends_on_host
 
 
 # --- Include -------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_a_peer_is_named_by_both_ends(watched: Watched) -> None:
     with socket.create_connection(address) as client:
         watched.turn(lambda: watched.served)
         host, port = client.getsockname()
-        assert watched.served == [Peer(host, port, *address)]
+        assert watched.served == [Peer(host, port, *address, "")]
 
 
 def test_a_stream_without_addresses_is_unknown() -> None:
@@ -144,7 +144,10 @@ def test_case_350_an_address_in_the_form_of_the_other_family_is_brought_back() -
         def getsockname(self) -> tuple[Any, ...]:
             return "fe80::1%eth0", 22, 0, 2
 
-    assert peer_of(Mapped()) == Peer("192.0.2.7", 5, "fe80::1%eth0", 22)
+        def getsockopt(self, *_: int) -> bytes:
+            return b"blue\0"
+
+    assert peer_of(Mapped()) == Peer("192.0.2.7", 5, "fe80::1%eth0", 22, "blue")
 
 
 # Faults of the machine
@@ -183,11 +186,11 @@ def test_a_reload_keeps_the_sockets_it_goes_on_with(watched: Watched) -> None:
     watched.start(f"ListenAddress 127.0.0.1:{first}\nListenAddress 127.0.0.1:{second}\n")
     daemon = watched.daemon
     assert daemon is not None
-    kept = daemon._acceptors["127.0.0.1", second]
+    (kept,) = daemon._acceptors["127.0.0.1", second]
     text = f"ListenAddress 127.0.0.1:{second}\nListenAddress 127.0.0.1:{third}\nMaxStartups 7\n"
     daemon.on_reload = lambda: offer(text)
     daemon._hung_up()
-    assert daemon._acceptors["127.0.0.1", second] is kept
+    assert daemon._acceptors["127.0.0.1", second] == [kept]
     assert [reached(("127.0.0.1", port)) for port in (first, second, third)] == [False, True, True]
     assert daemon.offer.configuration.always.max_startups == (7, 30, 7)
 

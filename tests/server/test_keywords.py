@@ -5,16 +5,18 @@ import os
 import pwd
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.certified import Certified, authority, user_certificate
 from tests.interop.tellin_peer import TellinServer
+from tests.server import test_system
 from tests.server.caller import Caller
 
 from tellin.config.sshd_config import SshdConfig
+from tellin.connection.forwarding import direct_target
 from tellin.connection.requests import (
     EnvironmentRequest,
     ExecRequest,
@@ -50,6 +52,8 @@ class Keywords:
         self.key = load_private_key(server.identity.path.read_bytes())
         self.user = server.user
         self.group = _group_of(server.user)
+        self.expected = True
+        """Whether what a test looks for should be there: it is waited for longer."""
         self._open: list[Caller] = []
         self._log_at = 0
 
@@ -167,11 +171,16 @@ def _rekeys(sshd: Keywords) -> int:
     return sum(isinstance(event, NewKeysReceived) for event in caller.seen)
 
 
-def _alive(sshd: Keywords) -> str:
+def _given_up(sshd: Keywords) -> bool:
     caller = sshd.log_in()
     caller.flush()
-    # A client that is stopped: it takes nothing and says nothing.
-    return sshd.log("Timeout, client not responding", 6)
+    # A client that is stopped: it takes nothing and says nothing. One that is not asked is told
+    # apart by a session that goes on while another's client would have been given up twice.
+    try:
+        sshd.log("Timeout, client not responding", 60 if sshd.expected else 3)
+    except AssertionError:
+        return False
+    return True
 
 
 def _tries(sshd: Keywords) -> int:
@@ -200,6 +209,22 @@ def _variable(sshd: Keywords, name: str) -> str:
     assert session.ask(ExecRequest(f"echo ${name}".encode()))
     session.finish()
     return session.out.data.decode().strip()
+
+
+def _led(sshd: Keywords, where: str) -> bool:
+    """Whether a client is led on: to the server's own port, or to a socket that listens."""
+    caller = sshd.log_in()
+    with socket.socket(socket.AF_UNIX) as listening:
+        path = f"/tmp/tellin-{os.getpid()}-{caller.local_port}"
+        listening.bind(path)
+        listening.listen()
+        Path(path).chmod(0o777)
+        port, by_path = ("127.0.0.1", sshd.server.port), (path if where == "socket" else "")
+        try:
+            caller.core.open_channel(*direct_target(*port, by_path))
+            return isinstance(caller.wait(ChannelOpened, ChannelOpenRefused), ChannelOpened)
+        finally:
+            Path(path).unlink()
 
 
 def _subsystem(sshd: Keywords, name: str) -> str:
@@ -238,8 +263,8 @@ def _role_may_in(sshd: Keywords) -> bool:
 NO_FILE: dict[str, object] = {"AuthorizedKeysFile": "none"}
 AUTHORITY: dict[str, object] = {**NO_FILE, "TrustedUserCAKeys": "AUTHORITIES"}
 
-# For each keyword: what stands outside, what stands in the block, and what shows that the block
-# is in force.
+# Every keyword that may stand in a Match block stands in one of three tables.
+# In force: what stands outside, what stands in the block, and what shows that the block holds.
 IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], object]] = {
     "AcceptEnv": ({}, "OTHER", lambda sshd: _variable(sshd, "OTHER"), "given"),
     "AuthorizedKeysCommand": (
@@ -258,8 +283,13 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
          "AuthorizedPrincipalsCommandUser": "nobody-here"}, "USER", _role_may_in, True,
     ),
     "AuthorizedPrincipalsFile": (AUTHORITY, "ROLES", _role_may_in, True),
+    "CASignatureAlgorithms": (AUTHORITY, "rsa-sha2-512", _certified_may_in, False),
     "RevokedKeys": ({}, "KEYS", _may_in, False),
     "TrustedUserCAKeys": (NO_FILE, "AUTHORITIES", _certified_may_in, True),
+    "AllowStreamLocalForwarding": ({}, "no", lambda sshd: _led(sshd, "socket"), False),
+    "AllowTcpForwarding": ({}, "no", lambda sshd: _led(sshd, "port"), False),
+    "DisableForwarding": ({}, "yes", lambda sshd: _led(sshd, "port"), False),
+    "PermitOpen": ({}, "none", lambda sshd: _led(sshd, "port"), False),
     "AllowGroups": ({"AllowGroups": "*"}, "nobody-here", _may_in, False),
     "AllowUsers": ({"AllowUsers": "*"}, "somebody-else", _may_in, False),
     "AuthenticationMethods": (
@@ -268,9 +298,9 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "AuthorizedKeysFile": ({}, "/nonexistent", _may_in, False),
     "Banner": ({}, "BANNER", _banner, "come in\n"),
     "ClientAliveCountMax": (
-        {"ClientAliveInterval": 1, "ClientAliveCountMax": 0}, "1", _alive, ...,
+        {"ClientAliveInterval": 1, "ClientAliveCountMax": 0}, "1", _given_up, True,
     ),
-    "ClientAliveInterval": ({"ClientAliveCountMax": 1}, "1", _alive, ...),
+    "ClientAliveInterval": ({"ClientAliveCountMax": 1}, "1", _given_up, True),
     "DenyGroups": ({}, "GROUP", _may_in, False),
     "DenyUsers": ({}, "USER", _may_in, False),
     "ForceCommand": ({}, "echo forced", lambda sshd: sshd.run("echo mine"), "forced\n"),
@@ -292,16 +322,57 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "SetEnv": ({}, "TELLIN_SET=by-match", lambda sshd: sshd.run("echo $TELLIN_SET"), "by-match\n"),
     "Subsystem": ({}, "more echo more", lambda sshd: _subsystem(sshd, "more"), "more"),
 }  # fmt: skip
-# Root's own, and what needs an account without a password: tests of their own below.
-OWN_TESTS = {"PermitRootLogin", "PermitEmptyPasswords"}
+# In force, and shown by a test of its own: root's, and what needs an account without a password.
+OWN_TESTS: dict[str, Callable[..., None]] = {
+    "PermitRootLogin": test_system.test_r113_permit_root_login_in_a_match_block,
+    "PermitEmptyPasswords": (
+        test_system.test_r090_an_empty_password_gets_in_only_where_that_is_said
+    ),
+}
+# Waiting: the part that brings the feature. Until then a block may ask for nothing but the absence
+# of it. Where a row's ``later`` goes, its keyword moves to one of the tables above.
+WAITING = {
+    "AllowAgentForwarding": "forwarding",
+    "ChannelTimeout": "forwarding",
+    "ChrootDirectory": "the daemon",
+    "ExposeAuthInfo": "the daemon",
+    "GSSAPIAuthentication": "Kerberos, which tellin leaves out",
+    "GatewayPorts": "forwarding",
+    "HostbasedAcceptedAlgorithms": "host-based login",
+    "HostbasedAuthentication": "host-based login",
+    "HostbasedUsesNameFromPacketOnly": "host-based login",
+    "IPQoS": "the daemon",
+    "IgnoreRhosts": "host-based login",
+    "KerberosAuthentication": "Kerberos, which tellin leaves out",
+    "LogVerbose": "logs",
+    "PAMServiceName": "the daemon",
+    "PermitListen": "forwarding",
+    "PermitTunnel": "forwarding",
+    "PermitUserRC": "the daemon",
+    "PubkeyAuthOptions": "the daemon",
+    "RDomain": "the daemon",
+    "RefuseConnection": "the daemon",
+    "RequiredRSASize": "the daemon",
+    "StreamLocalBindMask": "forwarding",
+    "StreamLocalBindUnlink": "forwarding",
+    "UnusedConnectionTimeout": "forwarding",
+    "X11DisplayOffset": "forwarding",
+    "X11Forwarding": "forwarding",
+    "X11UseLocalhost": "forwarding",
+}
+MATCHABLE = {row.spelling: row for row in SshdConfig.rows.values() if row.in_match}
 
 
-def test_every_keyword_of_match_has_its_test() -> None:
-    # What waits for a feature is refused unless it changes nothing (tests/config/test_sshd_config.py).
-    wanted = {
-        row.spelling for row in SshdConfig.rows.values() if row.in_match and row.later is None
-    }
-    assert wanted == IN_MATCH.keys() | OWN_TESTS
+@pytest.mark.parametrize("keyword", MATCHABLE)
+def test_r113_every_keyword_of_match_is_in_force_or_waits_for_its_part(keyword: str) -> None:
+    tables: list[Mapping[str, object]] = [IN_MATCH, OWN_TESTS, WAITING]
+    assert sum(keyword in table for table in tables) == 1, f"no test shows Match's {keyword}"
+    later = MATCHABLE[keyword].later
+    assert (later.feature if later else None) == WAITING.get(keyword)
+
+
+def test_no_table_of_match_names_what_a_block_may_not_hold() -> None:
+    assert {*IN_MATCH, *OWN_TESTS, *WAITING} == {*MATCHABLE}
 
 
 @pytest.mark.parametrize("keyword", IN_MATCH)
@@ -316,12 +387,11 @@ def test_r113_a_match_block_is_in_force(sshd: Keywords, tmp_path: Path, keyword:
 
     given = {name: put_in(value) for name, value in outside.items()}
     sshd.use(**given, match=f"User {sshd.user}\n  {keyword} {put_in(inside)}")
-    found = look(sshd)
-    assert expected is ... or found == expected
-    # And for everybody else it is not: nobody is called that.
-    if expected is not ...:
-        sshd.use(**given, match=f"User not-me\n  {keyword} {put_in(inside)}")
-        assert look_or_raise(look, sshd) != expected
+    assert look(sshd) == expected
+    # And for everybody else the global value is: nobody is called that.
+    sshd.expected = False
+    sshd.use(**given, match=f"User not-me\n  {keyword} {put_in(inside)}")
+    assert look_or_raise(look, sshd) != expected
 
 
 def look_or_raise(look: Callable[[Keywords], object], sshd: Keywords) -> object:
@@ -704,6 +774,24 @@ def test_force_command_runs_and_knows_what_was_asked(
     assert session.finish() == [ExitStatus(0)]
     assert session.out.data.decode() == f"forced:{original}\n"
     sshd.log("Starting session: forced-command (config) for")
+
+
+@pytest.mark.parametrize("block", ["", "Match All\n"])
+def test_r112_every_word_of_a_forced_command_and_of_a_subsystem_counts(
+    sshd: Keywords, block: str
+) -> None:
+    words = [*(f"-{number}" for number in range(11)), "-R"]
+    text = " ".join(words)
+    lines = [f"ForceCommand printf '%s|' {text}", f"Subsystem twelve printf '%s|' {text}"]
+    for line, ask in zip(
+        lines, (ExecRequest(b"ignored"), SubsystemRequest("twelve")), strict=True
+    ):
+        keyword, _, value = line.partition(" ")
+        sshd.use(**({"match": f"All\n  {line}"} if block else {keyword: value}))
+        session = sshd.log_in().session()
+        assert session.ask(ask)
+        session.finish()
+        assert session.out.data.decode().split("|")[:-1] == words
 
 
 def test_force_command_internal_sftp_runs_nothing_else(sshd: Keywords) -> None:

@@ -26,6 +26,7 @@ def algorithms(config: SshConfig) -> AlgorithmLists:
     That also goes for lists in blocks of the file that do not hold for this host.
     """
     check_known(config, config.algorithms_named)
+    keys = with_certificates(USER_KEY_ALGORITHMS)
     return select(
         config,
         AlgorithmLists(
@@ -34,9 +35,9 @@ def algorithms(config: SshConfig) -> AlgorithmLists:
             preferred_ciphers(has_aes=has_aes()),
             CLIENT_MACS,
             COMPRESSING if config.compression else DEFAULT_COMPRESSIONS,
-            with_certificates(USER_KEY_ALGORITHMS),
+            keys,
             CA_SIGNATURE_ALGORITHMS,
-            with_certificates(USER_KEY_ALGORITHMS),
+            keys,
         ),
         lenient=True,
     )

@@ -2,6 +2,7 @@
 """Patterns of names and addresses: ``*`` and ``?``, comma lists with ``!``, and CIDR blocks."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from tellin.errors import ConfigError
 
@@ -116,29 +117,103 @@ def canonical_address(text: str) -> str:
     return str(mapped or address)
 
 
+_Number = tuple[int, int]
+"""An address as the number of its family's version, and its own."""
+
+
+@lru_cache(maxsize=16)
+def _number(address: str) -> _Number | None:
+    """An address, in whatever spelling, as a number: one peer is compared with many blocks."""
+    from ipaddress import ip_address  # noqa: PLC0415  (start-up time)
+
+    canonical = canonical_address(address)
+    if not canonical:
+        return None
+    made = ip_address(canonical)
+    return made.version, int(made)
+
+
+class _Network:
+    """A CIDR block, or the block of a single address."""
+
+    __slots__ = ("_base", "_mask", "_version")
+
+    def __init__(self, version: int, base: int, mask: int) -> None:
+        self._version, self._base, self._mask = version, base, mask
+
+    def holds(self, number: _Number | None) -> bool:
+        return (
+            number is not None
+            and number[0] == self._version
+            and number[1] & self._mask == self._base
+        )
+
+
+def _network(block: str) -> _Network | None:
+    """A CIDR block or a single address, or None for what may be a text pattern; raises ConfigError."""
+    from ipaddress import IPv6Address, ip_address  # noqa: PLC0415  (start-up time)
+
+    base, slash, bits = block.partition("/")
+    try:
+        address = ip_address(base.partition("%")[0])
+    except ValueError:
+        if slash:
+            raise ConfigError(f"{block[:80]!r} is not an address block") from None
+        return None
+    width = address.max_prefixlen
+    if not slash:
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        address = mapped or address
+        return _Network(address.version, int(address), -1)
+    if not (bits.isascii() and bits.isdigit()) or len(bits) > 3 or int(bits) > width:
+        raise ConfigError(f"bad mask length in {block[:80]!r}")
+    mask = (1 << width) - (1 << width - int(bits))
+    number = int(address)
+    if number & mask != number:
+        raise ConfigError(
+            f"bad address block {block[:80]!r}: it has bits behind its mask",
+            hint="the bits after the mask must be zero, as in 192.0.2.0/24",
+        )
+    return _Network(address.version, number, mask)
+
+
 def in_block(address: str, block: str) -> bool | None:
     """Whether an address (in any spelling, or empty) is in a CIDR block or equal to a single one.
 
     None says that ``block`` is neither and may be a text pattern; a broken mask raises ConfigError.
     """
-    from ipaddress import ip_address, ip_network  # noqa: PLC0415  (start-up time)
+    network = _network(block)
+    return None if network is None else network.holds(_number(address))
 
-    base, slash, bits = block.partition("/")
-    if not canonical_address(base):
-        if slash:
-            raise ConfigError(f"{block[:80]!r} is not an address block")
-        return None
-    if slash and not (bits.isascii() and bits.isdigit()):
-        raise ConfigError(f"bad mask length in {block[:80]!r}")
-    try:
-        network = ip_network(block if slash else canonical_address(base))
-    except ValueError as problem:
-        raise ConfigError(
-            f"bad address block {block[:80]!r}: {problem}",
-            hint="the bits after the mask must be zero, as in 192.0.2.0/24",
-        ) from None
-    canonical = canonical_address(address)
-    return bool(canonical) and ip_address(canonical) in network
+
+class AddressList:
+    """A list of addresses, CIDR blocks and text patterns, read once for who asks it often.
+
+    Raises ConfigError for an item that is a broken block rather than a pattern.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, patterns: str | Iterable[str]) -> None:
+        self._items: list[tuple[bool, str, _Network | None]] = []
+        for item in _items(patterns):
+            text = item.lower().removeprefix("!")
+            network = None if has_wildcard(text) and "/" not in text else _network(text)
+            self._items.append((item.startswith("!"), text, network))
+
+    def fits(self, address: str) -> bool:
+        """Whether an address is in the list; a negation that fits wins."""
+        if not address:
+            return False
+        found = False
+        lowered = address.lower()
+        number = _number(lowered)
+        for negated, text, network in self._items:
+            fits = network.holds(number) if network is not None else _fits_text(lowered, text)
+            if fits and negated:
+                return False
+            found = found or fits
+        return found
 
 
 def check_address_list(patterns: str | Iterable[str]) -> None:
@@ -154,6 +229,10 @@ def _address_fits(address: str, pattern: str) -> bool:
         inside = in_block(address, pattern)
         if inside is not None:
             return inside
+    return _fits_text(address, pattern)
+
+
+def _fits_text(address: str, pattern: str) -> bool:
     return match_pattern(address, pattern) or match_pattern(canonical_address(address), pattern)
 
 

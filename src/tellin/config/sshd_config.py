@@ -102,7 +102,7 @@ class SshdConfig(
         doc="Files with a user's public keys, relative to the home directory.",
     )
     authorized_keys_command: str | None = keyword(
-        "AuthorizedKeysCommand", kinds.COMMAND_OR_NONE, default=None, in_match=True,
+        "AuthorizedKeysCommand", sshd_kinds.PROGRAM, default=None, in_match=True,
         tokens="%CDfhikKstTuU",
         doc="A program that prints lines of authorized_keys for the key it is told of.",
     )
@@ -120,7 +120,7 @@ class SshdConfig(
         doc="A file of the principals that may log in as this user, instead of the user's own name.",
     )
     authorized_principals_command: str | None = keyword(
-        "AuthorizedPrincipalsCommand", kinds.COMMAND_OR_NONE, default=None, in_match=True,
+        "AuthorizedPrincipalsCommand", sshd_kinds.PROGRAM, default=None, in_match=True,
         tokens="%CDFfhikKstTuU",
         doc="A program that prints lines of such a file for the certificate it is told of.",
     )

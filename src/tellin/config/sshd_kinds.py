@@ -82,11 +82,14 @@ def _method_lists(words: list[str]) -> tuple[str, ...]:
     for word in words:
         names = word.split(",")
         for name in names:
-            if name.partition(":")[0] not in METHODS:
+            method, colon, device = name.partition(":")
+            if method not in METHODS:
                 raise ConfigError(
                     f"{name[:40]!a} is not a method of authentication",
                     hint=f"known: any, {', '.join(METHODS)}",
                 )
+            if colon and (method != "keyboard-interactive" or not device):
+                raise ConfigError(f"{name[:40]!a}: only keyboard-interactive has submethods")
         # One answer to the same question twice proves nothing more; two keys do.
         once = [name for name in names if name != "publickey"]
         if len(set(once)) != len(once):
@@ -94,6 +97,15 @@ def _method_lists(words: list[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _program(words: list[str]) -> str | None:
+    if not kinds.is_none(words) and not words[0].startswith("/"):
+        raise ConfigError("must be an absolute path")
+    return kinds.COMMAND.read(words)
+
+
+PROGRAM: Final[Kind[str | None]] = Kind(
+    _program, kinds.COMMAND_OR_NONE.show, kinds.COMMAND_OR_NONE.grammar, raw=True
+)
 LISTEN: Final[Kind[tuple[ListenAddress, ...]]] = Kind(
     _listen_address, _show_listen, "host|host:port|[host]:port"
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """sshd: serves this machine's accounts, or as an ordinary user that user alone."""
 
+import _socket
 import os
 import re
 import sys
@@ -24,7 +25,7 @@ from tellin.runtime.privileges import Account, mend_standard_descriptors
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.server.access import group_names
 from tellin.server.offer import Offer
-from tellin.server.settings import algorithms, check_algorithms
+from tellin.server.settings import algorithms, check
 from tellin.server.system_log import SystemJournal
 from tellin.transport.version import VERSION
 
@@ -38,6 +39,7 @@ _LARGEST_KEY_FILE: Final = 1 << 20
 _DEBIAN_MODULI: Final = "/etc/ssh/moduli"
 _LARGEST_MODULI_FILE: Final = 4 << 20
 _PRIVATE_MODES: Final = 0o077
+_LAST_PORT: Final = 65535
 _LOG_MODE: Final = 0o600
 
 # Exit statuses that scripts know from OpenSSH: its sshd ends with 1 where it exits by itself, and
@@ -52,7 +54,7 @@ def _absolute(path: str) -> str:
 
 
 def _port(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > _LAST_PORT:
         raise Failure("Bad port number.", status=_EXITS)
     return f"Port={value}"
 
@@ -73,13 +75,17 @@ class Invocation:
     def __init__(self, arguments: list[str]) -> None:
         self.file = SERVER_FILE
         self.options: list[str] = []
-        self.tested: list[str] = []
         self.log_file = ""
         self.debug = 0
         self.letters = ""
         options = Options(arguments, _OPTIONS)
+        described: list[str] = []
         for letter, value in options:
-            self._take(letter, value)
+            if letter == "C":
+                described.append(value)
+            else:
+                self._take(letter, value)
+        self.tested = _Tested(described) if described else None
         if options.rest:
             raise OptionError(f"Extra argument {options.rest[0]}.")
 
@@ -89,8 +95,6 @@ class Invocation:
             self.options.append(option(value))
             return
         match letter:
-            case "C":
-                self.tested.append(value)
             case "E":
                 self.log_file = _absolute(value)
             case "f":
@@ -144,16 +148,15 @@ def _run(invocation: Invocation, journal: Journal, log: int | None) -> int:
             "Config test connection parameter (-C) provided without test mode (-T)",
             status=_FATAL,
         )
-    tested = _tested_peer(invocation.tested)
     configuration = _read(invocation)
     if invocation.has("G"):
-        _print(configuration, tested)
+        _print(configuration, invocation)
         return 0
     _adopt_level(invocation, configuration, journal)
     _warn(configuration, journal)
     offer = _offer(configuration, journal)
     if invocation.has("T"):
-        _print(configuration, tested)
+        _print(configuration, invocation)
     if invocation.tests:
         return 0
     # What users and their commands make is never writable for others by our doing.
@@ -187,8 +190,7 @@ def _read(invocation: Invocation) -> SshdSettings:
         found = read_sshd_config(
             LocalSurroundings(), file=invocation.file, options=invocation.options
         )
-        # R114: also in Match blocks, or somebody's login would be the first to find it.
-        check_algorithms(found.algorithms_named)
+        check(found)
     except ConfigError as error:
         raise _config_failure(error) from None
     return found
@@ -212,39 +214,70 @@ def _config_failure(error: ConfigError) -> Failure:
 # Test modes
 
 
-def _tested_peer(specifications: list[str]) -> Peer | None:
-    """The connection that -C describes; None without it."""
-    if not specifications:
-        return None
-    given: dict[str, str] = {}
-    for specification in specifications:
-        for part in specification.split(","):
-            name, equals, value = part.partition("=")
-            if part != "invalid-user" and (name not in _SPECIFIED or not equals):
-                raise Failure(f"Invalid test mode specification {part}", status=_EXITS)
-            given[name] = value
-    port = given.get("lport", "0")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise Failure(f"Invalid port '{port}' in test mode specification", status=_EXITS)
-    user = given.get("user", "")
-    account = Account.named(user) if user else None
-    return Peer(
-        user=user,
-        groups=tuple(group_names(account)) if account else (),
-        invalid_user="invalid-user" in given,
-        host=given.get("host", ""),
-        address=given.get("addr", ""),
-        local_address=given.get("laddr", ""),
-        local_port=int(port),
-        routing_domain=given.get("rdomain", ""),
-    )
+class _Tested:
+    """The connection that -C describes."""
+
+    def __init__(self, specifications: list[str]) -> None:
+        self._given: dict[str, str] = {}
+        for specification in specifications:
+            for part in specification.split(","):
+                if not part:
+                    # OpenSSH's reads no further either.
+                    break
+                self._take(part)
+
+    def _take(self, part: str) -> None:
+        name, equals, value = part.partition("=")
+        if part != "invalid-user" and (name not in _SPECIFIED or not equals):
+            raise Failure(f"Invalid test mode specification {part}", status=_EXITS)
+        if name == "lport":
+            port = _port_number(value)
+            if port is None:
+                raise Failure(
+                    f"Invalid port '{value}' in test mode specification {part}", status=_EXITS
+                )
+            value = str(port)
+        self._given[name] = value
+
+    def peer(self) -> Peer:
+        """As far as it is described; of the rest no criterion holds."""
+        given = self._given
+        user = given.get("user", "")
+        account = Account.named(user) if user else None
+        return Peer(
+            user=user,
+            groups=tuple(group_names(account)) if account else (),
+            invalid_user="invalid-user" in given,
+            host=given.get("host", ""),
+            address=given.get("addr", ""),
+            local_address=given.get("laddr", ""),
+            local_port=int(given.get("lport", "0")),
+            routing_domain=given.get("rdomain"),
+        )
 
 
 _SPECIFIED: Final = frozenset({"user", "host", "addr", "laddr", "lport", "rdomain"})
 
 
-def _print(configuration: SshdSettings, tested: Peer | None) -> None:
-    config = configuration.always if tested is None else configuration.for_peer(tested)
+def _port_number(text: str) -> int | None:
+    """A port by its number, or by the name of its service."""
+    if re.fullmatch(r"[0-9]{1,5}", text) and int(text) <= _LAST_PORT:
+        return int(text)
+    try:
+        return _socket.getservbyname(text, "tcp")
+    except (OSError, ValueError):
+        return None
+
+
+def _print(configuration: SshdSettings, invocation: Invocation) -> None:
+    # Without -C nothing is known of the connection; what is for all holds all the same.
+    peer = Peer() if invocation.tested is None else invocation.tested.peer()
+    if invocation.tested and not peer.local_port and configuration.asks_for("localport"):
+        raise Failure(
+            "'Match LocalPort' in configuration but 'lport' not in connection test specification.",
+            status=_FATAL,
+        )
+    config = configuration.for_peer(peer)
     try:
         lists = algorithms(config)
     except ConfigError as error:
@@ -303,11 +336,9 @@ def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
         journal.debug(
             f"private host key #{number}: {key.public.key_type} {key.public.fingerprint()}"
         )
+    if not keys:
+        raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
     try:
-        if not keys:
-            # What is wrong in the file itself is said first.
-            algorithms(config)
-            raise Failure("sshd: no hostkeys available -- exiting.", status=_EXITS)
         certificates = _host_certificates(config, keys, journal)
         return Offer.of(configuration, keys, _moduli(config), certificates)
     except ConfigError as error:

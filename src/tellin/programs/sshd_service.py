@@ -69,7 +69,7 @@ class Service:
         self._tell(reloading())
         try:
             fresh = self._read_again()
-        except TellinError as error:
+        except (TellinError, OSError) as error:
             self._journal.error(f"{error}; the configuration in force stays")
             return None
         self._remove_pid()

@@ -32,6 +32,8 @@ class HelperFailed(TellinError):
 
 def ask(helper: Helper, tokens: Tokens, *, patience: float = PATIENCE) -> str:
     """What a command prints; raises HelperFailed unless it ends well and in time."""
+    if not helper.user:
+        raise HelperFailed(f"No user for {helper.keyword} specified, skipping")
     try:
         # Split first: what is put in stays in its word, whatever it holds.
         words = [expand(word, tokens, allowed=helper.letters) for word in shlex.split(helper.line)]

@@ -60,6 +60,8 @@ class Peer(Record):
     port: int
     local_host: str
     local_port: int
+    routing_domain: str | None = None
+    """The device that the socket is bound to, empty where that is none; unknown without a socket."""
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"

@@ -24,6 +24,7 @@ from tellin.server.startups import REFUSAL, Startups
 from tellin.server.system import SystemServices
 
 UNKNOWN_PEER: Final = Peer("UNKNOWN", 65535, "UNKNOWN", 65535)
+_LONGEST_DEVICE_NAME: Final = 16  # IFNAMSIZ
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
@@ -35,7 +36,19 @@ def peer_of(connection: Socket) -> Peer:
         return UNKNOWN_PEER
     if not isinstance(theirs, tuple) or not isinstance(ours, tuple):
         return UNKNOWN_PEER
-    return Peer(_canonical(theirs[0]), theirs[1], _canonical(ours[0]), ours[1])
+    device = _device_of(connection)
+    return Peer(_canonical(theirs[0]), theirs[1], _canonical(ours[0]), ours[1], device)
+
+
+def _device_of(connection: Socket) -> str | None:
+    """The routing domain as OpenSSH takes it: the device, such as a VRF, that the socket is bound to."""
+    try:
+        name = connection.getsockopt(
+            _socket.SOL_SOCKET, _socket.SO_BINDTODEVICE, _LONGEST_DEVICE_NAME
+        )
+    except OSError:
+        return None
+    return name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _canonical(address: str) -> str:
@@ -115,13 +128,29 @@ class Daemon:
             except OSError as error:
                 failure = error
                 continue
-            made[endpoint] = [Acceptor(self._loop, one, self._connected) for one in sockets]
-            for one in sockets:
-                address = one.getsockname()
-                self.journal.info(f"Server listening on {address[0]} port {address[1]}.")
+            made[endpoint] = self._accept_on(sockets)
         if not made and not have:
             raise failure or OSError("no address to listen on")
         return made
+
+    def _accept_on(self, sockets: list[Socket]) -> list[Acceptor]:
+        for one in sockets:
+            address = one.getsockname()
+            self.journal.info(f"Server listening on {address[0]} port {address[1]}.")
+        return [Acceptor(self._loop, one, self._connected) for one in sockets]
+
+    def _bind_other_family(
+        self, endpoint: tuple[str, int], have: list[Acceptor]
+    ) -> list[Acceptor]:
+        """What AddressFamily any adds to an endpoint that has had addresses of one family."""
+        (family,) = {AF_INET, AF_INET6} - {one.listening.family for one in have}
+        port = endpoint[1] or have[0].listening.getsockname()[1]
+        # An address is of one family, and has no other; what cannot be bound is in the log.
+        with suppress(ConnectFailed, OSError):
+            return self._accept_on(
+                listen(endpoint[0], port, family=family, on_error=self._not_bound)
+            )
+        return []
 
     def _not_bound(self, address: Any, error: OSError) -> None:
         self.journal.error(f"Bind to port {address[1]} on {address[0]} failed: {error.strerror}.")
@@ -206,18 +235,27 @@ class Daemon:
         offer = self.on_reload() if self.on_reload is not None else None
         if offer is None:
             return
-        wanted = offer.configuration.always.endpoints()
-        kept = {point: made for point, made in self._acceptors.items() if point in wanted}
+        before, after = self.offer.configuration.always, offer.configuration.always
+        family, wanted = _FAMILIES[after.address_family], after.endpoints()
+        kept = {
+            point: [one for one in made if family in {AF_UNSPEC, one.listening.family}]
+            for point, made in self._acceptors.items()
+            if point in wanted
+        }
+        kept = {point: made for point, made in kept.items() if made}
         try:
             # Before the old ones are given up: a port that cannot be had leaves us where we are.
             fresh = self._bind(offer, tuple(kept))
         except OSError as error:
             self.journal.error(f"Cannot bind any address: {error.strerror}; nothing is changed.")
             return
-        for point, acceptors in self._acceptors.items():
-            if point not in kept:
-                for acceptor in acceptors:
-                    acceptor.close()
+        if family == AF_UNSPEC and before.address_family != after.address_family:
+            for point, made in kept.items():
+                made += self._bind_other_family(point, made)
+        going_on = {id(one) for made in kept.values() for one in made}
+        for acceptor in self._all():
+            if id(acceptor) not in going_on:
+                acceptor.close()
         self._acceptors = {**kept, **fresh}
         self.offer = offer
         self._settle()

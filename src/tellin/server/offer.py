@@ -35,7 +35,6 @@ class Offer(Record, secret=("secret",)):
         certificates: Sequence[Certificate] = (),
     ) -> "Offer":
         """Raises ConfigError where the configuration leaves nothing to offer."""
-        settings.check_helpers(configuration.always)
         return cls(
             configuration,
             settings.signing_keys(host_keys, certificates),

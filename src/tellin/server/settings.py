@@ -12,7 +12,6 @@ from tellin.algorithms.macs import SERVER_MACS
 from tellin.algorithms.signatures import (
     CA_SIGNATURE_ALGORITHMS,
     SERVER_HOST_KEY_ALGORITHMS,
-    SHOWN_KEYS,
     USER_KEY_ALGORITHMS,
     plain,
     with_certificates,
@@ -21,6 +20,7 @@ from tellin.config.algorithm_lists import AlgorithmLists, select, select_one
 from tellin.config.patterns import match_pattern
 from tellin.config.reading import NamedAlgorithms
 from tellin.config.sshd_config import SshdConfig
+from tellin.config.sshd_reading import SshdSettings
 from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET
 from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.machine import ConnectionSettings
@@ -33,7 +33,7 @@ from tellin.runtime.machine import has_aes
 from tellin.server.access import AccessRules, Helper, RootLogin
 from tellin.transport.version import identification
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
-from tellin.userauth.policy import Policy, parse_chains
+from tellin.userauth.policy import Policy, Progress, parse_chains
 from tellin.userauth.questions import Shown
 
 # Variables that change what a shell or an interpreter runs before the user's own words: a pattern
@@ -54,6 +54,7 @@ _DANGEROUS: Final = (
 def algorithms(config: SshdConfig) -> AlgorithmLists:
     """What is in force on this machine; raises ConfigError, with file and line, for an unknown name."""
     known = CIPHERS.defaults(server=True)
+    keys = with_certificates(USER_KEY_ALGORITHMS)
     return select(
         config,
         AlgorithmLists(
@@ -62,9 +63,9 @@ def algorithms(config: SshdConfig) -> AlgorithmLists:
             tuple(name for name in preferred_ciphers(has_aes=has_aes()) if name in known),
             SERVER_MACS,
             ("none",) if config.compression == "no" else DEFAULT_COMPRESSIONS,
-            with_certificates(USER_KEY_ALGORITHMS),
+            keys,
             CA_SIGNATURE_ALGORITHMS,
-            with_certificates(USER_KEY_ALGORITHMS),
+            keys,
         ),
         lenient=False,
     )
@@ -167,10 +168,9 @@ def policy(config: SshdConfig, *, banner: str = "") -> Policy:
         PASSWORD: config.password_authentication,
         KEYBOARD_INTERACTIVE: config.kbd_interactive_authentication,
     }
-    spec = config.pubkey_accepted_algorithms
     default = with_certificates(USER_KEY_ALGORITHMS)
     return Policy(
-        SHOWN_KEYS.select(spec, default) if spec else default,
+        select_one(config, "pubkey_accepted_algorithms", default, lenient=False),
         methods=tuple(name for name, on in switches.items() if on),
         chains=parse_chains(config.authentication_methods),
         devices=("password",),
@@ -210,8 +210,28 @@ def _helper(config: SshdConfig, attribute: str) -> Helper | None:
     return Helper(row.spelling, line, user or "", row.tokens.removeprefix("%"))
 
 
-def check_helpers(config: SshdConfig) -> None:
-    """Raise ConfigError for a command of nobody's: whose rights would it have?"""
+def check(configuration: SshdSettings) -> None:
+    """Raise ConfigError for what no login could make sense of, whomever it is from (R114, R115)."""
+    check_algorithms(configuration.algorithms_named)
+    _check_helpers(configuration.always)
+    _check_methods(configuration.always)
+
+
+def _check_methods(config: SshdConfig) -> None:
+    """A Match block may lock its users out, but what holds for everybody must let somebody in."""
+    wanted = policy(config)
+    if wanted.chains and not Progress(wanted, wanted.methods).methods():
+        file, line = config.origin("authentication_methods")
+        raise ConfigError(
+            "AuthenticationMethods cannot be satisfied by enabled authentication methods",
+            file=file,
+            line=line,
+            keyword="AuthenticationMethods",
+        )
+
+
+def _check_helpers(config: SshdConfig) -> None:
+    """A command of nobody's: whose rights would it have?"""
     rules = access_rules(config)
     for helper in (rules.keys_command, rules.principals_command):
         if helper is not None and not helper.user:

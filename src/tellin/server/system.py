@@ -133,10 +133,12 @@ class SystemServices:
             user=user,
             groups=tuple(group_names(account)) if account else (),
             invalid_user=bool(user) and account is None,
-            host=self._host,
+            # As the patterns of OpenSSH have it: an address is called by itself.
+            host=self._host or peer.host,
             address=peer.host,
             local_address=peer.local_host,
             local_port=peer.local_port,
+            routing_domain=peer.routing_domain,
             version=connection.core.peer_identification,
         )
 

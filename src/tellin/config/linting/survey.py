@@ -19,7 +19,7 @@ from tellin.config.ssh_reading import COMMAND_LINE, IGNORE_UNKNOWN
 from tellin.config.ssh_reading import CRITERIA as CLIENT_CRITERIA
 from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import CRITERIA as SERVER_CRITERIA
-from tellin.config.sshd_reading import check_criterion
+from tellin.config.sshd_reading import condition
 from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import expand, expand_tilde
 from tellin.errors import ConfigError
@@ -337,7 +337,7 @@ class ServerSurvey(Survey):
         criteria = read_criteria(line, SERVER_CRITERIA, before_all=frozenset())
         for criterion in criteria:
             try:
-                check_criterion(criterion)
+                condition(criterion)
             except ConfigError as fault:
                 raise checked(line, fault) from None
         return _asked(criteria, SERVER_CRITERIA), tuple(criteria)
