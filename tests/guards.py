@@ -1069,6 +1069,25 @@ ACCOUNTS: Final = (
         ACCESS + "test_a_key_ends_with_its_expiry_time",
     ),
     _guard(
+        "R114",
+        "client/offer.py",
+        "    check_known(config, config.algorithms_named)\n",
+        "",
+        "config/test_algorithm_lists.py"
+        "::test_r114_a_name_in_a_block_for_others_is_refused_too[Ciphers]",
+    ),
+    _guard(
+        "R114",
+        "server/settings.py",
+        """    for said in {(one.attribute, one.spec): one for one in reversed([*lines])}.values():
+""",
+        """    for said in ():
+""",
+        "config/test_algorithm_lists.py"
+        "::test_r114_r115_a_list_in_a_match_block_is_looked_at_before_anybody_meets_it"
+        "[-*-PubkeyAcceptedAlgorithms]",
+    ),
+    _guard(
         "R117",
         "server/access.py",
         "if not safe_in_paths(user):",

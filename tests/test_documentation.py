@@ -211,8 +211,9 @@ def test_the_reference_says_everything_of_every_keyword(
         assert ("run by the user's shell" in said) is row.by_shell
         assert ("unknown to OpenSSH 9.2" in said) is (row.spelling in table.newer)
         assert ("tellin's own" in said) is (row.spelling in table.foreign)
-        assert (f"waits for {row.later.feature}" if row.later else "") in said
-        assert ("waits for" in said) is (row.later is not None)
+        assert (row.later.told if row.later else "") in said
+        waits = "waits for" in said or "which tellin leaves out" in said
+        assert waits is (row.later is not None)
     for alias, spelling in table.aliases.items():
         assert re.search(rf"^`{spelling}`\n: .*also spelt .*{alias}", text, re.MULTILINE)
     for found in table.known.values():

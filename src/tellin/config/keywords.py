@@ -38,6 +38,11 @@ class Later(Record):
     harmless: tuple[object, ...] | None
     essential: bool = False
 
+    @property
+    def told(self) -> str:
+        """As the end of a sentence about a keyword."""
+        return f"{'is' if self.feature.endswith('leaves out') else 'waits for'} {self.feature}"
+
 
 class Row(Generic[T]):
     """All that is known about one keyword; ``attribute`` is the name of its value in Python.
@@ -256,7 +261,7 @@ class KeywordFile:
         if row.spelling in cls.foreign:
             made.append("tellin's own")
         if row.later is not None:
-            made.append(f"waits for {row.later.feature}")
+            made.append(row.later.told)
         return made
 
     @classmethod

@@ -120,7 +120,7 @@ def _unsupported(case: Case) -> Iterator[Finding]:
             said.file,
             said.line,
             said.row.spelling,
-            f"{said.row.spelling} {said.words[:60]} waits for {later.feature}",
+            f"{said.row.spelling} {said.words[:60]} {later.told}",
             "" if ends else "the line is read, and nothing is done about it",
         )
 
