@@ -1236,8 +1236,8 @@ ACCOUNTS: Final = (
     _guard(
         "R170",
         "config/ssh_reading.py",
-        'fault = "" if name is None else fault_of(name)',
-        'fault = ""',
+        '_check_name("host", host, host_fault(host))',
+        "",
         SSH_CONFIG + "test_a_host_that_is_more_than_a_name_is_refused",
     ),
     _guard(
@@ -1247,6 +1247,20 @@ ACCOUNTS: Final = (
         "return tokens",
         SSH_CONFIG + "test_a_command_gets_no_name_that_a_shell_could_misread",
         SSH_CONFIG + "test_a_proxy_command_gets_no_name_that_a_shell_could_misread",
+    ),
+    _guard(
+        "R170",
+        "config/ssh_reading.py",
+        '_check_name("user", user, user_fault(user))',
+        "",
+        SSH_CONFIG + "test_a_user_that_is_more_than_a_name_is_refused",
+    ),
+    _guard(
+        "R170",
+        "config/ssh_reading.py",
+        "if user is None and given is not None:",
+        "if False:",
+        SSH_CONFIG + "test_r170_a_user_of_an_option_is_one_of_the_command_line",
     ),
     _guard(
         "R117",

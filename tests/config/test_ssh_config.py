@@ -490,6 +490,26 @@ def test_r116_every_beginning_of_a_good_file_is_read_or_refused(size: int) -> No
             assert fault.line == R116_FILE[:size].count("\n") + 1  # noqa: PT017
 
 
+@pytest.mark.parametrize("user", ["-x", "a;b", "$(id)", "'a b'", "a\x1bb", "${A}$(id)", "a\\\\b"])
+def test_r170_a_user_of_an_option_is_one_of_the_command_line(user: str) -> None:
+    one = paper("Match exec true", A="a")
+    with pytest.raises(ConfigError, match="invalid user name"):
+        read_ssh_config(one, "host", options=[f"User={user}"])
+    assert one.ran == []
+    found = read_ssh_config(one, "host", options=["User=${A}%u"]).expanded(one)
+    assert found.user == "ame"
+
+
+def test_an_alias_of_a_host_is_written_as_known_hosts_has_it() -> None:
+    found = read_ssh_config(paper("HostKeyAlias ALIAS"), "host")
+    assert (found.host_key_alias, found.expanded(paper("")).host_key_alias) == ("alias", "alias")
+
+
+def test_none_is_no_time_of_its_own() -> None:
+    found = read_ssh_config(paper("ServerAliveInterval none\nForwardX11Timeout none"), "host")
+    assert (found.server_alive_interval, found.forward_x11_timeout) == (0, 1200)
+
+
 @pytest.mark.parametrize("user", ["", "-x", "a;b", "$(id)", "a b", "a\x1bb"])
 def test_a_user_that_is_more_than_a_name_is_refused(user: str) -> None:
     one = paper("Match exec true")

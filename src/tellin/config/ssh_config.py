@@ -300,7 +300,7 @@ class SshConfig(
         doc="How many unanswered signs of life end the connection.",
     )
     server_alive_interval: int = keyword(
-        "ServerAliveInterval", kinds.SECONDS, default=0, tier=Tier.EVERYDAY,
+        "ServerAliveInterval", ssh_kinds.time_or_none(0), default=0, tier=Tier.EVERYDAY,
         doc="After how long a silence to ask for a sign of life; 0 is never.",
     )
     session_type: str = keyword(
@@ -435,7 +435,7 @@ class SshConfig(
         doc="Whether programs there may show windows here.",
     )
     forward_x11_timeout: int = keyword(
-        "ForwardX11Timeout", kinds.SECONDS, default=1200, tier=Tier.RARE,
+        "ForwardX11Timeout", ssh_kinds.time_or_none(1200), default=1200, tier=Tier.RARE,
         later=Later("forwarding", None),
         doc="For how long windows that are not trusted may be opened; 0 is for ever.",
     )

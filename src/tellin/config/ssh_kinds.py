@@ -24,6 +24,15 @@ def merge_environment(earlier: tuple[str, ...], later: tuple[str, ...]) -> tuple
     return kept
 
 
+def time_or_none(default: int) -> Kind[int]:
+    """A time; ``none`` is the default."""
+    return Kind(
+        lambda words: default if kinds.is_none(words) else kinds.SECONDS.read(words),
+        kinds.SECONDS.show,
+        "time or none",
+    )
+
+
 # What a RekeyLimit without a time leaves to a later one.
 _UNSAID: Final = -1
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From options and files to one `SshConfig`: Host, Match, Include, and the second pass."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -69,6 +70,22 @@ class _ClientReader(Reader[bool]):
         self._for_user = True
 
     # --- files and options
+
+    def read_command_line(
+        self, user: str | None, port: int | None, options: Sequence[str]
+    ) -> None:
+        """Take what the command line says of the connection."""
+        if user is not None:
+            _check_name("user", user, user_fault(user))
+            self.values["user"] = user
+        if port is not None:
+            self.values["port"] = port
+        for option in options:
+            self.read_option(option)
+        given = self.values.get("user")
+        if user is None and given is not None:
+            # What an option may put in is not there yet.
+            _check_name("user", given, user_fault(re.sub(r"\$\{\w*\}", "x", given)))
 
     def read_option(self, text: str) -> None:
         """Take one ``-o`` of the command line."""
@@ -312,19 +329,11 @@ def read_ssh_config(
     puts the tokens in. Raises ConfigError.
     """
     # R170: before any file is read, any token put in, any command run.
-    for what, name, fault_of in (("host", host, host_fault), ("user", user, user_fault)):
-        fault = "" if name is None else fault_of(name)
-        if fault:
-            raise ConfigError(f"invalid {what} name {ascii(name)[:80]}: it {fault}")
+    _check_name("host", host, host_fault(host))
     reader = _ClientReader(
         surroundings, Invocation(host, command=command, session=session, version=version)
     )
-    if user is not None:
-        reader.values["user"] = user
-    if port is not None:
-        reader.values["port"] = port
-    for option in options:
-        reader.read_option(option)
+    reader.read_command_line(user, port, options)
     _read_files(reader, file)
     reader.host = _real_host(reader)
     first_pass = reader.so_far()
@@ -345,6 +354,9 @@ def read_ssh_config(
         made = made.replaced(**{name: SshConfig.rows[name].default for name in FORWARDINGS})
     made.host_argument = host
     made.hostname = _real_host(reader)
+    if made.host_key_alias is not None:
+        # Names in known_hosts are.
+        made.host_key_alias = made.host_key_alias.lower()
     made.user_is_literal = made.user is None or user is not None
     made.user = made.user or surroundings.user or None
     if not made.is_set("update_host_keys") and (
@@ -364,6 +376,11 @@ def read_ssh_config(
         if not (made.clear_all_forwardings and name in FORWARDINGS)
     )
     return made
+
+
+def _check_name(what: str, name: str, fault: str) -> None:
+    if fault:
+        raise ConfigError(f"invalid {what} name {ascii(name)[:80]}: it {fault}")
 
 
 def _read_files(reader: _ClientReader, file: str | None) -> None:
