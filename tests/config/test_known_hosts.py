@@ -270,6 +270,73 @@ def test_ten_thousand_lines_are_searched_quickly() -> None:
     assert time.process_time() - start < seconds(1)
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize("hashed", [False, True])
+def test_the_file_of_a_whole_site_costs_a_login_little(hashed: bool) -> None:
+    """Thirty thousand lines: taking each apart took longer than all the rest of a login."""
+    names = (f"node{number}.example.org" for number in range(30_000))
+    written = (hash_name(name, salt=SALT) if hashed else f"{name},10.0.0.1" for name in names)
+    known = KnownHosts.parse("".join(f"{name} {key('a')}\n" for name in written))
+    start = time.process_time()
+    assert known.types(["host"]) == frozenset()
+    assert known.lookup(["host"], blob("b")).state is HostKeyState.UNKNOWN
+    assert time.process_time() - start < seconds(0.6 if hashed else 0.3)
+
+
+NAMES = (
+    "host",
+    "Host",
+    "*.x",
+    "a.x,b.x",
+    "!host,*",
+    "[host]:2222",
+    "10.0.0.1",
+    "|1|a|b",
+    "@revoked",
+)
+ENDS = ("", "\r", " comment", " \t", "\0", " #x", "  host")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*NAMES, *(hash_name(name, salt=SALT) for name in ("host", "b.x")))),
+            st.sampled_from(("a", "b")),
+            st.sampled_from((" ", "\t", "  ", "\u00a0")),
+            st.sampled_from(ENDS),
+        ),
+        max_size=6,
+    ),
+    st.lists(
+        st.sampled_from(("host", "HOST", "b.x", "[host]:2222", "10.0.0.1", "hos", "")), min_size=1
+    ),
+)
+def test_lines_that_are_passed_over_are_for_nobody_that_was_asked_about(
+    lines: list[tuple[str, str, str, str]], names: list[str]
+) -> None:
+    text = "\n".join(
+        space.join((name, *key(letter).split(" "))) + end for name, letter, space, end in lines
+    )
+    known = KnownHosts.parse(text)
+    every = list(known.entries())
+    for name in names:
+        fitting = [entry.line for entry in every if entry.is_for(name)]
+        assert [entry.line for entry in known.find(name)] == fitting
+        assert set(fitting) <= set(known.lines_of(name))
+    found = known.lookup(names, blob("a"))
+    here = [entry for entry in every if any(map(entry.is_for, names))]
+    assert [entry.line for entry in found.known] == [
+        entry.line for entry in here if entry.marker is Marker.NONE
+    ]
+    assert [entry.line for entry in found.elsewhere] == [
+        entry.line
+        for entry in every
+        if entry not in here and entry.blob == blob("a") and entry.marker is Marker.NONE
+    ]
+    chosen = {entry.line for entry in known.select(names, [blob("b")])}
+    assert chosen == {entry.line for entry in every if entry in here or entry.blob == blob("b")}
+
+
 @pytest.mark.peer("openssh")
 def test_openssh_finds_what_we_write_and_we_find_what_it_hashes(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"

@@ -9,7 +9,8 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from tellin.algorithms.signatures import SIGNATURES
 from tellin.config.patterns import has_wildcard, match_pattern_list
@@ -30,6 +31,9 @@ _HASH_MAGIC: Final = "|1|"
 _FIELDS: Final = re.compile(
     r"[ \t]*(?:(@[^ \t]*)[ \t]+)?([^ \t]+)[ \t]+([^ \t]+)[ \t]+([^ \t]+)(?:[ \t]+(.*))?", re.DOTALL
 )
+# How the lines of programs begin: sound ones, of names in small letters without a pattern, or hashed.
+_PLAIN: Final = re.compile(r"[a-z0-9.,:_\[\]-]+ [^ \t]+ [^ \t\r]")
+_HASHED: Final = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=) [^ \t]+ [^ \t\r]")
 
 
 class Marker(State):
@@ -166,7 +170,7 @@ class KnownHosts:
         """The good lines that speak of one host name, in order."""
         found = (
             self._entry(fields, file, number)
-            for fields, file, number in self._scan()
+            for fields, file, number in self._scan((name,))
             if _names_fit(fields.names, name)
         )
         return [entry for entry in found if entry is not None]
@@ -176,7 +180,7 @@ class KnownHosts:
         canonical = {b2a_base64(blob, newline=False).decode("ascii") for blob in blobs}
         found = (
             self._entry(fields, file, number)
-            for fields, file, number in self._scan()
+            for fields, file, number in self._scan(names, canonical)
             if fields.base64 in canonical or any(_names_fit(fields.names, name) for name in names)
         )
         return [entry for entry in found if entry is not None]
@@ -185,7 +189,7 @@ class KnownHosts:
         """The lines that speak of one host name, by number, whether their key is of use or not."""
         return {
             number: fields.marker
-            for fields, _, number in self._scan()
+            for fields, _, number in self._scan((name,))
             if _names_fit(fields.names, name)
         }
 
@@ -196,7 +200,7 @@ class KnownHosts:
         """
         return frozenset(
             fields.marker.value or fields.type_word
-            for fields, _, _ in self._scan()
+            for fields, _, _ in self._scan(names)
             if fields.marker is not Marker.REVOKED
             and any(_names_fit(fields.names, name) for name in names)
         )
@@ -219,7 +223,7 @@ class KnownHosts:
         elsewhere: list[Entry] = []
         fallback: list[Entry] = []
         canonical = b2a_base64(key_blob, newline=False).decode("ascii")
-        for fields, file, number in self._scan():
+        for fields, file, number in self._scan((*names, *match_only), (canonical,)):
             ours = any(_names_fit(fields.names, name) for name in names)
             close = not ours and any(_names_fit(fields.names, name) for name in match_only)
             if not ours and not close and fields.base64 != canonical:
@@ -229,9 +233,19 @@ class KnownHosts:
                 (here if ours else fallback if close else elsewhere).append(entry)
         return _judge(here, fallback, elsewhere, key_blob, authority)
 
-    def _scan(self) -> Iterator[tuple[_Fields, str, int]]:
+    def _scan(
+        self, names: Sequence[str] | None = None, keys: Collection[str] = ()
+    ) -> Iterator[tuple[_Fields, str, int]]:
+        """The lines, taken apart; with ``names`` perhaps without those that are for none of them.
+
+        Nor do those hold one of ``keys``, which are in base64. A file for a whole site has tens of
+        thousands of lines: taking each apart would cost a login more than all the rest of it.
+        """
+        wanted = None if names is None else tuple(name.lower() for name in names)
         for file, lines in self._files:
             for number, raw in enumerate(lines, 1):
+                if wanted is not None and _is_elsewhere(raw, wanted, keys):
+                    continue
                 text = raw.rstrip("\r \t")
                 start = text.lstrip(" \t")
                 if not start or start.startswith("#"):
@@ -340,6 +354,20 @@ def host_name(host: str, port: int = 22) -> str:
     return lowered if port == 22 else f"[{lowered}]:{port}"
 
 
+def _is_elsewhere(line: str, names: Sequence[str], keys: Collection[str]) -> bool:
+    """Whether it can be seen at a glance that a line is sound, for no host of ``names``, and with no key of ``keys``."""
+    if len(line) > _LONGEST_LINE or "\0" in line or any(key in line for key in keys):
+        return False
+    if _PLAIN.match(line):
+        # Where there is no pattern, a name that fits stands there letter by letter.
+        return not any(name in line for name in names)
+    hashed = _HASHED.match(line)
+    if hashed is None:
+        return False
+    salt, wanted = a2b_base64(hashed[1]), a2b_base64(hashed[2])
+    return all(_digest(salt, name) != wanted for name in names)
+
+
 def _names_fit(names: str, name: str) -> bool:
     """Whether the first field of a line speaks of ``name``."""
     if not names.startswith(_HASH_MAGIC):
@@ -349,11 +377,27 @@ def _names_fit(names: str, name: str) -> bool:
 
 
 def _digest(salt: bytes, name: str) -> bytes:
-    # HMAC-SHA1 is what the format says; it hides names and guards nothing else.
-    # Imported here: a known_hosts without hashed names, the usual one, does not pay for it.
-    import hmac  # noqa: PLC0415  (start-up time)
+    # HMAC-SHA1 (RFC 2104) is what the format says; it hides names and guards nothing else. A file
+    # may have a line of its own for each of ten thousand hosts, and hmac takes thrice as long.
+    sha1 = _sha1()
+    key = salt.ljust(_HASH_BLOCK, b"\0")
+    inner = sha1(key.translate(_INNER) + name.encode("utf-8", "surrogateescape")).digest()
+    return bytes(sha1(key.translate(_OUTER) + inner).digest())
 
-    return hmac.digest(salt, name.encode("utf-8", "surrogateescape"), "sha1")
+
+@lru_cache(maxsize=1)
+def _sha1() -> Any:
+    """The interpreter's own, where it has one: hashlib would load OpenSSL's. Loaded for hashed names alone."""
+    try:
+        from _sha1 import sha1  # type: ignore[import-not-found]  # noqa: PLC0415  (start-up time)
+    except ImportError:
+        from hashlib import sha1  # noqa: PLC0415  (the same)
+    return sha1
+
+
+_HASH_BLOCK: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def _salt_and_hash(names: str) -> tuple[bytes, bytes]:
