@@ -10,7 +10,7 @@ from tellin.config.linting.coverage import for_everybody
 from tellin.config.linting.files import CLIENT_DEMANDS, SERVER_DEMANDS, named_files, own_files
 from tellin.config.linting.findings import Finding, Kind, Severity
 from tellin.config.linting.idle import CLIENT_IDLE, SERVER_IDLE, idle_values
-from tellin.config.linting.shadows import RIVALS, never_held, shadowed
+from tellin.config.linting.shadows import RIVALS, lost, never_held, shadowed
 from tellin.config.linting.survey import (
     ClientSurvey,
     ServerSurvey,
@@ -133,6 +133,10 @@ def _shadowed(case: Case) -> Iterator[Finding]:
     return (finding for _, finding in case.beaten)
 
 
+def _lost(case: Case) -> Iterator[Finding]:
+    return lost(case.statements)
+
+
 def _weak(case: Case) -> Iterator[Finding]:
     rows = SERVER_WEAKNESSES if case.server else CLIENT_WEAKNESSES
     return weak_values(_counting(case), rows, case.beside)
@@ -175,6 +179,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _unsupported,
     _never,
     _shadowed,
+    _lost,
     _weak,
     _algorithms,
     _idle,

@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
+from tellin.config.keywords import append, append_new
 from tellin.config.linting.coverage import covers, for_everybody, is_universal, why_never
 from tellin.config.linting.findings import Finding, Kind, Severity
 from tellin.config.linting.survey import Asked, Block, ClientSurvey, Statement, Survey
+from tellin.config.sshd_kinds import add_subsystem
 
 # Blocks with patterns are compared one by one, and only with so many before them: a file of ten
 # thousand would be compared fifty million times.
@@ -22,6 +24,8 @@ _CHANGED_BY: Final = {
     "tagged": ("tag",),
 }
 _LATER_PASS: Final = frozenset({"canonical", "final"})
+# What a second line of the same words adds nothing by. Not so SendEnv, where a name may come back.
+_ADDING: Final = (append, append_new, add_subsystem)
 # Two ways to one end: the first that is given rules the other out.
 RIVALS: Final = {"proxy_command": "proxy_jump", "proxy_jump": "proxy_command"}
 
@@ -237,3 +241,40 @@ def _advice(said: Statement, winner: Statement) -> str:
     if for_everybody(winner.blocks) and said.blocks:
         return "the first value counts: what is for everybody belongs at the end"
     return "the first value counts: one of the two has to go"
+
+
+def lost(statements: Sequence[Statement]) -> Iterator[Finding]:
+    """Lines of keywords that may be given several times, and that add nothing."""
+    met: dict[tuple[object, ...], Statement] = {}
+    for said in statements:
+        if said.row.merge not in _ADDING:
+            continue
+        spelling = said.row.spelling
+        if said.value == () and any(
+            other.row is said.row and other.value != () for other in statements
+        ):
+            sentence = f"{spelling} none takes nothing away from what other lines give"
+            yield Finding(
+                Kind.IDLE,
+                Severity.NOTE,
+                said.file,
+                said.line,
+                spelling,
+                sentence,
+                "put it where no other holds",
+            )
+            continue
+        name = said.value[0][0] if said.row.attribute == "subsystem" else repr(said.value)
+        key = (spelling, name, *(id(block) for block in said.blocks))
+        first = met.setdefault(key, said)
+        if first is not said:
+            where = f"{first.file} line {first.line}" if first.line else first.file
+            yield Finding(
+                Kind.REPEATED if first.value == said.value else Kind.SHADOWED,
+                Severity.NOTE if first.value == said.value else Severity.WARNING,
+                said.file,
+                said.line,
+                spelling,
+                f"{spelling} {said.words[:60]} adds nothing to what {where} says",
+                "one of the two can go",
+            )
