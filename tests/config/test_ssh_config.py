@@ -3,11 +3,10 @@
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from tests.config.paper_machine import SYSTEM, USER, PaperMachine, paper, seconds
+from tests.config.paper_machine import SYSTEM, USER, PaperMachine, cpu_seconds, paper, seconds
 
 from tellin.config.keywords import Row
 from tellin.config.ssh_config import SshConfig
@@ -642,19 +641,16 @@ def test_openssh_reads_the_same_values(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.alone
-def test_five_thousand_hosts_are_read_quickly() -> None:
+@pytest.mark.alone
+def test_five_thousand_hosts_are_read_in_three_tenths_of_a_second() -> None:
     text = "".join(
         f"Host host{n} alias{n}.example.org\n  Hostname 192.0.2.{n % 250}\n  User u{n}\n"
         f"  Port {n + 1}\n  IdentityFile ~/.ssh/id_{n}\n\n"
         for n in range(5000)
     )
     one = paper(text)
-    best = 10.0
-    for _ in range(3):
-        start = time.perf_counter()
-        assert read_ssh_config(one, "host4999").port == 5000
-        best = min(best, time.perf_counter() - start)
-    assert best < seconds(0.5)
+    assert read_ssh_config(one, "host4999").port == 5000
+    assert cpu_seconds(lambda: read_ssh_config(one, "host4999")) < seconds(0.3)
 
 
 def test_a_config_can_be_made_by_hand() -> None:

@@ -5,11 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.config.paper_machine import PaperMachine
+from tests.config.paper_machine import PaperMachine, cpu_seconds, seconds
 from tests.interop.servers import find
 
+from tellin.config import grammar, patterns
 from tellin.config.sshd_config import SshdConfig
-from tellin.config.sshd_reading import Peer, SshdSettings, read_sshd_config
+from tellin.config.sshd_reading import Condition, Peer, SshdSettings, read_sshd_config
 from tellin.errors import ConfigError
 
 FILE = "/etc/ssh/sshd_config"
@@ -334,6 +335,61 @@ def test_every_keyword_that_may_stand_in_a_block_counts_there() -> None:
         settings = read(f"Match user ann\n{spelling} {text}")
         name = rows[spelling].attribute
         assert getattr(settings.for_peer(ANN), name) != getattr(settings.always, name)
+
+
+# --- Ten thousand blocks -------------------------------------------------------------------------
+
+BLOCKS = {
+    "users": "Match User user{n}\n  PasswordAuthentication no\n",
+    "groups": "Match Group group{n},staff{n}\n  SetEnv NUMBER={n}\n",
+    "addresses": "Match Address 10.{high}.{low}.0/24\n  PermitTTY no\n",
+    "patterns": "Match User u{n}*\n  ForceCommand echo {n}\n",
+    "subsystems": "Match User user{n}\n  Subsystem sftp /bin/cat {n}\n",
+    "algorithms": "Match User user{n}\n  PubkeyAcceptedAlgorithms ssh-ed25519\n",
+}
+
+
+def many(kind: str) -> str:
+    return "".join(BLOCKS[kind].format(n=n, high=n >> 8, low=n & 255) for n in range(10_000))
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_twenty_thousand_lines_of_blocks_are_read_in_half_a_second(kind: str) -> None:
+    text = many(kind)
+    assert cpu_seconds(lambda: read(text)) < seconds(0.5)
+
+
+@pytest.mark.parametrize(("kind", "judged"), [("users", 1), ("groups", 1), ("addresses", 10_000)])
+def test_a_login_reads_no_text_again_and_judges_only_the_blocks_that_can_be_meant(
+    monkeypatch: pytest.MonkeyPatch, kind: str, judged: int
+) -> None:
+    settings = read(many(kind))
+    asked: list[Condition] = []
+    holds = Condition.holds
+
+    def counted(condition: Condition, peer: Peer) -> bool:
+        asked.append(condition)
+        return holds(condition, peer)
+
+    def reread(*_: object) -> None:
+        raise AssertionError("a login reads what was read")
+
+    monkeypatch.setattr(Condition, "holds", counted)
+    for room, name in ((grammar, "read_line"), (grammar, "split_words"), (patterns, "_network")):
+        monkeypatch.setattr(room, name, reread)
+    found = settings.for_peer(Peer(user="user77", groups=("staff77",), address="10.0.77.1"))
+    assert len(asked) == judged
+    assert found != settings.always
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", ["users", "groups", "addresses", "patterns"])
+def test_ten_thousand_blocks_cost_a_login_little(kind: str) -> None:
+    settings = read(many(kind))
+    peer = Peer(user="user77", groups=("staff77",), address="10.0.77.1")
+    cost = cpu_seconds(lambda: settings.for_peer(peer))
+    assert cost < seconds(0.002 if kind in {"users", "groups"} else 0.1)
 
 
 # --- Include -------------------------------------------------------------------------------------
