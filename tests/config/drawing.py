@@ -277,8 +277,12 @@ def config_files(
     hosts: Sequence[str] = (),
     everywhere: bool = True,
     outside: Sequence[str] = (),
+    most: int = 60,
 ) -> str:
-    """A file of up to four blocks; ``everywhere`` lets every keyword stand in one but ``outside``."""
+    """A file of up to four blocks; ``everywhere`` lets every keyword stand in one but ``outside``.
+
+    ``most`` is how many lines stand before the blocks.
+    """
     lines: list[str] = []
     for number in range(draw(st.integers(1, 4))):
         inside = number > 0
@@ -290,8 +294,8 @@ def config_files(
         fitting = [row for row in rows if everywhere or row.in_match or not inside]
         if inside:
             fitting = [row for row in fitting if row.spelling.lower() not in outside]
-        most = 25 if inside else 60
-        for row in draw(st.lists(st.sampled_from(fitting), min_size=most // 2, max_size=most)):
+        size = most * 5 // 12 if inside else most
+        for row in draw(st.lists(st.sampled_from(fitting), min_size=size // 2, max_size=size)):
             name = row.spelling.lower()
             if name in _ONCE and any(name in line.lower() for line in lines):
                 continue

@@ -406,6 +406,96 @@ def test_case_329_a_broken_configuration_leaves_the_old_one_in_force(
             assert peer.recv(300).endswith(b" reloaded\r\n")
 
 
+def test_a_reload_is_for_new_connections_and_touches_no_session(place: Place) -> None:
+    second = make_key(place.directory / "second_key")
+    with place.serving("-D", "-e") as child, Caller(place.port) as caller:
+        session = caller.log_in(ME, place.key).session()
+        assert session.ask(ExecRequest(b"read line; echo got $line; exit 6"))
+        old_port, old_key = place.port, place.host_key
+        place.port, place.host_key = free_port(), second
+        place.config = place.write("MaxSessions 1", "SetEnv WHO=new")
+        with place.config.open("a") as file:
+            file.write(f"Match User {ME}\n  ForceCommand echo forced $WHO\n")
+        child.process.send_signal(signal.SIGHUP)
+        child.wait_for_port(place.port)
+        with Caller(place.port) as fresh:
+            new = fresh.log_in(ME, place.key).session()
+            assert new.ask(ExecRequest(b"echo mine"))
+            new.finish()
+            assert new.out.data == b"forced new\n"
+            assert fresh.core.host_key == second.blob != old_key.blob
+            fresh.session()
+            fresh.refused_session()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", old_port)) != 0
+        # The old connection is served as it was, and opens what it might open then.
+        other = caller.session()
+        assert other.ask(ExecRequest(b"echo ${WHO-old}"))
+        other.finish()
+        assert other.out.data == b"old\n"
+        session.send(b"this\n")
+        assert session.finish() == [ExitStatus(6)]
+        assert session.out.data == b"got this\n"
+
+
+def test_a_login_reads_the_configuration_no_second_time(place: Place) -> None:
+    with place.config.open("a") as file:
+        file.write(f"Match User {ME}\n  SetEnv WHO=matched\n")
+    with place.serving("-D", "-e"):
+        place.config.unlink()
+        for _ in range(2):
+            with Caller(place.port) as caller:
+                session = caller.log_in(ME, place.key).session()
+                assert session.ask(ExecRequest(b"echo $WHO"))
+                session.finish()
+                assert session.out.data == b"matched\n"
+
+
+def test_case_329_a_file_that_is_gone_or_not_to_be_read_leaves_the_old_one_in_force(
+    place: Place,
+) -> None:
+    included = place.directory / "more"
+    included.write_text("VersionAddendum first\n")
+    place.config = place.write(f"Include {included}")
+    text = place.config.read_text()
+
+    def gone() -> None:
+        place.config.unlink()
+
+    def directory() -> None:
+        place.config.mkdir()
+
+    def in_included() -> None:
+        place.config.rmdir()
+        place.config.write_text(text)
+        included.write_text("\nVersionAddendum second\nCiphers aes129-ctr\n")
+
+    def loop() -> None:
+        included.write_text(f"Include {place.config}\n")
+
+    kept = "the configuration in force stays"
+    faults = [
+        (gone, "No such file or directory"),
+        (directory, "not a regular file"),
+        (in_included, "more line 3: Ciphers: unknown cipher 'aes129-ctr'"),
+        (loop, "files include one another"),
+    ]
+    with place.serving("-D", "-e") as child:
+        for number, (break_it, said) in enumerate(faults, 1):
+            break_it()
+            child.process.send_signal(signal.SIGHUP)
+            until(lambda number=number: child.log().count(kept) == number, child, 60)  # type: ignore[misc]
+            assert said in child.log()
+            with socket.create_connection(("127.0.0.1", place.port)) as peer:
+                assert peer.recv(300).endswith(b" first\r\n")
+        included.write_text("VersionAddendum third\n")
+        child.process.send_signal(signal.SIGHUP)
+        until(lambda: child.log().count("Received SIGHUP") == len(faults) + 1, child, 60)
+        with socket.create_connection(("127.0.0.1", place.port)) as peer:
+            assert peer.recv(300).endswith(b" third\r\n")
+        assert place.works()
+
+
 def test_a_reload_may_move_the_server_and_its_pid_file(place: Place) -> None:
     with place.serving("-D", "-e") as child:
         old, old_port = place.pid_file, place.port

@@ -195,6 +195,30 @@ def test_a_reload_keeps_the_sockets_it_goes_on_with(watched: Watched) -> None:
     assert daemon.offer.configuration.always.max_startups == (7, 30, 7)
 
 
+def test_a_reload_changes_the_families_of_addresses_that_it_keeps(watched: Watched) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    (port,) = free_ports(1)
+    watched.start(f"Port {port}\nAddressFamily inet\n")
+    daemon = watched.daemon
+    assert daemon is not None
+    for family, four, six in (
+        ("any", True, True),
+        ("inet6", False, True),
+        ("any", True, True),
+        ("inet", True, False),
+    ):
+        before = {id(one) for one in daemon._all()}
+        text = f"Port {port}\nAddressFamily {family}\n"
+        daemon.on_reload = lambda text=text: offer(text)  # type: ignore[misc]
+        daemon._hung_up()
+        assert (reached(("127.0.0.1", port)), reached(("::1", port))) == (four, six)
+        # What goes on was never closed.
+        assert before & {id(one) for one in daemon._all()}
+
+
 def test_case_329_a_reload_that_fails_changes_nothing(watched: Watched) -> None:
     (address,) = watched.start()
     daemon = watched.daemon
