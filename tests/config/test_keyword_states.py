@@ -24,6 +24,8 @@ SSH = "programs/test_ssh_keywords.py::test_"
 ELSEWHERE = "interop/test_client_keywords.py::test_"
 TRUST = "programs/test_ssh_trust.py::test_"
 AGENT = "interop/test_agent.py::test_"
+FORWARDED = "interop/test_forwarding.py::test_"
+SOCKETS = "a_socket_that_is_listened_on_is_ours_alone_unless_the_mask_says_more"
 ALIAS = "interop/test_article_config.py::test_row_16_an_alias_brings_host_user_port_and_key"
 FROZEN = (
     "interop/test_article_config.py"
@@ -49,14 +51,15 @@ CLIENT = {
     "::test_a_certificate_for_five_minutes_logs_in_and_a_hosts_leaves_no_question",
     "CheckHostIP": ELSEWHERE + "check_host_ip_wants_the_key_of_the_address_too",
     "Ciphers": ALGORITHMS,
-    "ClearAllForwardings": "config/test_ssh_config.py"
-    "::test_values_that_ask_for_nothing_are_taken_on_the_command_line",
+    "ClearAllForwardings": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "Compression": SSH + "compression_is_asked_for",
     "ConnectionAttempts": SSH + "a_later_attempt_finds_who_was_late",
     "ConnectTimeout": "interop/test_bad_peers.py::test_silent_port",
     "EscapeChar": SSH + "escape_char_begins_escapes",
+    "ExitOnForwardFailure": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "FingerprintHash": SSH + "fingerprint_hash_is_how_keys_are_shown",
     "ForkAfterAuthentication": SSH + "fork_after_authentication_leaves_us_behind",
+    "GatewayPorts": FORWARDED + "l_listens_where_it_is_told",
     "GlobalKnownHostsFile": SSH + "global_known_hosts_file_is_a_record_too",
     "HashKnownHosts": TRUST + "names_are_hashed_where_that_is_wanted",
     "HostKeyAlgorithms": ALGORITHMS,
@@ -72,6 +75,7 @@ CLIENT = {
     "KexAlgorithms": ALGORITHMS,
     "KnownHostsCommand": TRUST + "a_program_knows_the_host",
     "LocalCommand": LOCAL_COMMAND,
+    "LocalForward": FORWARDED + "l_leads_a_port_to_a_port_both_ways_and_each_direction_ends_alone",
     "LogLevel": SSH + "log_level_says_how_much",
     "LogVerbose": SSH + "log_verbose_says_all_of_some_places",
     "MACs": ALGORITHMS,
@@ -106,6 +110,8 @@ CLIENT = {
     "SessionType": SSH + "session_type_none_opens_no_session",
     "SetEnv": SSH + "send_env_takes_names_back",
     "StdinNull": SSH + "stdin_null_reads_nothing",
+    "StreamLocalBindMask": FORWARDED + SOCKETS,
+    "StreamLocalBindUnlink": FORWARDED + SOCKETS,
     "StrictHostKeyChecking": TRUST + "strict_refuses_an_unknown_host_and_writes_nothing",
     "SyslogFacility": ELSEWHERE + "syslog_facility_is_what_y_writes_to",
     "Tag": SSH + "a_tag_chooses_a_match_block",
@@ -123,7 +129,7 @@ CLIENT = {
 
 DAEMON = "server/test_keywords.py::test_"
 IN_MATCH = DAEMON + "r113_a_match_block_is_in_force"
-LED = "interop/test_forwarding.py::test_r110_where_clients_may_be_led_to"
+LED = FORWARDED + "r110_where_clients_may_be_led_to"
 OFFERED = DAEMON + "lists_of_algorithms_are_what_is_offered"
 
 SERVER = {

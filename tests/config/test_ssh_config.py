@@ -323,14 +323,14 @@ def test_people_files_load_though_features_are_missing() -> None:
     text = (
         "Host *\n  ForwardAgent yes\n  AddKeysToAgent yes\n  ControlMaster auto\n"
         "  ControlPath ~/.ssh/cm-%r@%h:%p\n  ControlPersist 10m # long\n  GSSAPIAuthentication no\n"
-        "  LocalForward 8080 localhost:80\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
+        "  ForwardX11 yes\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
     )
     found = read_ssh_config(paper(text), "host")
     assert found.port == 2222
     assert [(left.keyword, left.value, left.line) for left in found.not_yet] == [
         ("ForwardAgent", "yes", 2),
         ("ControlMaster", "auto", 4),
-        ("LocalForward", "8080 localhost:80", 8),
+        ("ForwardX11", "yes", 8),
     ]
     assert found.warnings == ()
     assert f"{USER} line 10: Deprecated option UseRoaming is ignored" in found.story
@@ -338,7 +338,7 @@ def test_people_files_load_though_features_are_missing() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["ForwardAgent yes", "ForwardAgent=yes", "LocalForward 1 h:2", "ControlMaster=auto"],
+    ["ForwardAgent yes", "ForwardAgent=yes", "Tunnel yes", "ControlMaster=auto"],
 )
 def test_what_is_missing_is_refused_by_name_on_the_command_line(option: str) -> None:
     with pytest.raises(ConfigError, match=r"^command-line: [A-Za-z]+ is not supported$"):

@@ -2,18 +2,23 @@
 """Forwarding beside OpenSSH's: ports and sockets of the file system, which way round the two may be."""
 
 import asyncio
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop.children import descendants
 from tests.interop.conftest import Make, Running
-from tests.interop.pairs import ALL_SERVERS
+from tests.interop.pairs import ALL_SERVERS, pairs
 from tests.interop.peers import Client
 from tests.interop.servers import Account, Server
 from tests.interop.target import Target, free_port
@@ -29,10 +34,6 @@ MUCH = pattern(24 << 20)
 
 EITHER_SERVER = pytest.mark.parametrize(
     "name", [pytest.param("sshd", marks=pytest.mark.peer("sshd")), "tellin"]
-)
-
-EITHER_CLIENT = pytest.mark.parametrize(
-    "name", [pytest.param("ssh", marks=pytest.mark.peer("ssh"))]
 )
 
 
@@ -427,19 +428,90 @@ async def test_r148_connections_are_made_with_the_users_own_rights(
     assert seen == [account.uid]
 
 
-def wording(client: Client, target: Target, *words: str) -> list[str]:
+# --- what clients forward
+
+
+def wording(client: Client, target: Target, *words: str, **options: object) -> list[str]:
     """A client's command line with these words, and no command."""
-    *begin, host, _ = map(str, client.argv(target, ""))
+    *begin, host, _ = map(str, client.argv(target, "", options=options))
     return [*begin, *words, host]
 
 
-@EITHER_CLIENT
+@contextmanager
+def running_with(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A client that goes on until the test is done with it."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Connect as soon as somebody listens."""
+    return _dialled(lambda: socket.create_connection((host, port), timeout=60))
+
+
+def dial_path(path: Path) -> socket.socket:
+    """The same for a socket of the file system."""
+
+    def connect() -> socket.socket:
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(60)
+        try:
+            made.connect(str(path))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    return _dialled(connect)
+
+
+def _dialled(connect: Callable[[], socket.socket]) -> socket.socket:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return connect()
+        except (ConnectionRefusedError, FileNotFoundError):
+            assert time.monotonic() < deadline, "nobody listens"
+            time.sleep(0.05)
+
+
+def everything(stream: socket.socket) -> bytes:
+    return b"".join(iter(lambda: stream.recv(1 << 20), b""))
+
+
+def there_and_back(stream: socket.socket, data: bytes) -> bytes:
+    """Send all of it, and its end, while what comes back is read."""
+
+    def send() -> None:
+        stream.sendall(data)
+        stream.shutdown(socket.SHUT_WR)
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    back = everything(stream)
+    sending.join(60)
+    return back
+
+
+OPENSSH_AND_WE = pairs(clients={"ssh", "tellin"}, servers={"sshd", "tellin"})
+MEETINGS = pytest.mark.parametrize(("client", "server"), OPENSSH_AND_WE)
+CLIENTS = pytest.mark.parametrize(
+    "client", [pytest.param("ssh", marks=pytest.mark.peer("ssh")), "tellin"]
+)
+
+
+@MEETINGS
 def test_w_leads_standard_input_and_output_there(
-    name: str, running: Running, make_client: Make
+    client: str, server: str, running: Running, make_client: Make
 ) -> None:
     with service(late_echo) as port:
         done = subprocess.run(
-            wording(make_client(name), running("tellin").target, "-W", f"127.0.0.1:{port}"),
+            wording(make_client(client), running(server).target, "-W", f"127.0.0.1:{port}"),
             input=MUCH,
             capture_output=True,
             timeout=60,
@@ -447,3 +519,260 @@ def test_w_leads_standard_input_and_output_there(
         )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == MUCH
+
+
+@MEETINGS
+def test_l_leads_a_port_to_a_port_both_ways_and_each_direction_ends_alone(
+    client: str, server: str, running: Running, make_client: Make
+) -> None:
+    ours = free_port()
+    with service(late_echo) as port, service() as other:
+        words = ("-N", "-L", f"{ours}:127.0.0.1:{port}")
+        target = running(server).target
+        more = f"LocalForward={free_port()} 127.0.0.1:{other}"
+        argv = wording(make_client(client), target, *words, "-o", more)
+        with running_with(argv):
+            with dial(ours) as stream:
+                assert there_and_back(stream, MUCH) == MUCH
+            with dial(ours) as one, dial(ours) as two:
+                assert there_and_back(two, b"two") == b"two"
+                assert there_and_back(one, b"one") == b"one"
+            with dial(int(more.split("=")[1].split(maxsplit=1)[0])) as stream:
+                assert there_and_back(stream, MUCH) == MUCH
+
+
+@MEETINGS
+def test_l_joins_sockets_of_both_file_systems_and_ports(
+    client: str, server: str, running: Running, make_client: Make, home: Path
+) -> None:
+    ours = free_port()
+    with service(path=home / "there") as _, service() as port:
+        words = ["-N", "-L", f"{ours}:{home}/there", "-L", f"{home}/a:{home}/there"]
+        words += ["-L", f"{home}/b:127.0.0.1:{port}"]
+        with running_with(wording(make_client(client), running(server).target, *words)):
+            with dial(ours) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+            for name in "ab":
+                with dial_path(home / name) as stream:
+                    assert there_and_back(stream, b"hello") == b"hello"
+
+
+@CLIENTS
+def test_l_listens_where_it_is_told(
+    client: str, running: Running, make_client: Make, home: Path
+) -> None:
+    """r145: on this machine alone unless more is asked for."""
+    ports = [free_port() for _ in range(6)]
+    with service() as port:
+        lead = f"127.0.0.1:{port}"
+        words = ["-N", "-L", f"{ports[0]}:{lead}", "-L", f"127.0.0.2:{ports[1]}:{lead}"]
+        words += ["-L", f":{ports[2]}:{lead}", "-L", f"*:{ports[3]}:{lead}"]
+        words += ["-L", f"[127.0.0.3]:{ports[4]}:[127.0.0.1]:{port}"]
+        words += ["-L", f"localhost:{ports[5]}:{lead}"]
+        target = running("tellin").target
+        with running_with(wording(make_client(client), target, *words)):
+            dial(ports[5]).close()
+            heard = [reached(number) for number in ports]
+        assert heard == ["1", "2", "1234", "1234", "3", "1"]
+        with running_with(
+            wording(make_client(client), target, "-N", "-g", "-L", f"{ports[0]}:{lead}")
+        ):
+            dial(ports[0]).close()
+            assert reached(ports[0]) == "1234"
+        words = ["-N", "-L", f"{ports[0]}:{lead}", "-L", f"localhost:{ports[1]}:{lead}"]
+        gateway = wording(make_client(client), target, *words, GatewayPorts="yes")
+        with running_with(gateway):
+            dial(ports[1]).close()
+            assert [reached(ports[0]), reached(ports[1])] == ["1234", "1"]
+
+
+def reached(port: int) -> str:
+    """At which addresses of 127.0.0.1 to 127.0.0.4 somebody listens: their last numbers."""
+    found = ""
+    for number in "1234":
+        with (
+            suppress(ConnectionRefusedError),
+            socket.create_connection((f"127.0.0.{number}", port)),
+        ):
+            found += number
+    return found
+
+
+@CLIENTS
+def test_a_socket_that_is_listened_on_is_ours_alone_unless_the_mask_says_more(
+    client: str, running: Running, make_client: Make, home: Path
+) -> None:
+    path, target = home / "s", running("tellin").target
+    with service() as port:
+        words = ("-N", "-L", f"{path}:127.0.0.1:{port}")
+        with running_with(wording(make_client(client), target, *words)):
+            with dial_path(path) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+            assert path.stat().st_mode & 0o777 == 0o600
+        # It stays behind, as with OpenSSH, and is in the way.
+        done = subprocess.run(
+            wording(make_client(client), target, *words, ExitOnForwardFailure="yes"),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 255
+        assert done.stderr.decode() == (
+            f"unix_listener: cannot bind to path {path}: Address already in use\r\n"
+            "Could not request local forwarding.\r\n"
+        ).replace("\r\n", "\r\n" if b"\r" in done.stderr else "\n")
+        anew = wording(
+            make_client(client), target, *words,
+            StreamLocalBindUnlink="yes", StreamLocalBindMask="0117",
+        )  # fmt: skip
+        with running_with(anew):
+            with dial_path(path) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+            assert path.stat().st_mode & 0o777 == 0o660
+
+
+def said(client: Client, target: Target, *words: str, **options: object) -> tuple[int, list[str]]:
+    """How a client ends, and what it says, without the numbers of channels."""
+    done = subprocess.run(
+        wording(client, target, *words, **options), stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    lines = done.stderr.decode().replace("\r\n", "\n").splitlines()
+    return done.returncode, [re.sub(r"^channel \d+:", "channel N:", line) for line in lines]
+
+
+@pytest.mark.peer("ssh", "sshd")
+def test_what_cannot_be_had_is_said_in_openssh_s_words(
+    running: Running, make_client: Make, home: Path
+) -> None:
+    target = running("sshd").target
+    (home / "file").write_text("", "utf-8")
+    with service() as taken:
+        for words in (
+            ("-L", f"127.0.0.1:{taken}:a:1"),
+            ("-L", f"{taken}:a:1"),
+            ("-L", f"{home}/file:a:1"),
+            ("-L", "/no/such/directory/s:a:1"),
+            ("-L", f"no-such.invalid:{free_port()}:a:1"),
+            ("-L", f"198.51.100.7:{free_port()}:a:1"),
+            ("-L", "foo"),
+            ("-L", "0:a:1"),
+            ("-L", "1:a:0"),
+            ("-L", "1:a:65536"),
+            ("-L", "1:2:3:4:5"),
+            ("-L", "[::1:a:1"),
+            ("-W", f"127.0.0.1:{free_port()}"),
+            ("-W", "127.0.0.1"),
+            ("-W", "127.0.0.1:0"),
+            ("-o", "ClearAllForwardings=yes", "-L", f"127.0.0.1:{taken}:a:1"),
+        ):
+            for fatal in ("yes", "no"):
+                options = {"ExitOnForwardFailure": fatal, "RemoteCommand": "true"}
+                if "-W" in words:
+                    del options["RemoteCommand"]
+                theirs = said(make_client("ssh"), target, *words, LogLevel="INFO", **options)
+                ours = said(make_client("tellin"), target, *words, LogLevel="INFO", **options)
+                assert ours == theirs, words
+
+
+@pytest.mark.peer("ssh", "sshd")
+@pytest.mark.parametrize("server", ["sshd", "tellin"])
+def test_a_connection_that_the_server_does_not_want_is_closed_and_said(
+    server: str, tmp_path: Path, make_client: Make
+) -> None:
+    with service() as port:
+        made = ALL_SERVERS[server](tmp_path, options={"PermitOpen": f"127.0.0.1:{port}"}).start()
+        lines = []
+        try:
+            for client in ("ssh", "tellin"):
+                ours, others = free_port(), free_port()
+                words = ["-N", "-L", f"{ours}:127.0.0.1:{port}", "-L", f"{others}:127.0.0.1:9"]
+                argv = wording(make_client(client), made.target, *words, LogLevel="INFO")
+                with running_with(argv) as process:
+                    with dial(others) as stream, suppress(ConnectionResetError):
+                        assert everything(stream) == b""
+                    with dial(ours) as stream:
+                        assert there_and_back(stream, b"hello") == b"hello"
+                    process.terminate()
+                    _, errors = process.communicate(timeout=60)
+                    lines += [one for one in errors.decode().split("\n") if "open failed" in one]
+        finally:
+            made.stop()
+    assert [re.sub(r"channel \d+", "channel N", one).strip() for one in lines] == [
+        "channel N: open failed: administratively prohibited: open failed"
+    ] * 2
+
+
+@CLIENTS
+def test_a_session_that_has_ended_waits_for_what_is_forwarded(
+    client: str, running: Running, make_client: Make
+) -> None:
+    ours = free_port()
+    with service() as port:
+        made = make_client(client)
+        lead = f"LocalForward={ours} 127.0.0.1:{port}"
+        argv = list(map(str, made.argv(running("tellin").target, "cat; exit 7")))
+        argv[1:1] = []
+        at = argv.index("-F")
+        argv[at:at] = ["-o", lead]
+        with running_with(argv) as process:
+            with dial(ours) as stream:
+                stream.sendall(b"x")
+                assert stream.recv(1) == b"x"
+                assert process.stdin is not None
+                process.stdin.close()
+                process.stdin = None
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1)
+                assert there_and_back(stream, b"still here") == b"still here"
+            assert process.wait(60) == 7
+
+
+@CLIENTS
+def test_a_client_in_the_background_forwards(
+    client: str, running: Running, make_client: Make
+) -> None:
+    ours = free_port()
+    with service() as port:
+        words = ("-f", "-N", "-L", f"{ours}:127.0.0.1:{port}")
+        argv = wording(make_client(client), running("tellin").target, *words)
+        marker = f"{ours}:127.0.0.1:{port}"
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+            # Whoever comes back from it may connect at once.
+            with socket.create_connection(("127.0.0.1", ours), timeout=60) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+        finally:
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    if marker.encode() in place.read_bytes():
+                        os.kill(int(place.parent.name), signal.SIGTERM)
+
+
+@CLIENTS
+def test_when_the_connection_breaks_what_is_forwarded_ends_with_it(
+    client: str, tmp_path: Path, make_client: Make
+) -> None:
+    ours = free_port()
+    made = ALL_SERVERS["tellin"](tmp_path).start()
+    with service() as port:
+        argv = wording(make_client(client), made.target, "-N", "-L", f"{ours}:127.0.0.1:{port}")
+        with running_with(argv) as process:
+            with dial(ours) as stream:
+                stream.sendall(b"x")
+                assert stream.recv(1) == b"x"
+                assert made.child is not None
+                for child in descendants(made.child.process.pid):
+                    os.kill(child, signal.SIGKILL)
+                if client == "tellin":
+                    # Not an end: whoever reads knows that something may be missing.
+                    with pytest.raises(ConnectionResetError):
+                        everything(stream)
+                else:
+                    with suppress(ConnectionResetError):
+                        assert everything(stream) == b""
+            assert process.wait(60) == 255
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", ours), timeout=60)
+    made.stop()

@@ -605,7 +605,7 @@ def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-L", "1:a:2", "host"], b"-L (local forwarding) is not supported"),
+        (["-R", "1:a:2", "host"], b"-R (remote forwarding) is not supported"),
         (["-A", "host"], b"-A (agent forwarding) is not supported"),
         (["-z", "host"], b"unknown option -- z"),
         (["host", "-p"], b"option requires an argument -- p"),

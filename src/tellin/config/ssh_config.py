@@ -422,7 +422,6 @@ class SshConfig(
     )
     exit_on_forward_failure: bool = keyword(
         "ExitOnForwardFailure", kinds.YES_NO, default=False, tier=Tier.EVERYDAY,
-        later=Later("forwarding", None),
         doc="Give up if a forwarding cannot be set up.",
     )
     forward_agent: str = keyword(
@@ -444,7 +443,7 @@ class SshConfig(
         doc="Whether programs there may do to our display whatever ours may.",
     )
     gateway_ports: bool = keyword(
-        "GatewayPorts", kinds.YES_NO, default=False, later=Later("forwarding", None),
+        "GatewayPorts", kinds.YES_NO, default=False,
         doc="Whether forwarded ports listen on every address.",
     )
     gssapi_authentication: bool = keyword(
@@ -477,7 +476,6 @@ class SshConfig(
     )
     local_forward: tuple[Forward, ...] = keyword(
         "LocalForward", forwards.LOCAL, default=(), merge=append_new, tier=Tier.EVERYDAY,
-        later=Later("forwarding", ()),
         doc="Listen here and lead each connection to a place that the server reaches.",
     )
     log_verbose: tuple[str, ...] = keyword(
@@ -512,12 +510,10 @@ class SshConfig(
     )
     stream_local_bind_mask: int = keyword(
         "StreamLocalBindMask", kinds.octal(0o777), default=0o177, tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="The permissions that sockets of forwardings are made without.",
     )
     stream_local_bind_unlink: bool = keyword(
         "StreamLocalBindUnlink", kinds.YES_NO, default=False, tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="Whether a socket that is in the way is removed.",
     )
     syslog_facility: str = keyword(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.config.destination import parse_destination, parse_port
+from tellin.config.forwards import Forward, parse_forward
 from tellin.config.grammar import quoted
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
@@ -24,10 +25,11 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46aCfGknNqsTtVvxy] [-B bind_interface] [-b bind_address]
+usage: ssh [-46aCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-E log_file] [-e escape_char] [-F configfile]
-           [-I pkcs11] [-i identity_file] [-J destination] [-l login_name]
-           [-m mac_spec] [-o option] [-P tag] [-p port]
+           [-I pkcs11] [-i identity_file] [-J destination] [-L address]
+           [-l login_name] [-m mac_spec] [-o option] [-P tag] [-p port]
+           [-W host:port]
            destination [command [argument ...]]
        ssh [-Q query_option]"""
 
@@ -38,6 +40,7 @@ _PLAIN: Final = {
     "a": ("ForwardAgent=no",),
     "C": ("Compression=yes",),
     "f": ("ForkAfterAuthentication=yes", "StdinNull=yes"),
+    "g": ("GatewayPorts=yes",),
     "k": ("GSSAPIDelegateCredentials=no",),
     "N": ("SessionType=none",),
     "n": ("StdinNull=yes",),
@@ -59,14 +62,11 @@ _VALUED: Final = {
 _REFUSED: Final = {
     "A": "agent forwarding",
     "D": "dynamic forwarding",
-    "g": "forwarding for other hosts",
     "K": "GSSAPI",
-    "L": "local forwarding",
     "M": "connection sharing",
     "O": "connection sharing",
     "R": "remote forwarding",
     "S": "connection sharing",
-    "W": "forwarding of standard input and output",
     "w": "tunnel devices",
     "X": "X11 forwarding",
     "Y": "X11 forwarding",
@@ -75,7 +75,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGJPVQiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGJLPVQWiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -96,6 +96,9 @@ class Invocation:
         self.query = ""
         self.version = False
         self.level = ""
+        self.stdio: Forward | None = None
+        """Where -W leads."""
+        self._defaults: tuple[str, ...] = ()
         self._verbosity = 0
 
     def take(self, letter: str, value: str) -> None:
@@ -114,6 +117,29 @@ class Invocation:
         elif letter in _DEEDS:
             _DEEDS[letter](self, value)
 
+    def _local_forward(self, value: str) -> None:
+        self._forward("local", "LocalForward", value)
+
+    def _forward(self, what: str, keyword: str, value: str, **kind: bool) -> None:
+        try:
+            parse_forward(value, **kind)
+        except ConfigError:
+            raise Failure(f"Bad {what} forwarding specification '{visible(value)}'") from None
+        self.options.append(f"{keyword}={quoted(value)}")
+
+    def _stdio_forward(self, value: str) -> None:
+        if self.stdio is not None:
+            raise Failure("stdio forward already specified")
+        try:
+            self.stdio = parse_forward(value, socks=True)
+        except ConfigError:
+            self.stdio = None
+        if self.stdio is None or not self.stdio.listen_host:
+            raise Failure(f"Bad stdio forwarding specification '{visible(value)}'")
+        self.options[:0] = ("RequestTTY=no", "SessionType=none")
+        # What an option says otherwise counts.
+        self._defaults += ("ExitOnForwardFailure=yes", "ClearAllForwardings=yes")
+
     def _refuse_two_sessions(self, letter: str) -> None:
         """-N and -s each rule the other out, and another SessionType given by -o."""
         wanted, other = _OTHER_SESSION[letter]
@@ -124,6 +150,10 @@ class Invocation:
         """The values that options so far give a keyword."""
         pairs = (option.replace("=", " ").strip().partition(" ") for option in self.options)
         return [value.strip() for name, _, value in pairs if name.lower() == keyword.lower()]
+
+    def settle(self) -> None:
+        """All flags have been taken: what they say unless an option says otherwise."""
+        self.options += self._defaults
 
     def arrive(self, destination: str) -> None:
         """Take the destination; what stands before it has the first word."""
@@ -217,6 +247,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "F": Invocation._file,
     "G": Invocation._show_config,
     "J": Invocation._jump,
+    "L": Invocation._local_forward,
     "i": Invocation._identity,
     "l": Invocation._login_name,
     "o": Invocation._option,
@@ -226,6 +257,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "q": Invocation._quiet,
     "t": Invocation._terminal_wanted,
     "V": Invocation._version,
+    "W": Invocation._stdio_forward,
     "v": Invocation._louder,
     "y": Invocation._system_log,
 }
@@ -247,6 +279,7 @@ def parse(arguments: list[str]) -> Invocation:
                     made.take(letter, value)
                 rest = options.rest
             made.command = rest
+        made.settle()
     except OptionError as error:
         raise Failure(f"ssh: {error}\n{USAGE}") from None
     return made
@@ -381,7 +414,9 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
         # Only now what takes long to load: the greeting is on its way meanwhile.
         from tellin.programs.ssh_run import Run
 
-        return Run(loop, config, journal, connecting, command=invocation.command).run()
+        return Run(
+            loop, config, journal, connecting, command=invocation.command, stdio=invocation.stdio
+        ).run()
     finally:
         connecting.end()
         loop.close()

@@ -13,6 +13,7 @@ from tellin.client.connection import ClientConnection
 from tellin.client.endings import NOWHERE, Place
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
+from tellin.config.forwards import Forward
 from tellin.config.known_hosts import Entry, KnownHosts
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.host_keys import HOST_KEYS
@@ -139,6 +140,21 @@ def known_hosts(
     return sources.known(records, place), sources
 
 
+class Forwards(Protocol):
+    """What is forwarded: `tellin.client.forwarding.LocalForwards`."""
+
+    open: int
+
+    def begin(self) -> bool:
+        """Listen; false if something could not be had."""
+
+    def handle(self, event: Any) -> bool:
+        """Take an event; false if it is for somebody else."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
 class Run:
     """One run of ``ssh``."""
 
@@ -152,8 +168,12 @@ class Run:
         connecting: Way,
         *,
         command: list[str],
+        stdio: Forward | None = None,
     ) -> None:
         self._loop = loop
+        self._stdio = stdio
+        self._forwards: Forwards | None = None
+        self._session_ended = False
         self._config = config
         self._journal = journal
         self._connecting = connecting
@@ -273,6 +293,16 @@ class Run:
         self._loop.call_soon(self._load_session)
 
     def _load_session(self) -> None:
+        if self._visit is None and self._stdio is not None:
+            from tellin.programs.ssh_stdio import StdioForward
+
+            self._visit = StdioForward(
+                self._loop,
+                self.connection,
+                self._stdio,
+                self._journal,
+                on_over=self._session_over,
+            )
         if self._visit is None and self._config.session_type != "none":
             from tellin.programs.ssh_session import SshSession
 
@@ -309,6 +339,8 @@ class Run:
         else:
             journal.verbose(f"Authenticated to {where} {how}")
         self._warn_of_weak_exchange()
+        if not self._begin_forwarding():
+            return
         if config.local_command is not None and config.permit_local_command:
             _run_local_command(config.local_command, journal)
         if config.fork_after_authentication:
@@ -319,6 +351,32 @@ class Run:
             self._status = 0
         else:
             self._visit.start()
+
+    def _begin_forwarding(self) -> bool:
+        """Listen where the configuration says; false if the connection ends because that failed."""
+        config, connection = self._config, self.connection
+        if not config.local_forward:
+            return True
+        # Who forwards nothing does not wait for this.
+        from tellin.client.forwarding import LocalForwards
+
+        self._forwards = LocalForwards(
+            self._loop,
+            connection.core,
+            connection.link,
+            config,
+            self._journal,
+            on_quiet=self._forwards_quiet,
+        )
+        if self._forwards.begin() or not config.exit_on_forward_failure:
+            return True
+        self._status = FAILED
+        connection.quit()
+        return False
+
+    def _forwards_quiet(self) -> None:
+        if self._session_ended:
+            self.connection.quit()
 
     def _warn_of_weak_exchange(self) -> None:
         config, journal = self._config, self._journal
@@ -353,7 +411,12 @@ class Run:
     def _session_over(self) -> None:
         assert self._visit is not None
         self._status = self._visit.status
-        self.connection.quit()
+        self._session_ended = True
+        if self._forwards is not None and self._forwards.open:
+            # As OpenSSH: connections that are being forwarded are not cut off.
+            self._visit.leave()
+        else:
+            self.connection.quit()
 
     def _event(self, event: Any) -> None:
         if type(event) is GlobalRequested:
@@ -364,6 +427,8 @@ class Run:
         elif type(event) is GlobalReplied and event.token is self._updates:
             assert self._updates is not None
             self._updates.proved(event)
+        elif self._forwards is not None and self._forwards.handle(event):
+            pass
         elif self._visit is not None:
             self._visit.handle(event)
 
@@ -394,6 +459,8 @@ class Run:
 
     def _ended(self) -> None:
         self._over = True
+        if self._forwards is not None:
+            self._forwards.lost()
         if self._visit is not None:
             self._visit.lost()
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Where forwarded ports listen: on this machine alone, unless somebody says otherwise (R145)."""
+
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from tellin.runtime.listeners import AF_UNSPEC, listen
+from tellin.runtime.sockets import Socket
+
+EVERYWHERE: Final = ("",)
+LOOPBACK: Final = ("::1", "127.0.0.1")
+_ALL: Final = ("", "*")
+# A machine without one of the families has no such address.
+_NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+
+
+def chosen_hosts(host: str | None, *, gateway: bool) -> tuple[str, ...]:
+    """Where to listen if whoever forwards may choose; ``gateway`` decides where nothing was said."""
+    if host is None:
+        return EVERYWHERE if gateway else LOOPBACK
+    if host in _ALL:
+        return EVERYWHERE
+    return LOOPBACK if host == "localhost" else (host,)
+
+
+def listen_at(
+    hosts: tuple[str, ...],
+    port: int,
+    *,
+    family: int = AF_UNSPEC,
+    on_error: Callable[[Any, OSError], object],
+) -> list[Socket]:
+    """Listen on all of ``hosts`` that can be had, port 0 being the same free one for all.
+
+    ``on_error`` hears of each address that cannot be bound. Raises ConnectFailed for a name that
+    nobody knows. None is an empty list.
+    """
+    made: list[Socket] = []
+
+    def failed(address: Any, error: OSError) -> None:
+        if error.errno not in _NO_FAMILY:
+            on_error(address, error)
+
+    for host in hosts:
+        chosen = made[0].getsockname()[1] if made and not port else port
+        with suppress(OSError):
+            made += listen(host, chosen, family=family, on_error=failed)
+    return made
