@@ -96,7 +96,7 @@ CLIENT = {
     "PubkeyAcceptedAlgorithms": SSH + "pubkey_accepted_algorithms_keep_a_key_back",
     "PubkeyAuthentication": SSH + "pubkey_authentication_can_be_off",
     "RefuseConnection": SSH + "refuse_connection_says_why_and_connects_to_nobody",
-    "RekeyLimit": SSH + "rekey_limit_by_time_holds_also_where_nothing_moves",
+    "RekeyLimit": SSH + "rekey_limit_by_time_holds_where_little_moves",
     "RemoteCommand": SSH + "r112_remote_command_is_run_and_is_not_beside_another",
     "RequestTTY": SSH + "request_tty_at_a_terminal",
     "RequiredRSASize": SSH + "required_rsa_size_refuses_a_shorter_host_key",
