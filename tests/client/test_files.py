@@ -221,8 +221,11 @@ async def test_an_open_file_reads_writes_and_seeks(tmp_path: Path) -> None:
                 await file.seek(-1)
         with pytest.raises(UsageError):
             await file.read()
-        async with await files.open(tmp_path / "f", "a") as file:
-            await file.write(b"more")
+        async with await files.open(tmp_path / "f", "a+") as file:
+            await file.write(b"mo")
+            assert file.offset == 5
+            await file.write(b"re")
+            assert await file.read() == b""
         with pytest.raises(OSError, match="Failure"):
             await files.open(tmp_path / "f", "x")
     assert (tmp_path / "f").read_bytes() == DATA[:3] + b"more"

@@ -87,7 +87,7 @@ def test_r177_case_242_a_file_with_two_names_is_not_copied_into_itself(
     source = talk.handle(Open(root + b"/a", 1, NOTHING))
     target = talk.handle(Open(root + b"/b", 2, NOTHING))
     with pytest.raises(SftpError):
-        talk.ask(messages.CopyData(source, 0, 0, target, 10))
+        talk.ask(messages.CopyData(source, 0, 4, target, 8))
     assert os.stat(root + b"/a").st_size == 10
 
 

@@ -127,7 +127,8 @@ class RemoteFile:
         """Write all of it, which must not change before that is done; returns its size."""
         self._check()
         view = memoryview(data).cast("B")
-        start = self.offset
+        # Where the server puts it, whatever the offset: at the end.
+        start = (await self.stat()).size or 0 if self._append else self.offset
 
         def make(done: Done) -> Upload:
             return Upload(
