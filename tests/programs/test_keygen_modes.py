@@ -103,6 +103,14 @@ def test_what_cannot_be_signed_is_said_in_the_same_words(twins: Twins, way: str)
     assert not [name for name in twins.files() if name.endswith("-cert.pub")]
 
 
+def test_a_certificate_for_a_key_without_a_comment_is_named_after_its_file(twins: Twins) -> None:
+    for space in ("", " "):
+        twins.put("nameless.pub", KEYS["a"].public.with_comment("").to_line() + space + "\n")
+        twins.same("-s", "ca", "-I", "id", "nameless.pub")
+        ours, theirs = (data.split(b" ", 2)[2] for data in twins.files()["nameless-cert.pub"])
+        assert ours == theirs == b"nameless.pub\n"
+
+
 def test_an_authority_of_rsa_signs_by_what_t_says(twins: Twins) -> None:
     for algorithm in ("rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"):
         assert twins.same("-s", "r", "-t", algorithm, "-I", "id", "a.pub").status == 0

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """ssh-keygen's authority: signs certificates, and shows what is in them."""
 
+# pathlib: see keygen_files.
+# ruff: noqa: PTH110
+
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -273,7 +276,9 @@ def _subject(path: str) -> PublicKey:
         raise Failure(
             f"do_ca_sign: key {quoted(path)} type {key.kind} cannot be certified", status=FATAL
         )
-    return key
+    beside = path if path.endswith(".pub") else f"{path}.pub"
+    # As OpenSSH has it: a key that nobody has named goes by its file's name.
+    return key.with_comment(beside) if not key.comment and os.path.exists(beside) else key
 
 
 def _write(path: str, made: Certificate) -> None:
