@@ -857,6 +857,20 @@ LOGIN: Final = (
         "client/test_host_keys.py::test_r014_anything_but_true_is_a_no",
     ),
     _guard(
+        "R014",
+        "client/host_keys.py",
+        "if answer is True:",
+        "if answer:",
+        "client/test_host_keys.py::test_r014_an_address_of_another_key_needs_a_plain_yes",
+    ),
+    _guard(
+        "R014",
+        "config/known_hosts.py",
+        "other = [entry for entry in known if entry.key_type in _SHOWN]",
+        "other = [entry for entry in known if entry.key_type == _type_of(key_blob)]",
+        "client/test_host_keys.py::test_a_key_of_another_type_than_is_on_record_is_a_changed_one",
+    ),
+    _guard(
         "R016",
         "client/host_keys.py",
         "if self._policy is None:",
