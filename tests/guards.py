@@ -1299,7 +1299,7 @@ ACCOUNTS: Final = (
     ),
     _guard(
         "R171",
-        "client/connect.py",
+        "client/attempt.py",
         "user = own_name() if self.user is None else self.user",
         "user = self.user or own_name()",
         "client/test_arguments.py::test_r171_an_empty_user_is_not_the_one_who_runs_us",

@@ -571,6 +571,7 @@ def test_every_method_of_the_coroutines_is_here() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     inside = {"core", "link", "loop", "dispatch", "handle", "ended", "say"}
+    inside |= {"check_open", "close_behind"}
     assert names(tellin.Connection) - inside - {"aclose"} <= names(blocking.Connection)
     assert names(tellin.Process) - {"aclose"} <= names(blocking.Process)
     assert names(tellin.Reader) - _FOR_CHANNELS <= names(blocking.Reader)

@@ -23,7 +23,7 @@ from tests.library import (
 )
 
 import tellin
-from tellin.client import connect as connect_room
+from tellin.client import attempt as attempt_room
 from tellin.errors import SignatureFailed
 from tellin.keys import PrivateKey, PublicKey
 
@@ -309,7 +309,7 @@ async def test_a_name_server_that_does_not_answer_is_waited_for_no_longer_than_s
         assert answered.wait(PATIENCE)
         return []
 
-    monkeypatch.setattr(connect_room, "resolve", resolve)
+    monkeypatch.setattr(attempt_room, "resolve", resolve)
     try:
         with pytest.raises(tellin.TimedOut) as caught:
             await tellin.connect(

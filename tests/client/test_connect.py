@@ -194,39 +194,6 @@ async def test_a_configuration_without_a_policy_is_none(tmp_path: Path) -> None:
         await tellin.connect("127.0.0.1", port=1, config=config)
 
 
-@pytest.mark.parametrize("line", ["ProxyCommand nc %h %p", "ProxyJump other"])
-@awaited
-async def test_a_way_that_cannot_be_gone_is_refused_and_not_left_out(
-    tmp_path: Path, line: str
-) -> None:
-    config = tmp_path / "config"
-    config.write_text(f"{line}\nStrictHostKeyChecking yes\n")
-    with pytest.raises(tellin.ConfigError, match=line.split(maxsplit=1)[0]):
-        await tellin.connect("127.0.0.1", port=1, config=config)
-
-
-@awaited
-async def test_refuse_connection_is_said_and_nobody_is_called(tmp_path: Path) -> None:
-    config = tmp_path / "config"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        port = listening.getsockname()[1]
-        config.write_text(
-            f"Host retired\n  RefuseConnection %n has moved to new.example\n"
-            f"Host *\n  HostName 127.0.0.1\n  Port {port}\n  StrictHostKeyChecking yes\n"
-        )
-        with pytest.raises(
-            tellin.ConfigError, match=r"retired has moved to new\.example"
-        ) as caught:
-            await tellin.connect("retired", config=config)
-        assert (caught.value.file, caught.value.line) == (str(config), 2)
-        with pytest.raises(BlockingIOError):
-            listening.accept()
-    # Whom the block is not about is called.
-    with pytest.raises(tellin.ConnectFailed):
-        await tellin.connect("another", config=config)
-
-
 # --- keys and passwords
 
 

@@ -247,6 +247,10 @@ class Connection(Face[AsyncConnection]):
         given, _ = unwrapped(options, waits=False)
         return Process(self._portal.call(start, *words, **given, **named), self._portal)
 
+    def connect(self, host: str, **options: Unpack[ConnectOptions]) -> "Connection":
+        """Connect to another host through this one, as ``tellin.Connection.connect``."""
+        return _connected(self._inner.connect, host, options)
+
     open_socket = forwarded(AsyncConnection.open_socket)
 
     def open_connection(self, host: str, port: int) -> Stream:
@@ -321,9 +325,13 @@ class Connection(Face[AsyncConnection]):
 
 def connect(host: str, **options: Unpack[ConnectOptions]) -> Connection:
     """Connect and log in, as ``tellin.connect``; close it, or use it in a ``with``."""
+    return _connected(client.connect, host, options)
+
+
+def _connected(connect: Callable[..., Any], host: str, options: Mapping[str, Any]) -> Connection:
     portal = shared_portal()
     named: dict[str, Any] = dict(options)
     asked = {name: turned(named.pop(name)) for name in _ASKED if callable(named.get(name))}
-    made = portal.call(client.connect, host, asked=asked, **named)
+    made = portal.call(connect, host, asked=asked, **named)
     portal.keep(made)
     return Connection(made, portal)

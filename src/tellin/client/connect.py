@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
 """``tellin.connect``: from a name to a connection with a user logged in, for asyncio programs."""
 
-import _socket
 import asyncio
 import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from copy import copy
 from typing import Any, Final
 
 from tellin.client.agent_source import AgentSource
 from tellin.client.agents import Agent
 from tellin.client.arguments import check_seconds, check_stream
+from tellin.client.attempt import Attempt, OnTheWay, Prepared
 from tellin.client.causes import first_cause
 from tellin.client.connected import Connection, Driver
 from tellin.client.credentials import (
@@ -21,21 +21,17 @@ from tellin.client.credentials import (
     DeferredIdentity,
     Identities,
     Key,
-    Named,
     Passphrase,
     Password,
     Questions,
     UserCertificate,
     certified,
     check_credentials,
-    default_keys,
-    needs_reading,
-    read_certificates,
-    read_keys,
 )
 from tellin.client.endings import Place
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
+from tellin.client.host_keys import HostKeyCheck
 from tellin.client.identities import Identity
+from tellin.client.jumps import last_step, place_of
 from tellin.client.learning import Learning, Updates
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
@@ -46,26 +42,22 @@ from tellin.client.preferences import (
     required_rsa_size,
 )
 from tellin.client.preferences import keepalive as configured_keepalive
-from tellin.client.reach import adopted, own_name
-from tellin.client.records import HostPlace, known_types
+from tellin.client.reach import adopted, dialled
+from tellin.client.records import known_types
 from tellin.client.trust import (
     HostKeys,
     KnownHostsSource,
-    LoadedRecords,
     Path,
     RevokedHostKeys,
     Trust,
     beside_loop,
-    read_revoked,
 )
+from tellin.client.ways import Command, channel_through, named_hop
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
-from tellin.config.ssh_reading import COMMAND_LINE, read_ssh_config
-from tellin.config.surroundings import Surroundings
 from tellin.connection.host_keys import HOST_KEYS
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import (
-    ConfigError,
     TellinError,
     TimedOut,
     UsageError,
@@ -73,30 +65,12 @@ from tellin.errors import (
 from tellin.protocol.core import KeepAlive
 from tellin.protocol.events import Authenticated
 from tellin.runtime.journal import DEBUG2, ERROR, Journal
-from tellin.runtime.listeners import (
-    AF_INET,
-    AF_INET6,
-    AF_UNSPEC,
-    Address,
-    Attempt,
-    bind_source,
-    connection_failure,
-    literal_address,
-    resolve,
-)
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
-from tellin.runtime.sockets import Duplex, Socket
-from tellin.runtime.surroundings import LocalSurroundings, source_addresses
-from tellin.transport.settings import Settings
+from tellin.runtime.sockets import Duplex
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
-from tellin.wire import Record
 
 _log = logging.getLogger("tellin.client")
-
-_CONFIGS_KEPT: Final = 64
-
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 # What a server may ask for where its other host keys may be learnt.
@@ -145,7 +119,12 @@ def connect(
 
     ``sock`` is a connected socket to use, or an object with its ``recv_into``, ``sendmsg``,
     ``shutdown``, ``fileno`` and ``close`` that never waits; it then belongs to the connection, and
-    ``host`` remains the name its key is looked up under.
+    ``host`` remains the name its key is looked up under. A Connection in its place is gone through, as
+    by ``Connection.connect``.
+
+    ProxyCommand and ProxyJump of the configuration are the way otherwise. Each host on the way is
+    judged by ``host_keys`` too, unless those are keys, and by ``known_hosts``; its user, its port and
+    its keys are those of the configuration, and no password that is given here is for it.
 
     Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
     are judged by ``clock``, in seconds of the epoch. What ``revoked_host_keys`` list, as lines or as
@@ -183,7 +162,10 @@ def connect(
         )
         if value is not None
     ]
-    if sock is not None:
+    outer = sock if isinstance(sock, Connection) else None
+    if outer is not None:
+        sock = None
+    elif sock is not None:
         check_stream(sock)
     trust = Trust(host_keys, known_hosts)
     attempt = _Login(
@@ -208,6 +190,7 @@ def connect(
         connect_timeout=connect_timeout,
         login_timeout=login_timeout,
         keepalive=keepalive,
+        outer=outer,
     )
     return Opening(attempt.run)
 
@@ -218,42 +201,8 @@ def _listed(algorithms: Algorithms) -> str | None:
     return ",".join(algorithms)
 
 
-class _Prepared(Record):
-    """What was read and looked up before the first byte."""
-
-    config: SshConfig
-    settings: Settings
-    policy: HostKeyPolicy
-    place: HostPlace
-    records: LoadedRecords
-    identities: list[Identity]
-    certificates: Named | None
-    unused: list[str]
-    addresses: list[Address]
-    bind: Any
-    revocations: Sequence[tuple[str, Revocations]]
-    sources: Sources | None
-
-
-class _Login(Record):
-    """One attempt to connect and log in."""
-
-    host: str
-    user: str | None
-    options: list[str]
-    trust: Trust
-    keys: tuple[Key, ...]
-    certificates: tuple[UserCertificate, ...]
-    agent: AgentSource
-    revoked: RevokedHostKeys
-    clock: Callable[[], float]
-    passphrase: Passphrase | None
-    callbacks: Callbacks
-    config: Path | None
-    sock: Any
-    connect_timeout: float | None
-    login_timeout: float | None
-    keepalive: float | KeepAlive | None
+class _Login(Attempt):
+    """Goes through all of one attempt."""
 
     async def run(self) -> Connection:
         """Go through all of it."""
@@ -261,10 +210,10 @@ class _Login(Record):
         try:
             # One trip to another thread for all that may wait for a disk or a name server, and
             # none where there is nothing of the kind.
-            if self._is_light():
-                prepared = self._prepare()
+            if self.is_light():
+                prepared = self.prepare()
             else:
-                prepared = await self._prepare_beside(loop)
+                prepared = await self.prepare_beside(loop)
             stream, place = await self._reach(loop, prepared)
         except BaseException:
             self.agent.close()
@@ -280,7 +229,7 @@ class _Login(Record):
     async def _log_in_twice(
         self,
         loop: Loop,
-        prepared: _Prepared,
+        prepared: Prepared,
         stream: Duplex,
         place: Place,
         until: float | None,
@@ -296,151 +245,90 @@ class _Login(Record):
             assert connection is not None
         return connection
 
-    # What is read
-
-    def _is_light(self) -> bool:
-        return (
-            self.config is None
-            and self.user is not None
-            and not (self.trust.reads and self.trust.files)
-            and not needs_reading((*self.keys, *self.certificates))
-            and not self.revoked
-            and self.agent.given is None
-            and (self.sock is not None or literal_address(self.host, 0) is not None)
-        )
-
-    async def _prepare_beside(self, loop: asyncio.AbstractEventLoop) -> _Prepared:
-        try:
-            async with asyncio.timeout(self.connect_timeout):
-                return await loop.run_in_executor(None, self._prepare)
-        except TimeoutError:
-            late = TimedOut(
-                f"{self.host}: its address and the keys were not found within"
-                f" {self.connect_timeout:g} s",
-                hint="is the name server reachable?",
-            )
-            late.stage = "connecting"
-            raise late from None
-
-    def _prepare(self) -> _Prepared:
-        try:
-            return self._read_all()
-        except ConfigError as error:
-            if error.file != COMMAND_LINE:
-                raise
-            # There is none: these were our arguments.
-            said = str(error).removeprefix(f"{COMMAND_LINE}: ")
-            raise ConfigError(said, keyword=error.keyword, hint=error.hint) from None
-
-    def _read_all(self) -> _Prepared:
-        config = self._read_config()
-        policy = self.trust.chosen(config if self.config is not None else None)
-        place = HostPlace(
-            host=config.host,
-            port=config.port,
-            alias=config.host_key_alias or "",
-            check_address=config.check_host_ip,
-        )
-        records = self.trust.records(place, config if self.config is not None else None)
-        sources = self.trust.sources(config if self.config is not None else None)
-        known = known_types(
-            records.known if sources is None else sources.known(records, place), place
-        )
-        addresses: list[Address] = []
-        if self.sock is None:
-            addresses = literal_address(config.host, config.port) or resolve(
-                config.host, config.port, family=_FAMILIES[config.address_family]
-            )
-        unused: list[str] = []
-        if self.keys or self.config is None:
-            identities = read_keys(self.keys, self.passphrase)
-        else:
-            identities, unused = default_keys(config.identity_file, self.passphrase)
-        certificates = read_certificates(
-            self.certificates or config.certificate_file, self.keys or config.identity_file, unused
-        )
-        identities += self.agent.open()
-        found = source_addresses(config.bind_address, config.bind_interface)
-        return _Prepared(
-            config,
-            # A guess may turn out to need a second connection, which nobody has for us where the
-            # first was handed in.
-            kept_settings(config, known, guess=self.sock is None),
-            policy,
-            place,
-            records,
-            identities,
-            certificates,
-            unused,
-            addresses,
-            bind_source(*found) if found else None,
-            read_revoked(self.revoked or config.revoked_host_keys),
-            sources,
-        )
-
-    def _read_config(self) -> SshConfig:
-        if self.config is None:
-            # An empty name is none, and no wish for our own.
-            user = own_name() if self.user is None else self.user
-            return _config_of(self.host, user, tuple(self.options))
-        surroundings = LocalSurroundings()
-        config = read_ssh_config(
-            surroundings,
-            self.host,
-            user=self.user,
-            options=self.options,
-            file=None if self.config == "default" else os.fspath(self.config),
-        ).expanded(surroundings)
-        config.check_permitted()
-        for name, way in (("ProxyCommand", "proxy_command"), ("ProxyJump", "proxy_jump")):
-            if getattr(config, way) is not None and self.sock is None:
-                file, line = config.origin(way)
-                raise ConfigError(
-                    f"{name} is not supported by the library yet",
-                    file=file,
-                    line=line,
-                    hint="connect yourself, and give the socket as sock=",
-                )
-        return config
-
     # The socket
 
-    async def _reach(self, loop: Loop, prepared: _Prepared) -> tuple[Duplex, Place]:
+    async def _reach(self, loop: Loop, prepared: Prepared) -> tuple[Duplex, Place]:
         config = prepared.config
         if self.sock is not None:
             return adopted(self.sock, self.host)
         timeout = self.connect_timeout
         if timeout is None:
             timeout = float(config.connect_timeout or 0) or None
+        if not prepared.indirect:
+            return await dialled(
+                config, prepared.addresses, host=self.host, bind=prepared.bind, timeout=timeout
+            )
+        if timeout is not None:
+            # Who is at the other end may say nothing at all.
+            prepared.settings = copy(prepared.settings)
+            prepared.settings.exchange_timeout = timeout
+        try:
+            return await self._reach_indirectly(config, timeout)
+        except BaseException:
+            await self._leave()
+            raise
 
-        def prepare(made: Socket) -> None:
-            if prepared.bind is not None:
-                prepared.bind(made)
-            if config.tcp_keep_alive:
-                made.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    async def _reach_indirectly(
+        self,
+        config: SshConfig,
+        timeout: float | None,  # noqa: ASYNC109 - ConnectTimeout
+    ) -> tuple[Duplex, Place]:
+        outer = self.outer
+        if outer is None and config.proxy_jump is not None:
+            self.way = outer = await self._hop(config)
+        if outer is not None:
+            return await channel_through(outer, config, timeout), Place(self.host)
+        self.way = command = Command(config.proxy_command or "")
+        if not config.proxy_use_fdpass:
+            return command.stream, Place(self.host)
+        return adopted(await command.passed(timeout), self.host)
 
-        found: asyncio.Future[Socket | None] = asyncio.get_running_loop().create_future()
-        attempt = Attempt(
-            loop, prepared.addresses, found.set_result, timeout=timeout, prepare=prepare
+    async def _hop(self, config: SshConfig) -> Connection:
+        """Log in at the host before the server, with what the configuration has for it.
+
+        Neither keys nor a password that were given for the server are for that one.
+        """
+        step, before = last_step(config)
+        options = [f"ProxyJump={before}"] if before else []
+        if step.port is not None:
+            options.append(f"Port={step.port}")
+        passed = (*(() if self.hop is None else self.hop.passed), place_of(config))
+        attempt = _Login(
+            host=step.host,
+            user=step.user,
+            options=options,
+            trust=self.trust.without_pins(),
+            keys=(),
+            certificates=(),
+            agent=AgentSource(self.agent.given),
+            revoked=self.revoked,
+            clock=self.clock,
+            passphrase=self.passphrase,
+            callbacks=Callbacks(host_key=self.trust.ask),
+            config=self.config,
+            sock=None,
+            connect_timeout=self.connect_timeout,
+            login_timeout=self.login_timeout,
+            keepalive=None,
+            hop=OnTheWay(bool(before), passed, config.origin("proxy_jump")),
         )
         try:
-            stream = await found
-        except asyncio.CancelledError:
-            attempt.cancel()
-            if not found.cancelled() and (made := found.result()) is not None:
-                made.close()
-            raise
-        if stream is None:
-            raise connection_failure(config.host, config.port, attempt.error)
-        address, port = attempt.address[:2]
-        return stream, Place(self.host, address, port)
+            return await attempt.run()
+        except TellinError as error:
+            raise named_hop(step.host, error) from error.__cause__
+
+    async def _leave(self) -> None:
+        """Let go of what the connection goes by."""
+        way, self.way = self.way, None
+        if way is not None:
+            await way.aclose()
 
     # The login
 
     async def _log_in(
         self,
         loop: Loop,
-        prepared: _Prepared,
+        prepared: Prepared,
         stream: Duplex,
         place: Place,
         until: float | None,
@@ -454,8 +342,11 @@ class _Login(Record):
         connection: Connection
 
         def over() -> None:
-            connection.ended()
             settle(None)
+            if self.way is None:
+                connection.ended()
+            else:
+                connection.close_behind(self._leave())
 
         def settle(event: Authenticated | None) -> None:
             if event is not None:
@@ -476,7 +367,9 @@ class _Login(Record):
             on_over=over,
             on_banner=lambda text: connection.say(text),
         )
-        connection = Connection(loop, driver, host=self.host, user=config.user or "")
+        connection = Connection(
+            loop, driver, host=self.host, user=config.user or "", connect=connect
+        )
         check = self._arm(loop, driver, prepared, journal)
         driver.learning = Learning(
             driver.core, lambda: self._updates(driver, prepared, check, journal)
@@ -511,7 +404,7 @@ class _Login(Record):
         driver.learning.begin()
         return connection
 
-    async def _record(self, prepared: _Prepared, driver: Driver) -> None:
+    async def _record(self, prepared: Prepared, driver: Driver) -> None:
         """Write down a host key that was accepted."""
         try:
             await prepared.records.settle()
@@ -529,7 +422,7 @@ class _Login(Record):
         return KeepAlive(interval=float(self.keepalive))
 
     def _arm(
-        self, loop: Loop, driver: Driver, prepared: _Prepared, journal: Journal
+        self, loop: Loop, driver: Driver, prepared: Prepared, journal: Journal
     ) -> HostKeyCheck:
         """Give the connection its check of the server and its login."""
         config, place, callbacks = prepared.config, prepared.place, self.callbacks
@@ -554,7 +447,8 @@ class _Login(Record):
             prompter=callbacks,
             journal=journal,
         )
-        place.address = "" if self.sock is not None else driver.place.address
+        known = self.sock is None and not prepared.indirect
+        place.address = driver.place.address if known else ""
         check = driver.check = HostKeyCheck(
             driver.core,
             place,
@@ -577,7 +471,7 @@ class _Login(Record):
         )
         return check
 
-    def _may_learn(self, prepared: _Prepared) -> bool:
+    def _may_learn(self, prepared: Prepared) -> bool:
         """Whether a server may tell of other host keys; nobody is there to be asked about them."""
         config = prepared.config
         # Whoever names a file of his own does not mean it to be changed, as with ssh.
@@ -585,7 +479,7 @@ class _Login(Record):
         return bool(prepared.records.files) and config.update_host_keys == "yes" and meant
 
     def _updates(
-        self, driver: Driver, prepared: _Prepared, check: HostKeyCheck, journal: Journal
+        self, driver: Driver, prepared: Prepared, check: HostKeyCheck, journal: Journal
     ) -> Updates | None:
         # Few servers have a key that is not on record.
         from tellin.client.host_key_updates import updates  # noqa: PLC0415  (start-up time)
@@ -614,9 +508,3 @@ def _cancel(identities: list[Identity]) -> None:
     for identity in identities:
         if isinstance(identity, DeferredIdentity):
             identity.cancel()
-
-
-@lru_cache(_CONFIGS_KEPT)
-def _config_of(host: str, user: str, options: tuple[str, ...]) -> SshConfig:
-    """What holds where nothing is read from this machine: always the same for the same words."""
-    return read_ssh_config(Surroundings(user=user), host, user=user, options=options, file="none")

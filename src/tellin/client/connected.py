@@ -3,7 +3,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Unpack, overload
 
@@ -13,7 +13,7 @@ from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.connection import ClientConnection
 from tellin.client.files import Files, open_files
 from tellin.client.learning import Learning
-from tellin.client.options import Command, Input, RunOptions, StartOptions
+from tellin.client.options import Command, ConnectOptions, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
 from tellin.client.remote import Remote
 from tellin.client.streams import Stream
@@ -101,7 +101,15 @@ class Driver(ClientConnection):
 class Connection:
     """A connection to a server, with a user logged in; ``tellin.connect`` makes it."""
 
-    def __init__(self, loop: Loop, driver: Driver, *, host: str, user: str) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        driver: Driver,
+        *,
+        host: str,
+        user: str,
+        connect: "Callable[..., Opening[Connection]]",
+    ) -> None:
         self.loop: Loop = loop
         self.core: ClientProtocol = driver.core
         self.link: Link = driver.link
@@ -111,6 +119,8 @@ class Connection:
         self.banner: str = ""
         """What the server said to whoever logs in; its own words, control characters and all."""
         self._driver = driver
+        self._connect = connect
+        self._closing: asyncio.Task[None] | None = None
         self._pings: set[asyncio.Future[None]] = set()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -417,6 +427,25 @@ class Connection:
         whole.setblocking(False)
         return whole
 
+    def connect(self, host: str, **options: Unpack[ConnectOptions]) -> "Opening[Connection]":
+        """Connect to another host through this one, which leads there by a channel.
+
+        It is ``tellin.connect`` in all else: the same arguments, the configuration of that host, its
+        keys checked here. What this connection's server sees of it is encrypted. This one stays, and
+        ends the other one where it ends.
+        """
+        if options.get("sock") is not None:
+            raise UsageError(
+                "a socket of its own leads around this connection, and not through it"
+            )
+        options["sock"] = self
+        return self._connect(host, **options)
+
+    def check_open(self) -> None:
+        """Raise ConnectionLost where it is over."""
+        if self.core.closed:
+            raise self._lost()
+
     # The connection itself
 
     async def ping(self) -> float:
@@ -489,6 +518,11 @@ class Connection:
     def say(self, text: str) -> None:
         """Keep what the server says before the login."""
         self.banner += text
+
+    def close_behind(self, closing: Coroutine[Any, Any, None]) -> None:
+        """The socket is closed: it is over when what it went by is let go of, too."""
+        self._closing = asyncio.get_running_loop().create_task(closing)
+        self._closing.add_done_callback(lambda _: self.ended())
 
     def ended(self) -> None:
         """The socket is closed."""

@@ -50,8 +50,17 @@ def read_hop(
     )  # fmt: skip
     hop = hop.expanded(surroundings)
     hop.check_permitted()
-    # A list that somebody wrote ends by itself; configurations that name each other do not.
-    if (not before and hop.proxy_jump and place_of(hop) in passed) or len(passed) > LONGEST_CHAIN:
-        file_name, line = config.origin("proxy_jump")
-        raise ConfigError(f"jumphost loop via {step.host}", file=file_name, line=line)
+    check_circle(hop, listed=bool(before), passed=passed, origin=config.origin("proxy_jump"))
     return hop
+
+
+def check_circle(hop: SshConfig, *, listed: bool, passed: Passed, origin: tuple[str, int]) -> None:
+    """Raise ConfigError where the way through ``hop`` comes back to where it has been.
+
+    With ``listed`` the steps before it are of a list that somebody wrote, which ends by itself;
+    configurations that name each other do not.
+    """
+    circle = not listed and hop.proxy_jump and place_of(hop) in passed
+    if circle or len(passed) > LONGEST_CHAIN:
+        file, line = origin
+        raise ConfigError(f"jumphost loop via {hop.host_argument}", file=file, line=line)

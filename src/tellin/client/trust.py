@@ -89,6 +89,14 @@ class Trust:
             # Whoever names the records means them.
             self.policy = HostKeyPolicy.STRICT
 
+    def without_pins(self) -> "Trust":
+        """The same for another host: keys that were named are one host's alone."""
+        if not self.pinned:
+            return self
+        other = Trust(None, None)
+        other.known, other.files = self.known, self.files
+        return other
+
     def _pin(self, keys: tuple[PublicKey, ...]) -> None:
         if not keys or not all(isinstance(key, PublicKey) for key in keys):
             raise UsageError(
