@@ -1791,6 +1791,186 @@ CERTIFICATES: Final = (
     ),
 )
 
+SFTP_SERVER: Final = "sftp/test_server.py::"
+SFTP_CLIENT: Final = "sftp/test_client.py::"
+SFTP_MESSAGES: Final = "sftp/test_messages.py::"
+FILE_SERVICE: Final = "server/test_file_service.py::"
+LIBRARY_FILES: Final = "client/test_files.py::"
+
+TRANSFERS: Final = (
+    _guard(
+        "R182",
+        "sftp/server.py",
+        "Stage.SERVING: frozenset(set(range(256)) - {Init.number}),",
+        "Stage.SERVING: frozenset(set(range(256))),",
+        SFTP_SERVER + "test_r182_case_226_a_second_init_is_the_end",
+    ),
+    _guard(
+        "case 225",
+        "sftp/server.py",
+        "Stage.FRESH: frozenset({Init.number}),",
+        "Stage.FRESH: frozenset(range(256)),",
+        SFTP_SERVER + "test_case_225_nothing_is_done_before_init",
+    ),
+    _guard(
+        "case 227",
+        "sftp/server.py",
+        "if not _SMALLEST <= length <= MOST_BYTES:",
+        "if False:",
+        SFTP_SERVER
+        + "test_case_227_a_length_out_of_bounds_is_the_end_before_there_is_room_for_it",
+    ),
+    _guard(
+        "R181",
+        "sftp/server.py",
+        "length = min(length, MOST_DATA)",
+        "length = min(length, 1 << 20)",
+        SFTP_SERVER + "test_r181_a_read_of_too_much_is_cut_to_what_a_message_holds",
+    ),
+    _guard(
+        "case 246",
+        "sftp/server.py",
+        "return self._stage is not Stage.OVER and len(self._out) < MOST_WAITING",
+        "return self._stage is not Stage.OVER",
+        SFTP_SERVER + "test_case_246_a_client_that_does_not_read_is_not_worked_for",
+    ),
+    _guard(
+        "R180",
+        "sftp/handlers.py",
+        "if len(self._held) >= self._most_handles:",
+        "if False:",
+        SFTP_SERVER
+        + "test_r180_case_235_open_handles_are_limited_and_closed_when_the_client_is_gone",
+    ),
+    _guard(
+        "R180",
+        "sftp/handlers.py",
+        'if len(getattr(request, field, b"")) > LONGEST_PATH:',
+        "if False:",
+        SFTP_SERVER + "test_r180_a_path_beyond_4096_bytes_is_refused_and_never_cut",
+    ),
+    _guard(
+        "R178",
+        "sftp/handlers.py",
+        "if self.permits.read_only and flags & _CHANGING:",
+        "if False:",
+        SFTP_SERVER + "test_r178_a_read_only_server_opens_nothing_to_write_make_or_empty",
+    ),
+    _guard(
+        "R178",
+        "sftp/handlers.py",
+        "if self.read_only and kind in WRITING:",
+        "if False:",
+        SFTP_SERVER + "test_r178_a_read_only_server_refuses_all_that_changes_anything",
+    ),
+    _guard(
+        "case 231",
+        "sftp/handlers.py",
+        'handle = self._salt + self._count.to_bytes(4, "big")',
+        'handle = b"pepp\\0\\0\\0\\1"',
+        SFTP_SERVER + "test_r181_case_230_what_is_no_handle_opens_nothing",
+    ),
+    _guard(
+        "case 243",
+        "sftp/handlers.py",
+        "if len(packed) % 4 or len(packed) > MOST_IDS * 4:",
+        "if len(packed) % 4:",
+        SFTP_SERVER + "test_case_243_extensions_answer_odd_wishes_within_bounds",
+    ),
+    _guard(
+        "R177",
+        "sftp/handlers.py",
+        "if source_held.path == target_held.path or max(ends) > _MOST_OFFSET:",
+        "if max(ends) > _MOST_OFFSET:",
+        SFTP_SERVER + "test_r177_case_242_a_file_is_not_copied_into_itself",
+    ),
+    _guard(
+        "R177",
+        "server/sftp_files.py",
+        "if os.path.samestat(os.fstat(source.descriptor), os.fstat(self.descriptor)):",
+        "if False:",
+        FILE_SERVICE + "test_r177_case_242_a_file_with_two_names_is_not_copied_into_itself",
+    ),
+    _guard(
+        "case 241",
+        "server/sftp_files.py",
+        "            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))",
+        "            return",
+        FILE_SERVICE + "test_case_241_a_rename_never_replaces_and_directories_are_renamed_too",
+    ),
+    _guard(
+        "R189",
+        "sftp/messages.py",
+        'if b"\\0" in path:',
+        "if False:",
+        SFTP_MESSAGES + "test_r189_a_path_with_a_nul_is_no_path",
+    ),
+    _guard(
+        "R182",
+        "sftp/client.py",
+        "if asked is None:\n            # R182",
+        "if False:\n            # R182",
+        SFTP_CLIENT + "test_a_server_that_breaks_the_protocol_is_given_up",
+    ),
+    _guard(
+        "R183",
+        "sftp/client.py",
+        "if asked.single and isinstance(value, Name) and len(value.entries) != 1:",
+        "if False:",
+        SFTP_CLIENT + "test_a_server_that_breaks_the_protocol_is_given_up",
+    ),
+    _guard(
+        "case 254",
+        "sftp/client.py",
+        "if size != room or size > asked.length:",
+        "if size != room:",
+        SFTP_CLIENT + "test_a_server_that_breaks_the_protocol_is_given_up",
+    ),
+    _guard(
+        "case 249",
+        "sftp/client.py",
+        "if greeting.version != VERSION:",
+        "if False:",
+        SFTP_CLIENT + "test_case_249_what_does_not_begin_with_version_3_is_no_file_server",
+    ),
+    _guard(
+        "case 254",
+        "sftp/transfers.py",
+        "if ended is not None and ended < self._size:",
+        "if False:",
+        LIBRARY_FILES
+        + "test_case_254_a_file_that_ends_before_its_size_is_an_error_that_says_how_far_it_got",
+    ),
+    _guard(
+        "R176",
+        "sftp/transfers.py",
+        "            if error is not None:\n                self.fail(error)\n            self._step()",
+        "            self._step()",
+        LIBRARY_FILES + "test_r176_case_257_a_write_that_failed_fails_the_transfer",
+    ),
+    _guard(
+        "R173",
+        "client/files.py",
+        'if not name or b"/" in name or b"\\0" in name:',
+        "if False:",
+        LIBRARY_FILES + "test_r173_a_listing_with_a_way_to_somewhere_else_is_refused",
+    ),
+    _guard(
+        "R173",
+        "client/files.py",
+        'if name in {b"", b".", b".."}:',
+        "if False:",
+        LIBRARY_FILES + "test_r173_what_has_no_name_of_its_own_is_not_fetched_into_a_directory",
+    ),
+    _guard(
+        "R174",
+        "client/files.py",
+        "mode = _PERMISSIONS & (",
+        "mode = 0o7777 & (",
+        LIBRARY_FILES + "test_r174_what_is_fetched_has_no_set_user_id",
+    ),
+)
+
 GUARDS: Final = (
     *FILES,
     *TRANSPORT,
@@ -1803,4 +1983,5 @@ GUARDS: Final = (
     *CERTIFICATES,
     *HOSTS,
     *AGENT,
+    *TRANSFERS,
 )
