@@ -171,7 +171,7 @@ SERVER_VALUES: Final[Mapping[str, Sequence[str]]] = {
     "rdomain": ("none",),
     "refuseconnection": ("no",),
     "rekeylimit": ("1G 1h", "512K 30m"),
-    "requiredrsasize": ("1024",),
+    "requiredrsasize": ("1024", "2048"),
     "revokedkeys": ("none",),
     "securitykeyprovider": ("internal",),
     "securityprofile": ("default",),

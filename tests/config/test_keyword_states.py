@@ -142,6 +142,7 @@ SERVER = {
             *("DenyGroups", "DenyUsers", "ForceCommand", "KbdInteractiveAuthentication"),
             *("LogLevel", "MaxAuthTries", "MaxSessions", "PasswordAuthentication", "PermitTTY"),
             *("PubkeyAcceptedAlgorithms", "PubkeyAuthentication", "RekeyLimit", "RevokedKeys"),
+            *("PubkeyAuthOptions", "RefuseConnection", "RequiredRSASize"),
             *("SetEnv", "Subsystem", "TrustedUserCAKeys"),
         ),
         IN_MATCH,

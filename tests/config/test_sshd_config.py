@@ -312,13 +312,14 @@ SPECIAL = {
     "HostbasedAcceptedAlgorithms": "ssh-ed25519", "HostbasedUsesNameFromPacketOnly": "yes",
     "IgnoreRhosts": "no", "PAMServiceName": "x", "PermitListen": "none", "PermitOpen": "none",
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
+    "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
     "X11DisplayOffset": "9", "X11UseLocalhost": "no",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
     "ChannelTimeout", "ChrootDirectory", "ExposeAuthInfo", "GSSAPIAuthentication",
     "GatewayPorts", "HostbasedAuthentication", "KerberosAuthentication", "LogVerbose",
-    "PermitTunnel", "PubkeyAuthOptions", "RDomain", "RefuseConnection", "RequiredRSASize", "UnusedConnectionTimeout",
+    "PermitTunnel", "RDomain", "UnusedConnectionTimeout",
     "X11Forwarding",
 }  # fmt: skip
 

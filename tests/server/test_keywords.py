@@ -4,6 +4,7 @@
 import os
 import pwd
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 from tests.certified import Certified, authority, user_certificate
-from tests.interop.tellin_peer import TellinServer
+from tests.interop.tellin_peer import TELLIN, TellinServer
+from tests.keys.software_authenticator import SoftwareAuthenticator
 from tests.server import test_system
 from tests.server.caller import Caller
+from tests.server.test_security_keys import Token
 
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.forwarding import direct_target
@@ -211,6 +214,30 @@ def _variable(sshd: Keywords, name: str) -> str:
     return session.out.data.decode().strip()
 
 
+def _token_may_in(sshd: Keywords) -> bool:
+    """Whether a security key lets in that was touched by who knows whom."""
+    authenticator = SoftwareAuthenticator()
+    sshd.authorize(authenticator.line)
+    caller = sshd.call().ready()
+    return isinstance(caller.key(sshd.user, Token(authenticator)), Authenticated)
+
+
+def _rsa_may_in(sshd: Keywords) -> bool:
+    key = PrivateKey.generate("rsa", bits=2048)
+    sshd.authorize(key.public.to_line())
+    return isinstance(sshd.call().ready().key(sshd.user, key), Authenticated)
+
+
+def _turned_away(sshd: Keywords) -> bool:
+    caller = sshd.call().ready()
+    caller.core.try_none(sshd.user)
+    if isinstance(caller.wait(AuthenticationRefused, Closed), AuthenticationRefused):
+        return False
+    assert "administratively prohibited" in str(caller.core.error)
+    sshd.log(f"administratively prohibited connection for {sshd.user} from 127.0.0.1 port")
+    return True
+
+
 def _led(sshd: Keywords, where: str) -> bool:
     """Whether a client is led on: to the server's own port, or to a socket that listens."""
     caller = sshd.log_in()
@@ -318,6 +345,9 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "PubkeyAuthentication": (
         {"PasswordAuthentication": "yes"}, "no", _methods, ("password",),
     ),
+    "PubkeyAuthOptions": ({}, "verify-required", _token_may_in, False),
+    "RefuseConnection": ({}, "yes", _turned_away, True),
+    "RequiredRSASize": ({"RequiredRSASize": "1024"}, "2049", _rsa_may_in, False),
     "RekeyLimit": ({}, "64K", lambda sshd: _rekeys(sshd) > 5, True),
     "SetEnv": ({}, "TELLIN_SET=by-match", lambda sshd: sshd.run("echo $TELLIN_SET"), "by-match\n"),
     "Subsystem": ({}, "more echo more", lambda sshd: _subsystem(sshd, "more"), "more"),
@@ -349,10 +379,7 @@ WAITING = {
     "PermitListen": "forwarding",
     "PermitTunnel": "forwarding",
     "PermitUserRC": "the daemon",
-    "PubkeyAuthOptions": "the daemon",
     "RDomain": "the daemon",
-    "RefuseConnection": "the daemon",
-    "RequiredRSASize": "the daemon",
     "StreamLocalBindMask": "forwarding",
     "StreamLocalBindUnlink": "forwarding",
     "UnusedConnectionTimeout": "forwarding",
@@ -425,6 +452,36 @@ def test_a_block_holds_for_whom_it_names(sshd: Keywords, name: str) -> None:
     assert sshd.run("echo $TELLIN_SET") == "block\n"
     sshd.use(SetEnv="TELLIN_SET=outside", match=f"{name} {fails}{block}")
     assert sshd.run("echo $TELLIN_SET") == "outside\n"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("pattern", "device"), [("lo", "lo"), ("*,!lo", ""), ("other", "")])
+def test_a_block_about_a_routing_domain(
+    server: TellinServer, tmp_path: Path, pattern: str, device: str
+) -> None:
+    """The device that a socket is bound to; most are bound to none, and `*` means those too."""
+    config = tmp_path / "sshd_config"
+    config.write_text(
+        f"HostKey {server.host_keys[0].path}\nStrictModes no\nPermitRootLogin yes\n"
+        f"AuthorizedKeysFile {server.directory / 'authorized_keys'}\n"
+        f"Match RDomain {pattern}\n  SetEnv TELLIN_SET=block\n"
+    )
+    key = load_private_key(server.identity.path.read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        if device:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        client = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    words = [*TELLIN, "sshd", "-i", "-f", str(config), "-E", str(tmp_path / "log")]
+    with client, subprocess.Popen(words, stdin=theirs, stdout=theirs) as program:
+        theirs.close()
+        session = Caller.on(client, seconds=60).log_in("root", key).session()
+        assert session.ask(ExecRequest(b"echo [$TELLIN_SET]"))
+        session.finish()
+        client.close()
+        program.wait(60)
+    holds = pattern != "other"
+    assert session.out.data == (b"[block]\n" if holds else b"[]\n")
 
 
 def test_a_block_about_users_who_do_not_exist(sshd: Keywords) -> None:

@@ -417,7 +417,6 @@ class SshdConfig(
     )
     pubkey_auth_options: tuple[str, ...] = keyword(
         "PubkeyAuthOptions", sshd_kinds.KEY_DEMANDS, default=(), in_match=True, tier=Tier.RARE,
-        later=Later("the daemon", ((),)),
         doc="What is asked of every security key: touch-required, verify-required.",
     )
     routing_domain: str | None = keyword(
@@ -425,11 +424,11 @@ class SshdConfig(
         doc="The routing domain of sessions.",
     )
     refuse_connection: bool = keyword(
-        "RefuseConnection", kinds.YES_NO, default=False, in_match=True, later=Later("the daemon", (False,)),
+        "RefuseConnection", kinds.YES_NO, default=False, in_match=True,
         doc="Turn the client away as soon as this holds for it.",
     )
     required_rsa_size: int = keyword(
-        "RequiredRSASize", kinds.integer(0, 65536), default=1024, in_match=True, later=Later("the daemon", (1024,)),
+        "RequiredRSASize", kinds.integer(0, 65536), default=1024, in_match=True,
         doc="The fewest bits of a user's RSA key; never less than 1024.",
     )
     security_key_provider: str = keyword(

@@ -25,7 +25,7 @@ from tellin.runtime.privileges import Account, mend_standard_descriptors
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.server.access import group_names
 from tellin.server.offer import Offer
-from tellin.server.settings import algorithms, check
+from tellin.server.settings import algorithms, check, required_rsa_size
 from tellin.server.system_log import SystemJournal
 from tellin.transport.version import VERSION
 
@@ -332,6 +332,11 @@ def _offer(configuration: SshdSettings, journal: Journal) -> Offer:
         # Nobody asked for these; not every machine has all of them.
         complain = journal.debug
     keys = [key for path in config.host_key if (key := _host_key(path, complain)) is not None]
+    # OpenSSH has no key that is too short for its users either.
+    shortest = required_rsa_size(config)
+    for key in [key for key in keys if key.public.kind == "RSA" and key.public.bits < shortest]:
+        complain(f"Host key {key.public.fingerprint()}: Invalid key length")
+        keys.remove(key)
     for number, key in enumerate(keys):
         journal.debug(
             f"private host key #{number}: {key.public.key_type} {key.public.fingerprint()}"

@@ -51,6 +51,9 @@ _DANGEROUS: Final = (
 )
 
 
+_LEAST_RSA_SIZE: Final = 1024
+
+
 def algorithms(config: SshdConfig) -> AlgorithmLists:
     """What is in force on this machine; raises ConfigError, with file and line, for an unknown name."""
     known = CIPHERS.defaults(server=True)
@@ -161,6 +164,11 @@ def put_in_force(core: ServerProtocol, config: SshdConfig, always: SshdConfig) -
         core.set_keepalive(keepalive(config))
 
 
+def required_rsa_size(config: SshdConfig) -> int:
+    """The fewest bits of an RSA key, whatever less the configuration would take."""
+    return max(_LEAST_RSA_SIZE, config.required_rsa_size)
+
+
 def policy(config: SshdConfig, *, banner: str = "") -> Policy:
     """What must be shown to log in."""
     switches = {
@@ -175,6 +183,7 @@ def policy(config: SshdConfig, *, banner: str = "") -> Policy:
         chains=parse_chains(config.authentication_methods),
         devices=("password",),
         maximum_tries=config.max_auth_tries,
+        required_rsa_size=required_rsa_size(config),
         permit_empty_passwords=config.permit_empty_passwords,
         banner=banner,
     )

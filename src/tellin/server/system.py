@@ -13,7 +13,7 @@ from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
 from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.connection.channel import Channel
-from tellin.errors import ProtocolError, TellinError
+from tellin.errors import DisconnectReason, ProtocolError, TellinError
 from tellin.keys import PublicKey
 from tellin.protocol.events import ChannelAsked
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
@@ -202,7 +202,17 @@ class SystemServices:
         self._config = self._offer.configuration.for_peer(self._peer(connection, user))
         self._access = self._make_access()
         self._adopt_log_level()
-        if account is None:
+        if self._config.refuse_connection:
+            invalid = "" if account is not None else "invalid user "
+            self._journal.info(
+                f"administratively prohibited connection for {invalid}{shown_name(user)}"
+                f" from {connection.peer}"
+            )
+            connection.disconnect(
+                DisconnectReason.HOST_NOT_ALLOWED_TO_CONNECT, "administratively prohibited"
+            )
+            self._refusal = "RefuseConnection"
+        elif account is None:
             self._journal.info(f"Invalid user {shown_name(user)} from {connection.peer}")
         else:
             refusal = self._access.refusal(account, self._visitor(connection))
@@ -239,10 +249,12 @@ class SystemServices:
         if not self._access.root_may(account, PUBLIC_KEY, forced_command=forced):
             self._journal.info(f"ROOT LOGIN REFUSED FROM {connection.peer}")
             return Refused("root may not log in by key")
+        # What is asked of every security key is asked of those whose lines ask for less, too.
+        demands = self._config.pubkey_auth_options
         return Accepted(
             grant,
-            touch_required=grant.options.touch_required,
-            verify_required=grant.options.verify_required,
+            touch_required=grant.options.touch_required or "touch-required" in demands,
+            verify_required=grant.options.verify_required or "verify-required" in demands,
         )
 
     def _begin(self) -> None:
