@@ -19,7 +19,6 @@ NOT_YET = {
     "case 159": "PAM",
     "case 161": "PAM",
     "case 219": "forwarding",
-    "case 221": "SOCKS",
     "R172": "scp",
     "R175": "directories that are received",
     "R179": "a server with a root of its own",

@@ -55,6 +55,8 @@ CLIENT = {
     "Compression": SSH + "compression_is_asked_for",
     "ConnectionAttempts": SSH + "a_later_attempt_finds_who_was_late",
     "ConnectTimeout": "interop/test_bad_peers.py::test_silent_port",
+    "DynamicForward": FORWARDED
+    + "d_leads_where_socks_says_by_every_version_with_names_and_numbers",
     "EscapeChar": SSH + "escape_char_begins_escapes",
     "ExitOnForwardFailure": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "FingerprintHash": SSH + "fingerprint_hash_is_how_keys_are_shown",

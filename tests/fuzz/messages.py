@@ -4,13 +4,15 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 
 from tests.fuzz.harness import Harness, all_subclasses, on_bytes, on_text
 
 import tellin
 from tellin.algorithms.moduli import Moduli
-from tellin.errors import ConfigError, MalformedPacket
+from tellin.connection.socks import SocksRequest
+from tellin.errors import ConfigError, MalformedPacket, ProtocolError
 from tellin.runtime import terminal_modes
 from tellin.userauth.policy import parse_chains
 from tellin.wire import Message
@@ -50,7 +52,42 @@ def seeds() -> Iterator[bytes]:
         yield bytes((place,)) + b"\0\0\0\4name" * 4
 
 
+SOCKS = [
+    b"\x04\x01\x00\x50\x7f\x00\x00\x01user\x00",
+    b"\x04\x01\x00\x50\x00\x00\x00\x01\x00example.org\x00",
+    b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50",
+    b"\x05\x02\x02\x00\x05\x01\x00\x03\x0bexample.org\x00\x50",
+    b"\x05\x01\x00\x05\x01\x00\x04" + bytes(15) + b"\x01\x00\x50",
+]
+
+
+def to_socks(data: bytes) -> None:
+    """Only one error comes out; what is asked for is bounded, and what is found is a target."""
+    request, at = SocksRequest(), 0
+    with suppress(ProtocolError):
+        while request.target is None and at < len(data):
+            assert 0 < request.wanted <= 257
+            piece = data[at : at + request.wanted]
+            if len(piece) < request.wanted:
+                return
+            at += len(piece)
+            assert len(request.feed(piece)) <= 10
+    if request.target is not None:
+        host, port = request.target
+        assert host.isascii()
+        assert "\0" not in host
+        assert 0 < len(host) <= 255
+        assert 0 < port <= 65535
+        assert request.granted() != request.refused()
+
+
 HARNESSES = [
+    Harness(
+        "socks",
+        to_socks,
+        covers=["tellin.connection.socks.SocksRequest.feed"],
+        seeds=lambda: SOCKS,
+    ),
     Harness(
         "messages",
         decode,

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -642,37 +643,57 @@ def said(client: Client, target: Target, *words: str, **options: object) -> tupl
 
 
 @pytest.mark.peer("ssh", "sshd")
+@pytest.mark.parametrize("fatal", ["yes", "no"])
+@pytest.mark.parametrize(
+    "place",
+    ["127.0.0.1:TAKEN", "TAKEN", "HOME/file", "/no/such/directory/s", "no-such.invalid:FREE",
+     "198.51.100.7:FREE"],
+)  # fmt: skip
 def test_what_cannot_be_had_is_said_in_openssh_s_words(
-    running: Running, make_client: Make, home: Path
+    place: str, fatal: str, running: Running, make_client: Make, home: Path
 ) -> None:
     target = running("sshd").target
     (home / "file").write_text("", "utf-8")
     with service() as taken:
-        for words in (
-            ("-L", f"127.0.0.1:{taken}:a:1"),
-            ("-L", f"{taken}:a:1"),
-            ("-L", f"{home}/file:a:1"),
-            ("-L", "/no/such/directory/s:a:1"),
-            ("-L", f"no-such.invalid:{free_port()}:a:1"),
-            ("-L", f"198.51.100.7:{free_port()}:a:1"),
-            ("-L", "foo"),
-            ("-L", "0:a:1"),
-            ("-L", "1:a:0"),
-            ("-L", "1:a:65536"),
-            ("-L", "1:2:3:4:5"),
-            ("-L", "[::1:a:1"),
-            ("-W", f"127.0.0.1:{free_port()}"),
-            ("-W", "127.0.0.1"),
-            ("-W", "127.0.0.1:0"),
-            ("-o", "ClearAllForwardings=yes", "-L", f"127.0.0.1:{taken}:a:1"),
-        ):
-            for fatal in ("yes", "no"):
-                options = {"ExitOnForwardFailure": fatal, "RemoteCommand": "true"}
-                if "-W" in words:
-                    del options["RemoteCommand"]
-                theirs = said(make_client("ssh"), target, *words, LogLevel="INFO", **options)
-                ours = said(make_client("tellin"), target, *words, LogLevel="INFO", **options)
-                assert ours == theirs, words
+        place = place.replace("TAKEN", str(taken)).replace("HOME", str(home))
+        words = ("-L", f"{place.replace('FREE', str(free_port()))}:a:1")
+        options = {
+            "LogLevel": "INFO", "ExitOnForwardFailure": fatal, "RemoteCommand": "true",
+        }  # fmt: skip
+        theirs = said(make_client("ssh"), target, *words, **options)
+        assert said(make_client("tellin"), target, *words, **options) == theirs
+        # What is cleared is not even tried.
+        options["ClearAllForwardings"] = "yes"
+        assert said(make_client("tellin"), target, *words, **options) == (0, [])
+
+
+@pytest.mark.peer("ssh")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-L", "foo"), ("-L", "0:a:1"), ("-L", "1:a:0"), ("-L", "1:a:65536"), ("-L", "1:2:3:4:5"),
+        ("-L", "[::1:a:1"), ("-D", "0"), ("-D", "foo"), ("-D", "1:2:3"), ("-W", "127.0.0.1"),
+        ("-W", "127.0.0.1:0"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_is_no_forwarding_is_refused_in_openssh_s_words(
+    words: tuple[str, str], running: Running, make_client: Make
+) -> None:
+    target = running("tellin").target
+    theirs = said(make_client("ssh"), target, *words)
+    assert theirs[0] == 255
+    assert said(make_client("tellin"), target, *words) == theirs
+
+
+@pytest.mark.peer("ssh", "sshd")
+def test_w_that_leads_nowhere_is_said_in_openssh_s_words(
+    running: Running, make_client: Make
+) -> None:
+    target, words = running("sshd").target, ("-W", f"127.0.0.1:{free_port()}")
+    theirs = said(make_client("ssh"), target, *words, LogLevel="INFO")
+    assert said(make_client("tellin"), target, *words, LogLevel="INFO") == theirs
+    assert theirs[0] == 255
 
 
 @pytest.mark.peer("ssh", "sshd")
@@ -776,3 +797,165 @@ def test_when_the_connection_breaks_what_is_forwarded_ends_with_it(
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", ours), timeout=60)
     made.stop()
+
+
+# --- SOCKS
+
+
+def ask_by_socks(stream: socket.socket, version: str, host: str, port: int) -> bytes:
+    """Say where to go; returns the last answer."""
+    number = port.to_bytes(2)
+    if version == "5":
+        stream.sendall(b"\x05\x02\x02\x00")
+        assert exactly(stream, 2) == b"\x05\x00"
+        try:
+            place = b"\x01" + socket.inet_aton(host)
+        except OSError:
+            place = b"\x03" + bytes((len(host),)) + host.encode()
+        stream.sendall(b"\x05\x01\x00" + place + number)
+        return exactly(stream, 10)
+    if version == "6":
+        stream.sendall(b"\x05\x01\x00")
+        assert exactly(stream, 2) == b"\x05\x00"
+        stream.sendall(b"\x05\x01\x00\x04" + socket.inet_pton(socket.AF_INET6, host) + number)
+        return exactly(stream, 10)
+    if version == "4a":
+        stream.sendall(b"\x04\x01" + number + b"\0\0\0\1me\0" + host.encode() + b"\0")
+    else:
+        stream.sendall(b"\x04\x01" + number + socket.inet_aton(host) + b"me\0")
+    return exactly(stream, 8)
+
+
+def exactly(stream: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := stream.recv(size - len(data))):
+        data += piece
+    return data
+
+
+GRANTED = {"4": b"\0\x5a", "4a": b"\0\x5a", "5": b"\x05\0", "6": b"\x05\0"}
+SIX = not Path("/proc/net/if_inet6").exists()
+
+
+@MEETINGS
+def test_d_leads_where_socks_says_by_every_version_with_names_and_numbers(
+    client: str, server: str, running: Running, make_client: Make
+) -> None:
+    ours, others = free_port(), free_port()
+    with service(late_echo) as port:
+        words = ("-N", "-D", str(ours), "-o", f"DynamicForward=localhost:{others}")
+        with running_with(wording(make_client(client), running(server).target, *words)):
+            for at in (ours, others):
+                for version, host in (
+                    ("4", "127.0.0.1"),
+                    ("4a", "localhost"),
+                    ("5", "127.0.0.1"),
+                    ("5", "localhost"),
+                ):
+                    with dial(at) as stream:
+                        answer = ask_by_socks(stream, version, host, port)
+                        assert answer[:2] == GRANTED[version]
+                        assert there_and_back(stream, b"hello") == b"hello"
+            with dial(ours) as stream:
+                ask_by_socks(stream, "5", "127.0.0.1", port)
+                assert there_and_back(stream, MUCH) == MUCH
+
+
+@pytest.mark.skipif(SIX, reason="this machine has no IPv6")
+def test_d_leads_to_an_address_of_ipv6(running: Running, make_client: Make) -> None:
+    ours = free_port()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        port = listening.getsockname()[1]
+        words = ("-N", "-D", str(ours))
+        target = running("tellin").target
+        with running_with(wording(make_client("tellin"), target, *words)), dial(ours) as stream:
+            assert ask_by_socks(stream, "6", "::1", port)[:2] == GRANTED["6"]
+            there, _ = listening.accept()
+            with there:
+                there.sendall(b"hello")
+            assert everything(stream) == b"hello"
+
+
+def test_who_speaks_first_is_heard_behind_the_yes_and_a_no_is_said(
+    running: Running, make_client: Make
+) -> None:
+    ours = free_port()
+    with service(lambda stream: stream.sendall(b"welcome")) as port:
+        words = ("-N", "-D", str(ours))
+        with running_with(wording(make_client("tellin"), running("tellin").target, *words)):
+            for _ in range(50):
+                with dial(ours) as stream:
+                    assert ask_by_socks(stream, "5", "127.0.0.1", port)[:2] == b"\x05\0"
+                    assert everything(stream) == b"welcome"
+            with dial(ours) as stream:
+                assert ask_by_socks(stream, "5", "127.0.0.1", free_port())[:2] == b"\x05\x05"
+                assert everything(stream) == b""
+            with dial(ours) as stream:
+                assert ask_by_socks(stream, "4", "127.0.0.1", free_port())[:2] == b"\0\x5b"
+                assert everything(stream) == b""
+            with dial(ours) as stream:
+                # One byte at a time, as nobody forbids.
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for byte in b"\x04\x01" + port.to_bytes(2) + b"\x7f\0\0\1me\0":
+                    stream.sendall(bytes((byte,)))
+                assert exactly(stream, 8)[:2] == b"\0\x5a"
+                assert everything(stream) == b"welcome"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x03",
+        b"\x04\x02\x00\x50\x7f\0\0\1\0",
+        b"\x04\x01\x00\x00\x7f\0\0\1\0",
+        b"\x04\x01\x00\x50\x7f\0\0\1" + b"u" * 300,
+        b"\x04\x01\x00\x50\0\0\0\1\0" + b"h" * 300,
+        b"\x04\x01\x00\x50\0\0\0\1\0\0",
+        b"\x05\x00",
+        b"\x05\x01\x02",
+        b"\x05\x01\x00\x05\x02\x00\x01\x7f\0\0\1\0\x50",
+        b"\x05\x01\x00\x05\x01\x00\x02\x7f\0\0\1\0\x50",
+        b"\x05\x01\x00\x05\x01\x00\x03\x00\0\x50",
+        b"\x05\x01\x00\x05\x01\x00\x03\x03a\0b\0\x50",
+        b"\x05\x01\x00\x05\x01\x00\x03\x02\xff\xff\0\x50",
+        b"\x05\x01\x00\x04\x01\x00\x01\x7f\0\0\1\0\x50",
+    ],
+)
+def test_case_221_what_is_no_socks_is_closed_and_the_rest_goes_on(
+    data: bytes, running: Running, make_client: Make
+) -> None:
+    ours = free_port()
+    with service() as port:
+        words = ("-N", "-D", str(ours))
+        argv = wording(make_client("tellin"), running("tellin").target, *words)
+        with running_with(argv), dial(ours) as good:
+            ask_by_socks(good, "5", "127.0.0.1", port)
+            with dial(ours) as bad, suppress(ConnectionResetError, BrokenPipeError):
+                bad.sendall(data)
+                answer = everything(bad)
+                assert answer[:2] != b"\0\x5a"
+                assert not answer.endswith(b"\x05\x00\x00\x01" + bytes(6))
+            assert there_and_back(good, b"hello") == b"hello"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_curl_fetches_through_socks(running: Running, make_client: Make) -> None:
+    ours = free_port()
+
+    def page(stream: socket.socket) -> None:
+        stream.recv(65536)
+        stream.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    with service(page) as port:
+        words = ("-N", "-D", str(ours))
+        with running_with(wording(make_client("tellin"), running("tellin").target, *words)):
+            dial(ours).close()
+            for kind in ("socks4", "socks4a", "socks5", "socks5-hostname"):
+                done = subprocess.run(
+                    ["curl", "-sS", f"--{kind}", f"127.0.0.1:{ours}", f"http://localhost:{port}/"],
+                    capture_output=True,
+                    timeout=60,
+                    check=False,
+                )
+                assert (done.stdout, done.stderr) == (b"hello", b""), kind

@@ -4,10 +4,12 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from tellin.client.socks import Granting, SocksEntry
 from tellin.client.through import tunnel_event
 from tellin.config.forwards import Forward
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import NOWHERE, direct_target
+from tellin.connection.socks import SocksRequest
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.errors import ConnectFailed, UsageError
 from tellin.protocol.client import ClientProtocol
@@ -23,7 +25,10 @@ from tellin.userauth.text import escape_text
 
 _FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
-_REASONS: Final = {
+# How many may be saying by SOCKS where they want to go.
+MOST_ASKING: Final = 1024
+
+_REASONS: Final[dict[int, str]] = {
     Reason.ADMINISTRATIVELY_PROHIBITED: "administratively prohibited",
     Reason.CONNECT_FAILED: "connect failed",
     Reason.UNKNOWN_CHANNEL_TYPE: "unknown channel type",
@@ -40,7 +45,7 @@ def refusal(event: ChannelOpenRefused) -> str:
 
 
 class LocalForwards:
-    """Listens for ``ssh -L`` and leads what comes there through the connection.
+    """Listens for ``ssh -L`` and ``-D`` and leads what comes there through the connection.
 
     ``open`` is how many connections there are; ``on_quiet`` is called when the last has gone.
     """
@@ -63,11 +68,12 @@ class LocalForwards:
         self._journal = journal
         self._on_quiet = on_quiet
         self._acceptors: list[Acceptor] = []
+        self._asking: set[object] = set()
 
     def begin(self) -> bool:
         """Listen wherever the configuration says; false if something of it could not be had."""
         whole = True
-        for forward in self._config.local_forward:
+        for forward in (*self._config.local_forward, *self._config.dynamic_forward):
             if not self._begin(forward):
                 self._journal.error("Could not request local forwarding.")
                 whole = False
@@ -92,7 +98,7 @@ class LocalForwards:
 
     def _begin(self, forward: Forward) -> bool:
         self._journal.debug(
-            f"Local connections to {forward.listening} forwarded to remote address {forward.leading}"
+            f"Local connections to {forward.listening} forwarded to remote address {forward.leading or 'socks'}"
         )
         made = self._listen_unix(forward) if forward.listen_path else self._listen(forward)
         for listening in made:
@@ -147,6 +153,9 @@ class LocalForwards:
         return [made]
 
     def _accepted(self, forward: Forward, stream: Socket, address: Any) -> None:
+        if forward.is_socks:
+            self._ask_where(stream)
+            return
         origin = (address[0], address[1]) if isinstance(address, tuple) else NOWHERE
         if self._journal.debugs:
             self._journal.debug(
@@ -155,8 +164,28 @@ class LocalForwards:
             )
         self.lead(stream, direct_target(forward.host, forward.port, forward.path, origin))
 
-    def lead(self, stream: Socket, target: tuple[str, bytes]) -> None:
-        """Lead a connection to ``target`` (of ``direct_target``)."""
+    def _ask_where(self, stream: Socket) -> None:
+        """Let a connection say by SOCKS where it wants to go."""
+        if len(self._asking) >= MOST_ASKING:
+            stream.close()
+            return
+        entry = SocksEntry(
+            self._loop,
+            stream,
+            self._journal,
+            lead=self._lead_by_socks,
+            on_over=lambda: self._asking.discard(entry),
+        )
+        self._asking.add(entry)
+
+    def _lead_by_socks(self, stream: Socket, request: SocksRequest) -> None:
+        assert request.target is not None
+        self.lead(stream, direct_target(*request.target, ""), request)
+
+    def lead(
+        self, stream: Socket, target: tuple[str, bytes], socks: SocksRequest | None = None
+    ) -> None:
+        """Lead a connection to ``target`` (of ``direct_target``); ``socks`` is who waits for a yes."""
         try:
             channel = self._core.open_channel(*target)
         except UsageError as error:
@@ -165,14 +194,28 @@ class LocalForwards:
             stream.close()
             return
         self.open += 1
+        granting: Granting | None = None
+
+        def refused(event: ChannelOpenRefused) -> None:
+            self._journal.info(refusal(event))
+            if granting is not None:
+                granting.refuse(event)
+
+        def opened() -> None:
+            if granting is not None:
+                granting.grant()
+
         Tunnel(
             self._loop,
             channel,
             self._link,
             stream,
-            on_refused=lambda event: self._journal.info(refusal(event)),
+            on_opened=opened,
+            on_refused=refused,
             on_over=self._one_less,
         )
+        if socks is not None:
+            granting = Granting(channel, stream, socks)
         self._link.flush_soon()
 
     def _one_less(self) -> None:

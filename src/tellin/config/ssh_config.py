@@ -407,7 +407,6 @@ class SshConfig(
     )
     dynamic_forward: tuple[Forward, ...] = keyword(
         "DynamicForward", forwards.DYNAMIC, default=(), merge=append_new,
-        later=Later("forwarding", ()),
         doc="Listen here and lead each connection where it asks by SOCKS.",
     )
     enable_escape_commandline: bool = keyword(

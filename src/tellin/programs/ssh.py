@@ -26,10 +26,10 @@ FAILED: Final = 255
 
 USAGE: Final = """\
 usage: ssh [-46aCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
-           [-c cipher_spec] [-E log_file] [-e escape_char] [-F configfile]
-           [-I pkcs11] [-i identity_file] [-J destination] [-L address]
-           [-l login_name] [-m mac_spec] [-o option] [-P tag] [-p port]
-           [-W host:port]
+           [-c cipher_spec] [-D [bind_address:]port] [-E log_file]
+           [-e escape_char] [-F configfile] [-I pkcs11] [-i identity_file]
+           [-J destination] [-L address] [-l login_name] [-m mac_spec]
+           [-o option] [-P tag] [-p port] [-W host:port]
            destination [command [argument ...]]
        ssh [-Q query_option]"""
 
@@ -61,7 +61,6 @@ _VALUED: Final = {
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
     "A": "agent forwarding",
-    "D": "dynamic forwarding",
     "K": "GSSAPI",
     "M": "connection sharing",
     "O": "connection sharing",
@@ -75,7 +74,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12EFGJLPVQWiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLPVQWiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -119,6 +118,9 @@ class Invocation:
 
     def _local_forward(self, value: str) -> None:
         self._forward("local", "LocalForward", value)
+
+    def _dynamic_forward(self, value: str) -> None:
+        self._forward("dynamic", "DynamicForward", value, socks=True)
 
     def _forward(self, what: str, keyword: str, value: str, **kind: bool) -> None:
         try:
@@ -243,6 +245,7 @@ class Invocation:
 
 _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "1": Invocation._first_version,
+    "D": Invocation._dynamic_forward,
     "E": Invocation._log_file,
     "F": Invocation._file,
     "G": Invocation._show_config,

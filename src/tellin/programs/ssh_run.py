@@ -355,7 +355,7 @@ class Run:
     def _begin_forwarding(self) -> bool:
         """Listen where the configuration says; false if the connection ends because that failed."""
         config, connection = self._config, self.connection
-        if not config.local_forward:
+        if not config.local_forward and not config.dynamic_forward:
             return True
         # Who forwards nothing does not wait for this.
         from tellin.client.forwarding import LocalForwards
