@@ -1971,7 +1971,49 @@ TRANSFERS: Final = (
     ),
 )
 
+SERVER_CONFIG: Final = "config/test_sshd_config.py::"
+IN_BLOCKS: Final = "server/test_keywords.py::test_r113_a_match_block_is_in_force"
+
+CONFIGURATION: Final = (
+    _guard(
+        "R115",
+        "config/sshd_reading.py",
+        "        if row.tokens:\n",
+        "        if False:\n",
+        SERVER_CONFIG + "test_r115_case_325_what_would_fail_at_every_login_is_refused_at_once",
+    ),
+    _guard(
+        "R115",
+        "config/sshd_kinds.py",
+        'if colon and (method != "keyboard-interactive" or not device):',
+        "if False:",
+        SERVER_CONFIG + "test_r115_case_325_what_would_fail_at_every_login_is_refused_at_once",
+    ),
+    _guard(
+        "R114",
+        "server/settings.py",
+        "    check_algorithms(configuration.algorithms_named)\n",
+        "",
+        "programs/test_sshd.py::test_what_makes_no_sense_is_refused_where_opensshs_refuses_it",
+    ),
+    _guard(
+        "R113",
+        "server/system.py",
+        "        if self._config.refuse_connection:\n",
+        "        if False:\n",
+        IN_BLOCKS + "[RefuseConnection]",
+    ),
+    _guard(
+        "R113",
+        "server/settings.py",
+        "        required_rsa_size=required_rsa_size(config),\n",
+        "",
+        IN_BLOCKS + "[RequiredRSASize]",
+    ),
+)
+
 GUARDS: Final = (
+    *CONFIGURATION,
     *FILES,
     *TRANSPORT,
     *WIRE,

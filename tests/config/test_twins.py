@@ -264,6 +264,22 @@ def test_what_is_in_force_for_a_client_is_what_openssh_says(folder: Path) -> Non
     assert drawn.share_of(rows, criteria) >= 0.95
 
 
+@pytest.mark.peer("sshd")
+def test_what_may_stand_in_a_block_is_what_openssh_lets_stand_there(folder: Path) -> None:
+    ours, others = set(), set()
+    for row in known_to_both("sshd", folder):
+        name = row.spelling.lower()
+        value = SERVER_VALUES.get(name, ("yes",))[0]
+        file = folder / f"block_{row.attribute}"
+        file.write_text(f"{USERS}\nMatch User nobody\n{row.spelling} {value}\n")
+        if "is not allowed within a Match block" not in theirs("sshd", file).stderr:
+            others.add(name)
+        if row.in_match:
+            ours.add(name)
+    assert ours - {*NEWLY_IN_MATCH} == others - {*NEWLY_IN_MATCH}
+    assert len(ours) > 40
+
+
 def all_rows(table: type[KeywordFile]) -> list[Row[object]]:
     return list(table.rows.values())
 
