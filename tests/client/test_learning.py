@@ -11,7 +11,7 @@ import pytest
 from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, awaited, serving
 
 import tellin
-from tellin.client import connect as client
+from tellin.client import attempt
 from tellin.config.known_hosts import KnownHosts
 from tellin.keys import PrivateKey
 from tellin.runtime.surroundings import LocalSurroundings
@@ -45,7 +45,7 @@ class Person:
 @pytest.fixture
 def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
     here = functools.partial(LocalSurroundings, home=str(tmp_path))
-    monkeypatch.setattr(client, "LocalSurroundings", here)
+    monkeypatch.setattr(attempt, "LocalSurroundings", here)
     return Person(tmp_path)
 
 
