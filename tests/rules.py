@@ -122,6 +122,9 @@ RULES: Final[dict[int, str]] = {
     140: "channels are limited over all types, half-open ones too",
     141: "floods both ways over many tiny windows come to their end",
     142: "unknown global requests get FAILURE and nothing more",
+    145: "a forwarded port listens on this machine alone, unless somebody says otherwise",
+    148: "connections are made for a client with the rights of its user",
+    149: "beside a forced command nothing is forwarded unless that is said",
     # Agents and tokens
     151: "an agent loads no library into itself, and has one loaded only from where that is allowed",
     152: "any bytes to an agent or from one: no, or the end of the connection",
@@ -291,6 +294,9 @@ CASES: Final[dict[int, str]] = {
     170: "banners: long, many, with escapes",
     171: "FAILURE for ever",
     173: "a second SUCCESS",
+    # 10 Targets of forwarding
+    177: "a port to forward to that is none",
+    182: "a path to forward to that is no socket",
     # 11 Channels
     187: "an unknown type",
     189: "a maximum packet of 0",

@@ -336,7 +336,7 @@ async def test_case_182_a_path_that_is_no_socket_is_refused(path: str, running: 
 
 @pytest.mark.parametrize("host", ["a\0b", "x" * 3000, "\x1b[2J", "", "-v"])
 @awaited
-async def test_a_host_that_cannot_be_one_is_refused(host: str, running: Running) -> None:
+async def test_case_219_a_host_that_cannot_be_one_is_refused(host: str, running: Running) -> None:
     async with through(running("tellin")) as connection:
         found = await outcome(connection.open_connection(host, 9))
         assert isinstance(found, tuple)
