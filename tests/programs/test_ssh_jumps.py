@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.interop.agents import RunningAgent
 from tests.interop.children import descendants
 from tests.interop.peers import OpenSSHServer, Server, make_key
 from tests.interop.target import Completed, free_port
@@ -217,6 +218,28 @@ def test_a_command_may_lead_to_the_first_hop(hosts: Hosts, tmp_path: Path) -> No
     done = hosts.run("-J", "one,two", "three", "echo inside")
     assert (done.status, done.stdout, done.stderr) == (0, b"inside\n", b"")
     assert mark.read_text("ascii") == f"127.0.0.1 {port}\n"
+
+
+@pytest.mark.peer("ssh-agent")
+def test_each_hop_has_the_agent_that_its_configuration_names(hosts: Hosts, tmp_path: Path) -> None:
+    """All three by its keys; and not the second, where that one is to use none."""
+    agent = RunningAgent("openssh", tmp_path)
+    try:
+        text = hosts.config.read_text("ascii").replace("  IdentitiesOnly yes\n", "")
+        for server in hosts.servers.values():
+            key = str(server.identity.path)
+            subprocess.run(["ssh-add", "-q", key], env=agent.environment, check=True)
+            text = text.replace(f"  IdentityFile {key}\n", "  IdentityFile /nonexistent\n")
+        hosts.config.write_text(text, "ascii")
+        hosts.environment["SSH_AUTH_SOCK"] = str(agent.path)
+        done = hosts.run("-J", "one,two", "three", "echo inside")
+        assert (done.status, done.stdout) == (0, b"inside\n")
+        hosts.add("Host two", "  IdentityAgent none")
+        done = hosts.run("-o", "BatchMode=yes", "-J", "one,two", "three", "echo inside")
+        assert (done.status, done.stdout) == (255, b"")
+        assert b"Permission denied" in done.stderr
+    finally:
+        agent.stop()
 
 
 def test_nothing_else_is_started(ours: Hosts) -> None:
