@@ -117,7 +117,7 @@ async def test_the_end_of_the_outer_one_is_an_error_of_the_inner_one(
         tellin.connect("127.0.0.1", **there(one)) as first,
         first.connect("127.0.0.1", **there(two)) as second,
     ):
-        process = await second.start("echo in; sleep 600")
+        process = await second.start("echo in; cat")
         assert await process.stdout.readline() == "in\n"
         first.close()
         with pytest.raises(tellin.ConnectionLost):

@@ -393,7 +393,7 @@ def test_when_the_first_hop_dies_the_session_dies(
     with OpenSSHServer(tmp_path, account=account) as one:
         hosts = Hosts(tmp_path, [one, *servers[1:]], SSH)
         process = subprocess.Popen(
-            hosts.argv("-J", "one,two", "three", "echo in; sleep 600"),
+            hosts.argv("-J", "one,two", "three", "echo in; cat"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=hosts.environment,
         )  # fmt: skip

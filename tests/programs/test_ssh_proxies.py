@@ -150,7 +150,7 @@ def test_when_it_dies_the_session_dies(ssh: Ssh, tmp_path: Path) -> None:
     relay = tmp_path / "relay"
     relay.write_text(f'#!/bin/sh\necho $$ > {tmp_path}/number\nexec nc "$@"\n', "ascii")
     relay.chmod(0o755)
-    process = ssh.start("echo in; sleep 600", flags=having(f"ProxyCommand={relay} %h %p"))
+    process = ssh.start("echo in; cat", flags=having(f"ProxyCommand={relay} %h %p"))
     assert process.stdout is not None
     assert process.stdout.readline() == b"in\n"
     os.kill(int((tmp_path / "number").read_text("ascii")), 9)
@@ -188,7 +188,7 @@ def test_signs_of_life_go_by_it_too(ssh: Ssh, tmp_path: Path) -> None:
         "ServerAliveInterval=1",
         "ServerAliveCountMax=1",
     )
-    process = ssh.start("echo in; sleep 600", flags=having(*options))
+    process = ssh.start("echo in; cat", flags=having(*options))
     assert process.stdout is not None
     assert process.stdout.readline() == b"in\n"
     pid = int((tmp_path / "number").read_text("ascii"))
