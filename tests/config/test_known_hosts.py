@@ -245,6 +245,11 @@ def test_hashing_leaves_patterns_and_comments() -> None:
     assert hash_names(hashed, salt=lambda: SALT) == hashed
 
 
+def test_a_line_that_names_nobody_is_left_as_it_is() -> None:
+    text = f",, {key('a')}\n"
+    assert hash_names(text, salt=lambda: SALT) == text
+
+
 @given(st.integers(0, 2000))
 def test_r116_every_prefix_of_a_good_file_is_read(size: int) -> None:
     text = (

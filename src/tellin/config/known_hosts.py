@@ -481,6 +481,7 @@ def hash_names(text: str, *, salt: Callable[[], bytes]) -> str:
             or entry.marker is not Marker.NONE
             or has_wildcard(entry.names)
             or "!" in entry.names
+            or not entry.names.strip(",")
         ):
             made.append(line)
         else:
