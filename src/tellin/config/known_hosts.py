@@ -333,10 +333,14 @@ def decode_key(type_word: str, base64: str) -> bytes:
 
 
 def _is_whole(blob: bytes, key_type: str) -> bool:
-    """Whether a key ends with its last field; all but a certificate's are strings or integers."""
-    if "-cert-v" in key_type:
-        return True
+    """Whether a key has fields behind its type's name, and ends with the last of them.
+
+    All but a certificate's are strings or integers.
+    """
     cursor = Cursor(blob)
+    cursor.string()
+    if not cursor.remaining() or "-cert-v" in key_type:
+        return bool(cursor.remaining())
     try:
         while cursor.remaining():
             cursor.string()
