@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Patterns: the same answers as a plain regular expression, in linear time."""
 
+import ipaddress
 import re
 import time
 
@@ -152,3 +153,19 @@ def test_user_patterns_may_name_a_place() -> None:
     assert match_user("ann", "h", "192.0.2.7", "ann@192.0.2.0/24")
     assert not match_user("ann", "h", "198.51.100.1", "ann@192.0.2.0/24")
     assert not match_user("bob", "h", "192.0.2.7", "ann@*")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.0.0", "255.255.255.255", "192.0.2.9", "256.1.1.1", "01.2.3.4", "0001.1.1.1", "1.2.3",
+        "1.2.3.4.5", "1..2.3", " 1.2.3.4", "+1.2.3.4", "\u0661.2.3.4", "",
+    ],
+)  # fmt: skip
+def test_an_ipv4_address_is_one_where_the_standard_library_has_it_so(text: str) -> None:
+    try:
+        known = str(ipaddress.IPv4Address(text))
+    except ValueError:
+        assert in_block("192.0.2.9", text) is None
+    else:
+        assert in_block(known, text)

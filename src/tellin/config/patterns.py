@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from tellin.errors import ConfigError
 
@@ -117,6 +118,9 @@ def canonical_address(text: str) -> str:
     return str(mapped or address)
 
 
+# ::ffff:0:0/96 holds IPv4 in its wrapping (RFC 4291 section 2.5.5.2).
+_MAPPED: Final = 0xFFFF
+
 _Number = tuple[int, int]
 """An address as the number of its family's version, and its own."""
 
@@ -149,32 +153,59 @@ class _Network:
         )
 
 
+def _dotted(text: str) -> int | None:
+    """An IPv4 address as a number: files of ten thousand blocks are mostly that, and ``ipaddress`` is slow."""
+    octets = text.split(".")
+    if len(octets) != 4 or not text.isascii():
+        return None
+    number = 0
+    for octet in octets:
+        # "010" is 8 to some and 10 to others: no address.
+        if not octet.isdigit() or len(octet) > 3 or (octet[0] == "0" and octet != "0"):
+            return None
+        value = int(octet)
+        if value > 255:
+            return None
+        number = number << 8 | value
+    return number
+
+
+def _address(text: str) -> tuple[int, int, int] | None:
+    """An address as its family's version, its family's width in bits, and its number; None if it is none."""
+    number = _dotted(text)
+    if number is not None:
+        return 4, 32, number
+    from ipaddress import ip_address  # noqa: PLC0415  (start-up time)
+
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return address.version, address.max_prefixlen, int(address)
+
+
 def _network(block: str) -> _Network | None:
     """A CIDR block or a single address, or None for what may be a text pattern; raises ConfigError."""
-    from ipaddress import IPv6Address, ip_address  # noqa: PLC0415  (start-up time)
-
     base, slash, bits = block.partition("/")
-    try:
-        address = ip_address(base.partition("%")[0])
-    except ValueError:
+    found = _address(base)
+    if found is None:
         if slash:
-            raise ConfigError(f"{block[:80]!r} is not an address block") from None
+            raise ConfigError(f"{block[:80]!r} is not an address block")
         return None
-    width = address.max_prefixlen
+    version, width, number = found
     if not slash:
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        address = mapped or address
-        return _Network(address.version, int(address), -1)
+        if version == 6 and number >> 32 == _MAPPED:
+            version, number = 4, number & 0xFFFFFFFF
+        return _Network(version, number, -1)
     if not (bits.isascii() and bits.isdigit()) or len(bits) > 3 or int(bits) > width:
         raise ConfigError(f"bad mask length in {block[:80]!r}")
     mask = (1 << width) - (1 << width - int(bits))
-    number = int(address)
     if number & mask != number:
         raise ConfigError(
             f"bad address block {block[:80]!r}: it has bits behind its mask",
             hint="the bits after the mask must be zero, as in 192.0.2.0/24",
         )
-    return _Network(address.version, number, mask)
+    return _Network(version, number, mask)
 
 
 def in_block(address: str, block: str) -> bool | None:
