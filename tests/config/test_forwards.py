@@ -111,11 +111,8 @@ def test_forwardings_add_up() -> None:
     text = "LocalForward 80 h:90\nLocalForward 81 h:91\nRemoteForward 0\nDynamicForward 1080"
     found = read_ssh_config(paper(text), "h")
     assert [one.listen_port for one in found.local_forward] == [80, 81]
-    assert [one.keyword for one in found.not_yet] == [
-        "LocalForward",
-        "RemoteForward",
-        "DynamicForward",
-    ]
+    assert [one.listen_port for one in found.dynamic_forward] == [1080]
+    assert [one.keyword for one in found.not_yet] == ["RemoteForward"]
     assert list(
         read_ssh_config(paper("\n".join(found.dump()).partition("\n")[2]), "h").dump()
     ) == list(found.dump())

@@ -172,9 +172,19 @@ def _jumps(word: str) -> str | None:
     return word
 
 
+def _shown_jumps(value: str | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    way, comma, last = value.rpartition(",")
+    # OpenSSH shows the steps as they were written, but for the last, which it has taken apart.
+    if last[:6].lower() == "ssh://" and "%" not in last:
+        last = last[6:].rstrip("/")
+    return (quoted(f"{way}{comma}{last}"),)
+
+
 JUMPS: Final[Kind[str | None]] = Kind(
     kinds.one(_jumps, str, "").read,
-    lambda value: () if value is None else (quoted(value),),
+    _shown_jumps,
     "[user@]host[:port],... or none",
 )
 
