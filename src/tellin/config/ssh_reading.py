@@ -366,6 +366,9 @@ def read_ssh_config(
         made.update_host_keys = "no"
     if made.is_set("rekey_limit"):
         made.rekey_limit = settled_rekey_limit(made.rekey_limit)
+    if made.proxy_jump is not None:
+        # It is for a command, and there is none.
+        made.proxy_use_fdpass = False
     made.warnings = tuple(reader.warnings)
     made.story = tuple(reader.story)
     made.blocks = tuple(reader.held)
