@@ -78,6 +78,24 @@ def test_a_quoted_word_reads_back(word: str) -> None:
     assert split_words(f"{quoted(word)} x") == [word, "x"]
 
 
+@given(st.text(st.sampled_from("=\\\"'# \ta"), min_size=1))
+def test_a_quoted_word_reads_back_behind_its_keyword(word: str) -> None:
+    assert read_line(f"user {quoted(word)} x", file="f").words() == [word, "x"]
+    assert read_line(f"user={quoted(word)} x", file="f").words() == [word, "x"]
+
+
+@pytest.mark.parametrize("word", [r"CORP\alice", r"C:\keys\id", "a#b", "a=b", "SHA256:x=", "+a"])
+def test_what_reads_back_as_it_is_has_no_quotes(word: str) -> None:
+    assert quoted(word) == word
+
+
+@pytest.mark.parametrize(
+    "word", ["", "=b", "#b", "it's", 'a"b', "a b", "a\tb", "a\\", r"\\server\share", r"a\'b"]
+)
+def test_what_would_read_as_something_else_has_quotes(word: str) -> None:
+    assert quoted(word).startswith('"')
+
+
 # Whole files with every way of writing a value: each beginning is read, or refused with its place.
 R116 = {
     "ssh_config": b"""

@@ -119,7 +119,21 @@ def _one_word(text: str, at: int) -> tuple[str, int]:
 
 
 def quoted(word: str) -> str:
-    """``word`` so that ``split_words`` gives it back as one word."""
-    if word and not re.search(r"[ \t\"'\\#]", word):
+    r"""``word`` so that a line gives it back as one word: bare wherever that is enough.
+
+    Who reads a dump for ``DOMAIN\user`` looks for just that.
+    """
+    if _reads_back(word):
         return word
     return '"' + re.sub(r"([\"'\\])", r"\\\1", word) + '"'
+
+
+def _reads_back(word: str) -> bool:
+    """Whether ``word`` is the same without quotes, first behind its keyword and before others."""
+    # One "=" belongs to the keyword; a backslash would join the next word on.
+    if not word or word[0] == "=" or word[-1] == "\\":
+        return False
+    try:
+        return split_words(word) == [word]
+    except ConfigError:
+        return False
