@@ -338,6 +338,19 @@ def test_every_keyword_that_may_stand_in_a_block_counts_there() -> None:
         assert getattr(settings.for_peer(ANN), name) != getattr(settings.always, name)
 
 
+def test_ports_of_the_command_line_are_the_only_ones() -> None:
+    machine = PaperMachine({FILE: "Port 22\nListenAddress ::1\nListenAddress 192.0.2.1:24\n"})
+    options = ("Port=26",)
+    config = read_sshd_config(machine, file=FILE, options=options, ports=[2022, 2023]).always
+    assert config.port == (2022, 2023)
+    # sshd_config(5): an address that names its port keeps it.
+    assert config.endpoints() == (("::1", 2022), ("::1", 2023), ("192.0.2.1", 24))
+    assert read_sshd_config(machine, file=FILE, options=options).always.port == (26, 22)
+    # What is left aside is read all the same (R111).
+    with pytest.raises(ConfigError, match="line 1: Port: '65536' is not a number"):
+        read_sshd_config(PaperMachine({FILE: "Port 65536\n"}), file=FILE, ports=[2022])
+
+
 # --- Ten thousand blocks -------------------------------------------------------------------------
 
 BLOCKS = {

@@ -211,6 +211,11 @@ def test_p_and_o_and_h_stand_before_the_file(place: Place) -> None:
         with Caller(other) as caller:
             assert caller.log_in(ME, place.key).session().ask(ExecRequest(b"true"))
             assert caller.core.host_key == second.blob
+        # Nor is the port of the file served beside the one that is asked for.
+        assert f"Server listening on 127.0.0.1 port {other}." in child.log()
+        assert child.log().count("Server listening on") == 1
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", place.port)) != 0
 
 
 @pytest.mark.parametrize(("flag", "family"), [("-4", "127.0.0.1"), ("-6", "::1")])

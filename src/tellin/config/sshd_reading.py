@@ -236,6 +236,8 @@ class _ServerReader(Reader[_Scope]):
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings, scope=())
         self.settings: list[_Setting] = []
+        self.ports_are_given = False
+        """Whether the command line names the ports: then no other line does."""
         self._subsystems: set[tuple[int, str]] = set()
 
     def lookup(self, line: Line) -> Known | None:
@@ -254,6 +256,9 @@ class _ServerReader(Reader[_Scope]):
         if self.scope and not row.in_match:
             raise line.error(f"Directive '{row.spelling}' is not allowed within a Match block")
         value = row.read(line)
+        if self.ports_are_given and row is SshdConfig.rows["port"]:
+            # sshd(8), -p: who tries a second server by the system's file does not want its port.
+            return
         missing = row.lacks(value)
         if missing is not None:
             allowed = dict.fromkeys((row.default, *(missing.harmless or ())))
@@ -312,14 +317,22 @@ def _check_tokens(row: Row[Any], value: Any, line: Line) -> None:
 
 
 def read_sshd_config(
-    surroundings: Surroundings, *, file: str = SERVER_FILE, options: Sequence[str] = ()
+    surroundings: Surroundings,
+    *,
+    file: str = SERVER_FILE,
+    options: Sequence[str] = (),
+    ports: Sequence[int] = (),
 ) -> SshdSettings:
     """Read a server's options (texts as after ``-o``) and then its file; ``none`` reads no file.
 
+    Where ``ports`` are given, as by ``-p``, every Port is left aside.
     Raises ConfigError, with file and line, for anything that is not understood, not supported, or
     not allowed where it stands.
     """
     reader = _ServerReader(surroundings)
+    for port in ports:
+        reader.read_line(read_line(f"Port={port}", file=_COMMAND_LINE))
+    reader.ports_are_given = bool(ports)
     for option in options:
         line = read_line(option.strip(" \t\r\f"), file=_COMMAND_LINE)
         if line.keyword.lower() in {"match", "include"}:

@@ -53,10 +53,10 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - the path as it was given, links and all
 
 
-def _port(value: str) -> str:
+def _port(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > _LAST_PORT:
         raise Failure("Bad port number.", status=_EXITS)
-    return f"Port={value}"
+    return int(value)
 
 
 _AS_OPTIONS: Final[dict[str, Callable[[str], str]]] = {
@@ -65,7 +65,6 @@ _AS_OPTIONS: Final[dict[str, Callable[[str], str]]] = {
     "g": lambda value: f"LoginGraceTime={value}",
     "h": lambda value: f'HostKey="{_absolute(value)}"',
     "o": lambda value: value,
-    "p": _port,
 }
 
 
@@ -75,6 +74,7 @@ class Invocation:
     def __init__(self, arguments: list[str]) -> None:
         self.file = SERVER_FILE
         self.options: list[str] = []
+        self.ports: list[int] = []
         self.log_file = ""
         self.debug = 0
         self.letters = ""
@@ -99,6 +99,8 @@ class Invocation:
                 self.log_file = _absolute(value)
             case "f":
                 self.file = value if value == "none" else _absolute(value)
+            case "p":
+                self.ports.append(_port(value))
             case "u":
                 # How long a host name utmp takes; 0 has come to mean "ask no name server".
                 if value == "0":
@@ -188,7 +190,10 @@ def _read(invocation: Invocation) -> SshdSettings:
         raise Failure(f"{invocation.file}: No such file or directory", status=_EXITS)
     try:
         found = read_sshd_config(
-            LocalSurroundings(), file=invocation.file, options=invocation.options
+            LocalSurroundings(),
+            file=invocation.file,
+            options=invocation.options,
+            ports=invocation.ports,
         )
         check(found)
     except ConfigError as error:
