@@ -516,6 +516,28 @@ def test_a_reload_may_move_the_server_and_its_pid_file(place: Place) -> None:
         assert place.works()
 
 
+def test_a_reload_that_finds_its_port_taken_leaves_the_pid_file(place: Place) -> None:
+    with place.serving("-D", "-e") as child, socket.create_server(("127.0.0.1", 0)) as taken:
+        old, old_port, pid = place.pid_file, place.port, place.pid()
+        place.port, place.pid_file = taken.getsockname()[1], place.directory / "other.pid"
+        other = place.pid_file
+        place.config = place.write()
+        child.process.send_signal(signal.SIGHUP)
+        until(lambda: "nothing is changed" in child.log(), child, 60)
+        assert int(old.read_text()) == pid
+        assert not other.exists()
+        # Whoever goes by the file still reaches the daemon; what can be had is taken then.
+        place.port, place.pid_file = old_port, other
+        place.config = place.write("VersionAddendum third")
+        os.kill(int(old.read_text()), signal.SIGHUP)
+        until(other.exists, child, 60)
+        assert place.pid() == pid
+        assert not old.exists()
+        with socket.create_connection(("127.0.0.1", place.port)) as peer:
+            assert peer.recv(300).endswith(b" third\r\n")
+    assert not other.exists()
+
+
 # Supervisors (sd_notify(3))
 
 

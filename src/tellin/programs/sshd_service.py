@@ -33,6 +33,7 @@ class Service:
         self._loop = SmallLoop()
         self._daemon = Daemon(self._loop, offer, journal)
         self._daemon.on_reload = self._reload
+        self._daemon.on_taken = self._move_pid
         self._daemon.on_ready = lambda: self._tell(READY)
         self._pid_file: str | None = None
 
@@ -68,13 +69,15 @@ class Service:
     def _reload(self) -> Offer | None:
         self._tell(reloading())
         try:
-            fresh = self._read_again()
+            return self._read_again()
         except (TellinError, OSError) as error:
             self._journal.error(f"{error}; the configuration in force stays")
             return None
+
+    def _move_pid(self, offer: Offer) -> None:
+        # Not before its addresses are ours: who looks for us finds us by the file that holds.
         self._remove_pid()
-        self._write_pid(fresh)
-        return fresh
+        self._write_pid(offer)
 
     def _write_pid(self, offer: Offer) -> None:
         self._pid_file = offer.configuration.always.pid_file

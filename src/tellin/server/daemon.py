@@ -91,6 +91,8 @@ class Daemon:
         self.stopped: int = 0
         """The signal that ended it, or 0."""
         self.on_reload: Callable[[], Offer | None] | None = None
+        self.on_taken: Callable[[Offer], object] | None = None
+        """Called when what was read anew is in force."""
         self.on_ready: Callable[[], object] | None = None
         """Called when it serves and hears signals, and again after every SIGHUP."""
         self._loop = loop
@@ -258,6 +260,8 @@ class Daemon:
                 acceptor.close()
         self._acceptors = {**kept, **fresh}
         self.offer = offer
+        if self.on_taken is not None:
+            self.on_taken(offer)
         self._settle()
 
     def _reap(self) -> None:
