@@ -180,7 +180,7 @@ SERVER_VALUES: Final[Mapping[str, Sequence[str]]] = {
     "sshdsessionpath": ("/x",),
     "streamlocalbindmask": ("0177", "077"),
     "subsystem": ("sftp internal-sftp", "echo /bin/cat -u"),
-    "syslogfacility": ("AUTH",),
+    "syslogfacility": ("AUTH", "authpriv", "LOCAL3", "Daemon"),
     "trustedusercakeys": ("none", "/ca"),
     "unusedconnectiontimeout": ("none",),
     "usepam": ("no",),

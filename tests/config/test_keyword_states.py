@@ -178,6 +178,8 @@ SERVER = {
     "PrintMotd": DAEMON + "print_motd_greets_a_shell_on_a_terminal",
     "SecurityProfile": OFFERED,
     "StrictModes": DAEMON + "strict_modes_trusts_no_file_that_others_write",
+    "SyslogFacility": "programs/test_sshd.py"
+    "::test_syslog_facility_is_where_its_lines_go_also_after_a_reload",
     "TCPKeepAlive": DAEMON + "tcp_keep_alive_is_the_systems_own_timer",
     "UseDNS": DAEMON + "use_dns_lets_rules_speak_of_names",
     "VersionAddendum": DAEMON + "version_addendum_stands_in_the_first_line",

@@ -351,6 +351,33 @@ def test_ports_of_the_command_line_are_the_only_ones() -> None:
         read_sshd_config(PaperMachine({FILE: "Port 65536\n"}), file=FILE, ports=[2022])
 
 
+# What update-crypto-policies of Fedora writes for servers, of which all lines hold but Kerberos'
+# exchanges; 50-redhat.conf, which includes it, names the log; then what else Debian's sshd knows.
+DISTRIBUTED = """
+Ciphers aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr
+MACs hmac-sha2-256-etm@openssh.com,hmac-sha2-256
+GSSAPIKeyExchange no
+GSSAPIKexAlgorithms gss-curve25519-sha256-,gss-nistp256-sha256-
+KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256
+HostKeyAlgorithms ecdsa-sha2-nistp256,ssh-ed25519,rsa-sha2-256
+PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,ssh-ed25519,rsa-sha2-256
+HostbasedAcceptedAlgorithms ecdsa-sha2-nistp256,ssh-ed25519,rsa-sha2-256
+CASignatureAlgorithms ecdsa-sha2-nistp256,ssh-ed25519,rsa-sha2-256
+RequiredRSASize 2048
+SyslogFacility AUTHPRIV
+GSSAPIStoreCredentialsOnRekey no
+DebianBanner no
+"""
+
+
+def test_what_distributions_add_to_openssh_ends_no_start() -> None:
+    found = read(DISTRIBUTED)
+    assert found.warnings == ()
+    assert (found.always.required_rsa_size, found.always.syslog_facility) == (2048, "AUTHPRIV")
+    with pytest.raises(ConfigError, match="Bad configuration option: GSSAPIKeyExchanges"):
+        read("GSSAPIKeyExchanges no")
+
+
 # --- Ten thousand blocks -------------------------------------------------------------------------
 
 BLOCKS = {

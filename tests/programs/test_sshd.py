@@ -199,6 +199,36 @@ def test_a_log_file_that_was_moved_away_is_made_anew_at_a_reload(place: Place) -
         until(lambda: "Accepted publickey" in log.read_text(), child)
 
 
+# sshd whose lines for syslog(3) stand on its standard error, each behind the number that a log
+# daemon gets (RFC 5424 section 6.2.1): the facility's, of which Python's constants are eight times
+# that, and the severity's.
+AT_SYSLOG = """
+import sys, syslog
+numbers = [syslog.LOG_USER]
+syslog.openlog = lambda name, options, number: numbers.append(number)
+syslog.syslog = lambda severity, line: print(f"<{numbers[-1] | severity}>{line}", file=sys.stderr)
+sys.argv[0] = "tellin"
+from tellin.__main__ import main
+main()
+"""
+
+
+def test_syslog_facility_is_where_its_lines_go_also_after_a_reload(place: Place) -> None:
+    info = 6
+    place.write("SyslogFacility AUTHPRIV")
+    argv = [*TELLIN[:2], "-u", "-c", AT_SYSLOG, "sshd", "-D", "-f", place.config]
+    with Child(argv, log=place.directory / "stderr") as child:
+        child.wait_for_log(f"<{10 * 8 + info}>Server listening on")
+        assert place.works()
+        child.wait_for_log(f"<{10 * 8 + info}>Accepted publickey for")
+        place.write("SyslogFacility LOCAL3")
+        child.process.send_signal(signal.SIGHUP)
+        until(lambda: "Received SIGHUP" in child.log(), child, 60)
+        assert place.works()
+        child.wait_for_log(f"<{19 * 8 + info}>Accepted publickey for")
+        assert child.log().count("Accepted publickey") == 2
+
+
 def test_p_and_o_and_h_stand_before_the_file(place: Place) -> None:
     place.config = place.write(f"Port {free_port()}", "MaxSessions 0")
     second = make_key(place.directory / "second_key")

@@ -30,7 +30,9 @@ class SshdConfig(
     retired="ServerKeyBits KeyRegenerationInterval RHostsAuthentication RhostsRSAAuthentication"
     " RSAAuthentication CheckMail UseLogin VerifyReverseMapping ReverseMappingCheck"
     " AuthorizedKeysFile2 UsePrivilegeSeparation KerberosTgtPassing AFSTokenPassing",
-    silent="Protocol",
+    # What distributions' own OpenSSH knows: exchanges by Kerberos, and a version without Debian's.
+    silent="Protocol DebianBanner GSSAPIEnablek5users GSSAPIKexAlgorithms GSSAPIKeyExchange"
+    " GSSAPIStoreCredentialsOnRekey KerberosUseKuserok",
     newer="GSSAPIDelegateCredentials PAMServiceName PerSourcePenalties PerSourcePenaltyExemptList"
     " RefuseConnection SshdAuthPath SshdSessionPath",
     foreign="SecurityProfile",
@@ -452,7 +454,7 @@ class SshdConfig(
         doc="Whether a socket that is in the way is removed.",
     )
     syslog_facility: str = keyword(
-        "SyslogFacility", kinds.SYSLOG_FACILITY, default="AUTH", later=Later("the daemon", ("AUTH",)),
+        "SyslogFacility", kinds.SYSLOG_FACILITY, default="AUTH",
         doc="What the log says that its lines come from.",
     )
     unused_connection_timeout: int | None = keyword(

@@ -26,7 +26,7 @@ from tellin.runtime.surroundings import LocalSurroundings
 from tellin.server.access import group_names
 from tellin.server.offer import Offer
 from tellin.server.settings import algorithms, check, required_rsa_size
-from tellin.server.system_log import SystemJournal
+from tellin.server.system_log import SystemJournal, facility
 from tellin.transport.version import VERSION
 
 USAGE: Final = """usage: tellin sshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
@@ -154,7 +154,7 @@ def _run(invocation: Invocation, journal: Journal, log: int | None) -> int:
     if invocation.has("G"):
         _print(configuration, invocation)
         return 0
-    _adopt_level(invocation, configuration, journal)
+    _adopt_log(invocation, configuration, journal)
     _warn(configuration, journal)
     offer = _offer(configuration, journal)
     if invocation.has("T"):
@@ -175,7 +175,7 @@ def _run(invocation: Invocation, journal: Journal, log: int | None) -> int:
             os.close(fresh)
         configuration = _read(invocation)
         made = _offer(configuration, journal)
-        _adopt_level(invocation, configuration, journal)
+        _adopt_log(invocation, configuration, journal)
         _warn(configuration, journal)
         return made
 
@@ -323,8 +323,10 @@ def _level(invocation: Invocation, configured: str) -> int:
     return LEVELS[configured]
 
 
-def _adopt_level(invocation: Invocation, configuration: SshdSettings, journal: Journal) -> None:
+def _adopt_log(invocation: Invocation, configuration: SshdSettings, journal: Journal) -> None:
     journal.level = _level(invocation, configuration.always.log_level)
+    if isinstance(journal, SystemJournal):
+        journal.go_to(facility(configuration.always.syslog_facility))
 
 
 # What is offered

@@ -28,14 +28,19 @@ def facility(name: str) -> int:
 class SystemJournal(Journal):
     """Lines for syslog(3) under the name of the program, which is what logs are searched for."""
 
-    __slots__ = ("_priority",)
+    __slots__ = ("_priority", "_program")
 
     def __init__(
         self, level: int, *, facility: int = syslog.LOG_AUTH, program: str = "sshd"
     ) -> None:
         super().__init__(level, self._send)
         self._priority = syslog.LOG_INFO
-        syslog.openlog(program, syslog.LOG_PID, facility)
+        self._program = program
+        self.go_to(facility)
+
+    def go_to(self, facility: int) -> None:
+        """Log what follows under this number."""
+        syslog.openlog(self._program, syslog.LOG_PID, facility)
 
     def say(self, level: int, line: str) -> None:
         """Log ``line`` if lines of this level are wanted."""
