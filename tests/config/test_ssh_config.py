@@ -438,6 +438,20 @@ def test_a_bad_token_is_refused_with_its_place_where_it_is_used(line: str) -> No
         found.expanded(one)
 
 
+def test_a_variable_that_is_not_set_is_no_fault_of_what_is_shown_as_it_is_written() -> None:
+    text = "IdentityFile ${NOSUCH}/id\nCertificateFile ${NOSUCH}/c\nProxyCommand nc %h\n"
+    one = paper(text + "LocalCommand echo %T")
+    found = read_ssh_config(one, "host").shown(one)
+    assert found.identity_file == ("${NOSUCH}/id",)
+    assert found.certificate_file == ("${NOSUCH}/c",)
+    assert (found.proxy_command, found.local_command) == ("nc %h", "echo %T")
+    # Of what is shown as it will be used it is one, as with OpenSSH.
+    other = paper("ControlPath ${NOSUCH}/c")
+    used = read_ssh_config(other, "host")
+    with pytest.raises(ConfigError, match="NOSUCH is not set"):
+        used.shown(other)
+
+
 def test_a_proxy_command_gets_no_name_that_a_shell_could_misread() -> None:
     one = paper("User $(id)\nProxyCommand ssh %r@jump")
     with pytest.raises(ConfigError, match="%r must not get to a shell"):

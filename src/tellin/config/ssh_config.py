@@ -58,7 +58,9 @@ _GSSAPI_OPTION: Final = Later("Kerberos, which tellin leaves out", None)
 
 
 # These are expanded when they are used: keys one after the other, commands when they are run.
-_SHOWN_AS_WRITTEN: Final = ("certificate_file", "identity_file", "local_command", "proxy_command")
+_SHOWN_AS_WRITTEN: Final = frozenset(
+    {"certificate_file", "identity_file", "local_command", "proxy_command"}
+)
 
 
 class NotYet(Record):
@@ -559,16 +561,19 @@ class SshConfig(
 
     def shown(self, surroundings: Surroundings) -> Self:
         """The values as ``-G`` shows them: expanded, but for those that are expanded one by one."""
-        made = self.expanded(surroundings)
-        return made.replaced(**{name: getattr(self, name) for name in _SHOWN_AS_WRITTEN})
+        # What is not shown is not put in: a variable that is set for ssh alone is no fault here.
+        return self._expanded(surroundings, leave=_EXPANDED_ELSEWHERE | _SHOWN_AS_WRITTEN)
 
     def expanded(self, surroundings: Surroundings) -> Self:
         """The same with every ``%x``, ``${NAME}`` and ``~`` put in; raises ConfigError."""
+        return self._expanded(surroundings, leave=_EXPANDED_ELSEWHERE)
+
+    def _expanded(self, surroundings: Surroundings, *, leave: frozenset[str]) -> Self:
         tokens = client_tokens(self, surroundings)
         made: dict[str, Any] = {}
         for name, row in self.rows.items():
             value = getattr(self, name)
-            if not row.tokens or not value or name in _EXPANDED_ELSEWHERE:
+            if not row.tokens or not value or name in leave:
                 continue
             # R171: a user named on the command line is taken as it is.
             if name == "user" and self.user_is_literal:
