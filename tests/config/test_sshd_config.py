@@ -541,3 +541,9 @@ def test_openssh_reads_the_same_values(tmp_path: Path, user: str, address: str) 
         # word for what is not there.
         wanted = wanted.replace("setenv B=2", "B=2")
         assert found == ("" if wanted == f"{name} none" != found else wanted)
+
+
+@pytest.mark.parametrize("names", ["A=b", "LANG yes = yes", '"="'])
+def test_a_variable_to_accept_is_a_name(names: str) -> None:
+    with pytest.raises(ConfigError, match=r"line 1: AcceptEnv: .* is no name of a variable"):
+        read(f"AcceptEnv {names}\n")

@@ -284,6 +284,16 @@ OPTIONAL_PATHS: Final[Kind[tuple[str, ...]]] = Kind(
 PATTERNS: Final[Kind[tuple[str, ...]]] = Kind(_words, _a_line_each, "pattern ...")
 
 
+def _variables(words: list[str]) -> tuple[str, ...]:
+    for word in words:
+        if "=" in word:
+            raise ConfigError(f"{word[:40]!a} is no name of a variable")
+    return _words(words)
+
+
+VARIABLES: Final[Kind[tuple[str, ...]]] = Kind(_variables, _a_line_each, "pattern ...")
+
+
 def _user_patterns(words: list[str]) -> tuple[str, ...]:
     for word in words:
         _, at, place = word.rpartition("@")

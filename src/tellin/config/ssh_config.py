@@ -294,7 +294,7 @@ class SshConfig(
         doc="strict leaves only key exchanges that withstand quantum computers.",
     )
     send_env: tuple[str, ...] = keyword(
-        "SendEnv", kinds.PATTERNS, default=(), merge=ssh_kinds.merge_environment,
+        "SendEnv", kinds.VARIABLES, default=(), merge=ssh_kinds.merge_environment,
         doc="Patterns of variables to send; -pattern takes out earlier ones.",
     )
     server_alive_count_max: int = keyword(

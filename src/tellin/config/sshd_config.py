@@ -241,7 +241,7 @@ class SshdConfig(
         doc="Whether a session may have a terminal.",
     )
     accept_env: tuple[str, ...] = keyword(
-        "AcceptEnv", kinds.PATTERNS, default=(), in_match=True, merge=append,
+        "AcceptEnv", kinds.VARIABLES, default=(), in_match=True, merge=append,
         doc="Patterns of variables to take from the client.",
     )
     set_env: tuple[str, ...] = keyword(
