@@ -800,3 +800,12 @@ def test_deprecated_words_are_told_to_who_asks_and_unsupported_ones_to_everybody
         for number, word in enumerate(deprecated, 1)
     ]
     assert read_ssh_config(paper(""), "host") == found
+
+
+def test_an_address_with_a_scope_reads_back_and_is_shown_as_it_is() -> None:
+    machine = paper("Port 22")
+    found = read_ssh_config(machine, "fe80::1%eth0")
+    assert "hostname fe80::1%%eth0" in list(found.dump())
+    again = read_ssh_config(paper("\n".join(found.dump())), "fe80::1%eth0")
+    assert again == found
+    assert "hostname fe80::1%eth0" in list(found.shown(machine).dump())

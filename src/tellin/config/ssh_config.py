@@ -547,12 +547,18 @@ class SshConfig(
     algorithms_named: tuple[Any, ...] = ()
     """Every algorithm list that was read, also of blocks that do not hold: `tellin.config.reading.NamedAlgorithms`."""
     not_yet: tuple[NotYet, ...] = ()
+    tokens_put_in = False
 
     def dump(self) -> Iterator[str]:
         """As of any table, behind a line that says which host this is."""
         if self.host_argument:
             yield f"host {self.host_argument}"
-        yield from super().dump()
+        if self.hostname and not self.tokens_put_in:
+            # fe80::1%eth0 would not read back; once all is put in, it is shown as OpenSSH shows it.
+            doubled = self.hostname.replace("%", "%%")
+            yield from super(SshConfig, self.replaced(hostname=doubled)).dump()
+        else:
+            yield from super().dump()
 
     @property
     def host(self) -> str:
@@ -588,7 +594,7 @@ class SshConfig(
                 ) from None
         if not self.is_set("global_known_hosts_file"):
             made["global_known_hosts_file"] = surroundings.locations.system_known_hosts
-        return self.replaced(**made)
+        return self.replaced(**made, tokens_put_in=True)
 
     def check_permitted(self) -> None:
         """Raise ConfigError where RefuseConnection says that nobody is to connect there."""
