@@ -322,7 +322,8 @@ def test_lines_that_are_passed_over_are_for_nobody_that_was_asked_about(
     text = "\n".join(
         space.join((name, *key(letter).split(" "))) + end for name, letter, space, end in lines
     )
-    known = KnownHosts.parse(text)
+    # Short files are not looked at in this way.
+    known = KnownHosts.parse("#\n" * 1000 + text)
     every = list(known.entries())
     for name in names:
         fitting = [entry.line for entry in every if entry.is_for(name)]

@@ -9,8 +9,8 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from functools import cache
+from typing import Final
 
 from tellin.algorithms.signatures import SIGNATURES
 from tellin.config.patterns import has_wildcard, match_pattern_list
@@ -31,9 +31,8 @@ _HASH_MAGIC: Final = "|1|"
 _FIELDS: Final = re.compile(
     r"[ \t]*(?:(@[^ \t]*)[ \t]+)?([^ \t]+)[ \t]+([^ \t]+)[ \t]+([^ \t]+)(?:[ \t]+(.*))?", re.DOTALL
 )
-# How the lines of programs begin: sound ones, of names in small letters without a pattern, or hashed.
-_PLAIN: Final = re.compile(r"[a-z0-9.,:_\[\]-]+ [^ \t]+ [^ \t\r]")
-_HASHED: Final = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=) [^ \t]+ [^ \t\r]")
+# From so many lines on it pays to look which of them are for others before they are taken apart.
+_MANY_LINES: Final = 200
 
 
 class Marker(State):
@@ -243,8 +242,9 @@ class KnownHosts:
         """
         wanted = None if names is None else tuple(name.lower() for name in names)
         for file, lines in self._files:
+            many = len(lines) >= _MANY_LINES
             for number, raw in enumerate(lines, 1):
-                if wanted is not None and _is_elsewhere(raw, wanted, keys):
+                if many and wanted is not None and _is_elsewhere(raw, wanted, keys):
                     continue
                 text = raw.rstrip("\r \t")
                 start = text.lstrip(" \t")
@@ -358,18 +358,31 @@ def host_name(host: str, port: int = 22) -> str:
     return lowered if port == 22 else f"[{lowered}]:{port}"
 
 
+@cache
+def _beginnings() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """How the lines of programs begin: sound ones, of names in small letters without a pattern, or hashed."""
+    return (
+        re.compile(r"[a-z0-9.,:_\[\]-]+ [^ \t]+ [^ \t\r]"),
+        re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=) [^ \t]+ [^ \t\r]"),
+    )
+
+
 def _is_elsewhere(line: str, names: Sequence[str], keys: Collection[str]) -> bool:
     """Whether it can be seen at a glance that a line is sound, for no host of ``names``, and with no key of ``keys``."""
-    if len(line) > _LONGEST_LINE or "\0" in line or any(key in line for key in keys):
+    if len(line) > _LONGEST_LINE or "\0" in line:
         return False
-    if _PLAIN.match(line):
+    for key in keys:
+        if key in line:
+            return False
+    plain, with_hash = _beginnings()
+    if plain.match(line):
         # Where there is no pattern, a name that fits stands there letter by letter.
         return not any(name in line for name in names)
-    hashed = _HASHED.match(line)
+    hashed = with_hash.match(line)
     if hashed is None:
         return False
     salt, wanted = a2b_base64(hashed[1]), a2b_base64(hashed[2])
-    return all(_digest(salt, name) != wanted for name in names)
+    return wanted not in {_digest(salt, name) for name in names}
 
 
 def _names_fit(names: str, name: str) -> bool:
@@ -381,27 +394,11 @@ def _names_fit(names: str, name: str) -> bool:
 
 
 def _digest(salt: bytes, name: str) -> bytes:
-    # HMAC-SHA1 (RFC 2104) is what the format says; it hides names and guards nothing else. A file
-    # may have a line of its own for each of ten thousand hosts, and hmac takes thrice as long.
-    sha1 = _sha1()
-    key = salt.ljust(_HASH_BLOCK, b"\0")
-    inner = sha1(key.translate(_INNER) + name.encode("utf-8", "surrogateescape")).digest()
-    return bytes(sha1(key.translate(_OUTER) + inner).digest())
+    # HMAC-SHA1 is what the format says; it hides names and guards nothing else.
+    # Imported here: a known_hosts without hashed names, the usual one, does not pay for it.
+    import hmac  # noqa: PLC0415  (start-up time)
 
-
-@lru_cache(maxsize=1)
-def _sha1() -> Any:
-    """The interpreter's own, where it has one: hashlib would load OpenSSL's. Loaded for hashed names alone."""
-    try:
-        from _sha1 import sha1  # type: ignore[import-not-found]  # noqa: PLC0415  (start-up time)
-    except ImportError:
-        from hashlib import sha1  # noqa: PLC0415  (the same)
-    return sha1
-
-
-_HASH_BLOCK: Final = 64
-_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
+    return hmac.digest(salt, name.encode("utf-8", "surrogateescape"), "sha1")
 
 
 def _salt_and_hash(names: str) -> tuple[bytes, bytes]:
