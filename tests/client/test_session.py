@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tellin.client.channel_owners import tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import Place, Stage
 from tellin.client.session import Session, SessionPlan, selected_environment
@@ -145,8 +146,7 @@ class Scene:
         )
 
     def _event(self, event: Any) -> None:
-        if self.session is not None:
-            self.session.handle(event)
+        tell_owner(event)
 
     def _over(self) -> None:
         self.over += 1
@@ -553,7 +553,7 @@ def test_channels_of_others_are_left_alone(scenes: Scenes) -> None:
     scene.begin()
     assert scene.session is not None
     other = scene.connection.core.open_channel("session")
-    assert not scene.session.handle(ChannelClosed(other))
+    assert not tell_owner(ChannelClosed(other))
     assert not scene.session.is_over
 
 

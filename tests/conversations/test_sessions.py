@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.conversations.bare import inject_only, refused, take, write
 
+from tellin.client.channel_owners import tell_owner
 from tellin.client.session import Session as ClientSession
 from tellin.client.session import SessionPlan
 from tellin.connection.channel import Channel
@@ -497,7 +498,7 @@ class Run:
         for _ in range(6):
             self.made.pump()
             for event in self.made.client_events:
-                self.session.handle(event)
+                tell_owner(event)
             self.made.client_events.clear()
             self.loop.run_until(lambda: False, timeout=0)
 

@@ -33,22 +33,12 @@ from tellin.config.ssh_reading import COMMAND_LINE, read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError, TimedOut
 from tellin.protocol.core import KeepAlive
-from tellin.runtime.listeners import (
-    AF_INET,
-    AF_INET6,
-    AF_UNSPEC,
-    Address,
-    bind_source,
-    literal_address,
-    resolve,
-)
+from tellin.runtime.listeners import FAMILIES, Address, bind_source, literal_address, resolve
 from tellin.runtime.surroundings import LocalSurroundings, source_addresses
 from tellin.transport.settings import Settings
 from tellin.wire import Record
 
 _CONFIGS_KEPT: Final = 64
-
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 class Prepared(Record):
@@ -165,7 +155,7 @@ class Attempt(Record):
         )
         if self.sock is None and not indirect:
             addresses = literal_address(config.host, config.port) or resolve(
-                config.host, config.port, family=_FAMILIES[config.address_family]
+                config.host, config.port, family=FAMILIES[config.address_family]
             )
         unused: list[str] = []
         if self.keys or self.config is None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, Final
+from typing import Any
 
 from tellin.client.agent_source import AgentSource
 from tellin.client.agents import Agent
@@ -31,6 +31,7 @@ from tellin.client.credentials import (
 from tellin.client.endings import Place
 from tellin.client.host_keys import HostKeyCheck
 from tellin.client.identities import Identity
+from tellin.client.incoming import CLIENT_SETTINGS, NOT_LEARNING
 from tellin.client.jumps import last_step, place_of
 from tellin.client.learning import Learning, Updates
 from tellin.client.login import Login
@@ -55,8 +56,6 @@ from tellin.client.trust import (
 from tellin.client.ways import Command, channel_through, named_hop
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
-from tellin.connection.host_keys import HOST_KEYS
-from tellin.connection.machine import ConnectionSettings
 from tellin.errors import (
     TellinError,
     TimedOut,
@@ -71,10 +70,6 @@ from tellin.runtime.sockets import Duplex
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 
 _log = logging.getLogger("tellin.client")
-
-
-# What a server may ask for where its other host keys may be learnt.
-_LEARNING: Final = ConnectionSettings(global_requests=frozenset({HOST_KEYS}))
 
 
 def connect(
@@ -361,7 +356,7 @@ class _Login(Attempt):
             place,
             journal=journal,
             keepalive=self._keepalive(config),
-            connection=_LEARNING if self._may_learn(prepared) else None,
+            connection=CLIENT_SETTINGS if self._may_learn(prepared) else NOT_LEARNING,
             on_ready=settle,
             on_event=lambda event: connection.handle(event),
             on_over=over,

@@ -5,13 +5,15 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Final, Unpack, overload
+from typing import Any, Unpack, overload
 
 from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.arguments import check_seconds, check_variables
+from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.files import Files, open_files
+from tellin.client.incoming import Incoming
 from tellin.client.learning import Learning
 from tellin.client.options import Command, ConnectOptions, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
@@ -32,13 +34,7 @@ from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import (
-    ChannelClosed,
-    ChannelEnded,
-    ChannelOpened,
-    ChannelOpenRefused,
-    ChannelReplied,
-    ChannelRequested,
-    ChannelWritable,
+    ChannelAsked,
     Closed,
     GlobalReplied,
     GlobalRequested,
@@ -70,7 +66,7 @@ class Driver(ClientConnection):
         if type(event) is GlobalRequested:
             self.learning.told(event)
             return
-        if type(event) is GlobalReplied and self.learning.replied(event):
+        if type(event) is GlobalReplied and tell_owner(event):
             return
         try:
             super()._event(event)
@@ -115,6 +111,8 @@ class Connection:
         self.link: Link = driver.link
         self.host: str = host
         """The server as it was named."""
+        self.incoming: Incoming = Incoming(driver.core)
+        """Who takes the channels that the server opens."""
         self.user: str = user
         self.banner: str = ""
         """What the server said to whoever logs in; its own words, control characters and all."""
@@ -456,7 +454,13 @@ class Connection:
         answer: asyncio.Future[None] = loop.create_future()
         began = loop.time()
         self._pings.add(answer)
-        self.core.request(KEEPALIVE, token=answer)
+
+        def answered(_: GlobalReplied) -> None:
+            # Any answer, also no, is a sign of life.
+            if not answer.done():
+                answer.set_result(None)
+
+        self.core.request(KEEPALIVE, token=answered)
         self.link.flush_soon()
         try:
             await answer
@@ -499,21 +503,16 @@ class Connection:
 
     def dispatch(self, event: Any) -> None:
         """Take an event of the core's, once the user is in: the way that all of a session go."""
-        handler = _HANDLERS.get(type(event))
-        if handler is not None:
-            handler(event.channel.owner, event)
-        else:
+        if not tell_owner(event):
             self._driver.take(event)
 
     def handle(self, event: Any) -> None:
         """Take an event that belongs to no channel."""
         if isinstance(event, Closed):
             self._closed()
-        elif isinstance(event, GlobalReplied):
-            # Any answer, also no, is a sign of life.
-            answer = event.token
-            if isinstance(answer, asyncio.Future) and not answer.done():
-                answer.set_result(None)
+        elif isinstance(event, ChannelAsked):
+            self.incoming.asked(event)
+            self.link.flush_soon()
 
     def say(self, text: str) -> None:
         """Keep what the server says before the login."""
@@ -538,24 +537,10 @@ class Connection:
 
     def _closed(self) -> None:
         lost = self._lost()
-        for channel in list(self.core.channels.values()):
-            if channel.owner is not None:
-                channel.owner.lost(lost)
+        lose_all(self.core, lost)
         for answer in self._pings:
             if not answer.done():
                 answer.set_exception(lost)
-
-
-# Events of one channel go to whoever owns it: a Remote, a Stream or a Tunnel.
-_HANDLERS: Final[dict[type, Callable[[Any, Any], object]]] = {
-    ChannelOpened: lambda owner, _: owner.opened(),
-    ChannelOpenRefused: lambda owner, event: owner.refused(event),
-    ChannelReplied: lambda owner, event: owner.replied(event),
-    ChannelRequested: lambda owner, event: owner.requested(event),
-    ChannelEnded: lambda owner, _: owner.ended(),
-    ChannelWritable: lambda owner, _: owner.writable(),
-    ChannelClosed: lambda owner, _: owner.closed(),
-}
 
 
 def _encoded_command(command: Command) -> bytes:

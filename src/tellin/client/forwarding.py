@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.client.socks import Granting, SocksEntry
-from tellin.client.through import tunnel_event
 from tellin.config.forwards import Forward
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import NOWHERE, direct_target
@@ -16,14 +15,12 @@ from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelOpenRefused
 from tellin.runtime.gateways import chosen_hosts, listen_at
 from tellin.runtime.journal import Journal
-from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, Acceptor, listen_unix
+from tellin.runtime.listeners import FAMILIES, Acceptor, listen_unix
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Socket
 from tellin.runtime.stream import Link
 from tellin.runtime.tunnels import Tunnel
 from tellin.userauth.text import escape_text
-
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 # How many may be saying by SOCKS where they want to go.
 MOST_ASKING: Final = 1024
@@ -68,7 +65,7 @@ class LocalForwards:
         self._journal = journal
         self._on_quiet = on_quiet
         self._acceptors: list[Acceptor] = []
-        self._asking: set[object] = set()
+        self._asking: set[SocksEntry] = set()
 
     def begin(self) -> bool:
         """Listen wherever the configuration says; false if something of it could not be had."""
@@ -79,16 +76,11 @@ class LocalForwards:
                 whole = False
         return whole
 
-    def handle(self, event: Any) -> bool:
-        """Take an event of the core's; false if it is about no forwarded connection."""
-        return tunnel_event(event)
-
     def lost(self) -> None:
-        """The connection is gone, and with it all that was forwarded."""
+        """The connection is gone: there is nowhere to lead anybody."""
         self.close()
-        for channel in list(self._core.channels.values()):
-            if isinstance(channel.owner, Tunnel):
-                channel.owner.lost()
+        for entry in list(self._asking):
+            entry.close()
 
     def close(self) -> None:
         """Take no more connections; those that there are go on."""
@@ -121,7 +113,7 @@ class LocalForwards:
 
         what = "channel_setup_fwd_listener_tcpip"
         try:
-            made = listen_at(hosts, port, family=_FAMILIES[config.address_family], on_error=failed)
+            made = listen_at(hosts, port, family=FAMILIES[config.address_family], on_error=failed)
         except ConnectFailed as error:
             why = str(error).rpartition(": ")[2]
             journal.error(f"{what}: getaddrinfo({escape_text(hosts[0])}): {why}")

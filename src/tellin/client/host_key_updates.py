@@ -192,7 +192,7 @@ class HostKeyUpdates:
             self._settle([])
         else:
             journal.debug3(f"asking server to prove ownership for {len(new)} keys")
-            self._core.request(HOST_KEYS_PROVE, HostKeys(new).encode(), token=self)
+            self._core.request(HOST_KEYS_PROVE, HostKeys(new).encode(), token=self.proved)
             self._flush()
 
     # What it proves

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tellin.protocol.client import ClientProtocol
-from tellin.protocol.events import GlobalReplied, GlobalRequested
+from tellin.protocol.events import GlobalRequested
 
 
 class Updates(Protocol):
@@ -13,9 +13,6 @@ class Updates(Protocol):
 
     def told(self, event: GlobalRequested) -> None:
         """The server lists its keys."""
-
-    def proved(self, event: GlobalReplied) -> None:
-        """The server has answered our question."""
 
 
 class Learning:
@@ -42,19 +39,14 @@ class Learning:
 
     def told(self, event: GlobalRequested) -> None:
         """The server asks for something; all that it may ask for here is to be listened to."""
+        if self._core.closed:
+            return
         if event.want_reply:
             self._core.answer_global(False, debt=event.debt)
         if self._ready:
             self._tell(event)
         elif self._waiting is None:
             self._waiting = event
-
-    def replied(self, event: GlobalReplied) -> bool:
-        """Whether an answer of the server's was for us."""
-        if self._updates is None or event.token is not self._updates:
-            return False
-        self._updates.proved(event)
-        return True
 
     def _tell(self, event: GlobalRequested) -> None:
         if self._updates is None:

@@ -24,15 +24,7 @@ from tellin.connection.requests import (
 )
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.core import PING_EXTENSION
-from tellin.protocol.events import (
-    ChannelClosed,
-    ChannelEnded,
-    ChannelOpened,
-    ChannelOpenRefused,
-    ChannelReplied,
-    ChannelRequested,
-    ChannelWritable,
-)
+from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.pumps import FdSink, FdSource
@@ -120,24 +112,17 @@ class Session:
         self._source: FdSource | None = None
         self._keystrokes: Typing | None = None
         self.channel = core.open_channel("session")
+        self.channel.owner = self
 
     @property
     def is_over(self) -> bool:
         """Whether the channel is gone and everything that came has been written."""
         return self.stage is Stage.OVER
 
-    def handle(self, event: Any) -> bool:
-        """Take an event of the core's; false if it is not about this session."""
-        if getattr(event, "channel", None) is not self.channel:
-            return False
-        handler = _HANDLERS.get(type(event))
-        if handler is not None:
-            handler(self, event)
-        return True
-
     # The beginning
 
-    def _opened(self, event: ChannelOpened) -> None:
+    def opened(self) -> None:
+        """The server has opened the channel: all requests leave, and input may follow."""
         self.stage = Stage.RUNNING
         plan, channel = self.plan, self.channel
         if plan.terminal is not None:
@@ -194,13 +179,15 @@ class Session:
             on_finished=self._written,
         )
 
-    def _refused(self, event: ChannelOpenRefused) -> None:
+    def refused(self, event: ChannelOpenRefused) -> None:
+        """There is no session to be had."""
         self.refusal = f"channel 0: open failed: {event.description} (code {event.reason})"
         self._journal.error(self.refusal)
         self.finished = True
         self._end()
 
-    def _replied(self, event: ChannelReplied) -> None:
+    def replied(self, event: ChannelReplied) -> None:
+        """The server does what was asked of it, or does not."""
         number = self.channel.number
         if event.success:
             if self._journal.debugs:
@@ -247,13 +234,15 @@ class Session:
             self._end()
         self._link.flush_soon()
 
-    def _writable(self, event: ChannelWritable) -> None:
+    def writable(self) -> None:
+        """There is room for input again."""
         if self._source is not None:
             self._source.resume()
 
     # Requests of the server
 
-    def _requested(self, event: ChannelRequested) -> None:
+    def requested(self, event: ChannelRequested) -> None:
+        """How the command ended, or that it reads no more."""
         request = event.request
         known = isinstance(request, ExitStatus | ExitSignal | EndOfWrite)
         if self._journal.debugs:
@@ -281,11 +270,13 @@ class Session:
 
     # The end
 
-    def _ended(self, event: ChannelEnded) -> None:
+    def ended(self) -> None:
+        """No more output comes; what has come is still written."""
         for sink in self._sinks:
             sink.finish()
 
-    def _closed(self, event: ChannelClosed) -> None:
+    def closed(self) -> None:
+        """The server has closed the channel."""
         self.finished = True
         self._end()
 
@@ -311,7 +302,7 @@ class Session:
 
     # Verbs
 
-    def lost(self) -> None:
+    def lost(self, _failure: Any = None) -> None:
         """The connection is gone: what has come is still written."""
         self._end()
 
@@ -351,17 +342,6 @@ class Session:
             if self._source is not None:
                 self._source.close()
             self._input_out()
-
-
-_HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
-    ChannelOpened: Session._opened,
-    ChannelOpenRefused: Session._refused,
-    ChannelReplied: Session._replied,
-    ChannelWritable: Session._writable,
-    ChannelRequested: Session._requested,
-    ChannelEnded: Session._ended,
-    ChannelClosed: Session._closed,
-}
 
 
 def selected_environment(

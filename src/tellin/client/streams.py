@@ -92,8 +92,9 @@ class Stream:
 
     def requested(self, event: ChannelRequested) -> None:
         """Nothing may be asked of such a channel."""
-        if event.want_reply:
-            self._channel.answer(success=False)
+        if event.debt is not None:
+            self._channel.answer(success=False, debt=event.debt)
+            self._carrier.link.flush_soon()
 
     def replied(self, event: Any) -> None:
         """We ask nothing of it."""

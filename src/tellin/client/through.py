@@ -3,19 +3,11 @@
 
 import _socket
 from collections.abc import Callable
-from typing import Any, Final
 
 from tellin.connection.forwarding import LARGEST_PORT
 from tellin.errors import UsageError
 from tellin.protocol.client import ClientProtocol
-from tellin.protocol.events import (
-    ChannelClosed,
-    ChannelEnded,
-    ChannelOpened,
-    ChannelOpenRefused,
-    ChannelRequested,
-    ChannelWritable,
-)
+from tellin.protocol.events import ChannelOpenRefused
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Socket
 from tellin.runtime.stream import Link
@@ -46,9 +38,8 @@ def socket_through(
     with None where the connection ended first. ``on_over`` is called when the channel is gone,
     however that came.
 
-    The channel's ``owner`` is a Tunnel: whoever hands out the events of ``core`` calls its methods
-    ``opened``, ``refused(event)``, ``writable``, ``ended``, ``closed``, and ``lost`` at the end of the
-    connection (``tellin.client.connected`` does so for the library, and ``tunnel_event`` for programs).
+    The channel's ``owner`` is a Tunnel: whoever hands out the events of ``core`` gives it those that
+    are for it, and ``lost`` at the end of the connection (``tellin.client.channel_owners``).
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND)
     answered = False
@@ -79,23 +70,5 @@ def socket_through(
     link.flush_soon()
     return ours
 
-
-def tunnel_event(event: Any) -> bool:
-    """Give an event of the core's to the tunnel that it is for; false if it is for none."""
-    handler = _HANDLERS.get(type(event))
-    if handler is None or not isinstance(event.channel.owner, Tunnel):
-        return False
-    handler(event.channel.owner, event)
-    return True
-
-
-_HANDLERS: Final[dict[type, Callable[[Tunnel, Any], object]]] = {
-    ChannelOpened: lambda tunnel, _: tunnel.opened(),
-    ChannelOpenRefused: Tunnel.refused,
-    ChannelRequested: Tunnel.requested,
-    ChannelEnded: lambda tunnel, _: tunnel.ended(),
-    ChannelWritable: lambda tunnel, _: tunnel.writable(),
-    ChannelClosed: lambda tunnel, _: tunnel.closed(),
-}
 
 _KIND = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK

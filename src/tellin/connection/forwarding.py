@@ -9,6 +9,13 @@ from tellin.wire import Message, String, Text, UInt32
 
 DIRECT_PORT: Final = "direct-tcpip"
 DIRECT_SOCKET: Final = "direct-streamlocal@openssh.com"
+FORWARDED_PORT: Final = "forwarded-tcpip"
+FORWARDED_SOCKET: Final = "forwarded-streamlocal@openssh.com"
+X11: Final = "x11"
+AGENT: Final = "auth-agent@openssh.com"
+
+# The channels that servers open (RFC 4254 sections 6.3.2 and 7.2; OpenSSH's PROTOCOL.agent).
+SERVERS_TYPES: Final = frozenset({FORWARDED_PORT, FORWARDED_SOCKET, X11, AGENT})
 
 LARGEST_PORT: Final = 65535
 # Of a connection that comes from no network: servers are known that look whether this is an address.

@@ -3,16 +3,14 @@
 
 import _socket
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from tellin.client.endings import Place
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConnectionLost
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import (
-    AF_INET,
-    AF_INET6,
-    AF_UNSPEC,
+    FAMILIES,
     Address,
     Attempt,
     bind_source,
@@ -24,8 +22,6 @@ from tellin.runtime.proxies import Passing, ProxyCommand
 from tellin.runtime.sockets import Socket
 from tellin.runtime.surroundings import source_addresses
 from tellin.transport.version import identification
-
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 class Connecting:
@@ -55,7 +51,7 @@ class Connecting:
         if config.proxy_command is not None:
             self._spawn(config.proxy_command)
             return
-        family = _FAMILIES[config.address_family]
+        family = FAMILIES[config.address_family]
         self._addresses = resolve(config.host, config.port, family=family)
         self._try(config.connect_timeout or None)
         # In the first turn of the loop the SYN leaves, whatever else there is to do. In the second

@@ -5,32 +5,23 @@ Each hop is a connection like that of the user's own, with its own configuration
 next one goes through a channel of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
+from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import Place
+from tellin.client.incoming import CLIENT_SETTINGS, Incoming
 from tellin.client.jumps import Passed, place_of, read_hop
+from tellin.client.learning import Learning, Updates
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, known_types
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import direct_target
-from tellin.connection.host_keys import HOST_KEYS
-from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError, ConnectFailed, ConnectionLost, TellinError
 from tellin.programs.ssh_connecting import Connecting
-from tellin.programs.ssh_run import Updates, Way, known_hosts
-from tellin.protocol.events import (
-    Authenticated,
-    ChannelClosed,
-    ChannelEnded,
-    ChannelOpened,
-    ChannelOpenRefused,
-    ChannelRequested,
-    ChannelWritable,
-    GlobalReplied,
-    GlobalRequested,
-)
+from tellin.programs.ssh_run import Way, known_hosts
+from tellin.protocol.events import Authenticated, ChannelAsked, GlobalRequested
 from tellin.runtime.channel_duplex import ChannelDuplex
 from tellin.runtime.journal import LEVELS, Journal
 from tellin.runtime.loop import SmallLoop
@@ -112,6 +103,8 @@ class Jumping:
 class Hop:
     """A server on the way: checked, logged in, and left by one channel."""
 
+    _learning: Learning
+
     def __init__(self, loop: SmallLoop, config: SshConfig, journal: Journal, way: Way) -> None:
         self.way = way
         self._loop = loop
@@ -130,7 +123,6 @@ class Hop:
         self._stream: ChannelDuplex | None = None
         self._check: Any = None
         self._sources: Any = None
-        self._updates: Updates | None = None
         self._over = False
         self._ready = False
         self._leaving = False
@@ -217,12 +209,13 @@ class Hop:
             self.way.place,
             journal=self._journal,
             keepalive=keepalive(config),
-            connection=ConnectionSettings(global_requests=frozenset({HOST_KEYS})),
+            connection=CLIENT_SETTINGS,
             on_ready=self._logged_in,
             on_event=self._event,
             on_over=self._ended,
             on_banner=self._banner,
         )
+        self._learning = Learning(connection.core, self._updates)
         loop.call_soon(self._equip, connection)
         loop.run_until(lambda: self._ready or self._over)
 
@@ -245,6 +238,7 @@ class Hop:
 
     def _logged_in(self, event: Authenticated) -> None:
         self._ready = True
+        self._learning.begin()
         self._journal.verbose(f'Authenticated to jump host {self.name} using "{event.method}".')
 
     def _settled(self, refusal: Any) -> None:
@@ -252,38 +246,34 @@ class Hop:
         self._answered = True
 
     def _event(self, event: Any) -> None:
-        handler = _CHANNEL.get(type(event))
-        if handler is not None:
-            if self._stream is not None and event.channel is self._stream.channel:
-                handler(self._stream, event)
-        elif type(event) is GlobalRequested:
-            self._told_of_host_keys(event)
-        elif type(event) is GlobalReplied and event.token is self._updates:
-            assert self._updates is not None
-            self._updates.proved(event)
-
-    def _told_of_host_keys(self, event: GlobalRequested) -> None:
         connection = self._connection
         assert connection is not None
-        if event.want_reply:
-            connection.core.answer_global(False, debt=event.debt)
-        if self._config.update_host_keys == "no" or self._check is None:
+        if tell_owner(event):
             return
-        if self._updates is None:
-            from tellin.programs.ssh_host_keys import updates
+        if type(event) is GlobalRequested:
+            self._learning.told(event)
+            connection.link.flush_soon()
+        elif type(event) is ChannelAsked:
+            # R146: nothing is asked of a hop but to lead on.
+            Incoming(connection.core).asked(event)
+            connection.link.flush_soon()
 
-            self._updates = updates(
-                connection,
-                self._config,
-                self._journal,
-                place=self._place,
-                basis=self._check,
-                # Nobody is asked about a hop's other keys while another login is under way.
-                command=True,
-                beside=lambda ask: ask(),
-            )
-        if self._updates is not None:
-            self._updates.told(event)
+    def _updates(self) -> Updates | None:
+        connection = self._connection
+        if self._config.update_host_keys == "no" or self._check is None or connection is None:
+            return None
+        from tellin.programs.ssh_host_keys import updates
+
+        return updates(
+            connection,
+            self._config,
+            self._journal,
+            place=self._place,
+            basis=self._check,
+            # Nobody is asked about a hop's other keys while another login is under way.
+            command=True,
+            beside=lambda ask: ask(),
+        )
 
     # Its end
 
@@ -293,8 +283,8 @@ class Hop:
         if self._ready and not self._leaving and connection is not None:
             for line in connection.reasons():
                 self._journal.fatal(f"jump host {self.name}: {line}")
-        if self._stream is not None:
-            self._stream.lost(connection.error if connection is not None else None)
+        if connection is not None:
+            lose_all(connection.core, connection.error)
         self._answered = True
 
     def _broken(self) -> WayLost:
@@ -306,13 +296,3 @@ class Hop:
             if afterword := connection.afterword():
                 self._journal.info(afterword)
         return WayLost(f"The way ends at jump host {self.name}.", stage="connecting")
-
-
-_CHANNEL: Final[dict[type, Callable[[ChannelDuplex, Any], object]]] = {
-    ChannelOpened: lambda stream, _: stream.opened(),
-    ChannelOpenRefused: ChannelDuplex.refused,
-    ChannelRequested: ChannelDuplex.requested,
-    ChannelEnded: lambda stream, _: stream.ended(),
-    ChannelWritable: lambda stream, _: stream.writable(),
-    ChannelClosed: lambda stream, _: stream.closed(),
-}

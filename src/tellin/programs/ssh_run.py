@@ -9,18 +9,19 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
+from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import NOWHERE, Place
+from tellin.client.incoming import CLIENT_SETTINGS, Incoming
+from tellin.client.learning import Learning, Updates
 from tellin.client.preferences import keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.forwards import Forward
 from tellin.config.known_hosts import Entry, KnownHosts
 from tellin.config.ssh_config import SshConfig
-from tellin.connection.host_keys import HOST_KEYS
-from tellin.connection.machine import ConnectionSettings
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
-from tellin.protocol.events import Authenticated, GlobalReplied, GlobalRequested
+from tellin.protocol.events import Authenticated, ChannelAsked, GlobalRequested
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Duplex
@@ -36,12 +37,6 @@ class Visit(Protocol):
 
     def start(self) -> None:
         """The user is in."""
-
-    def handle(self, event: Any) -> None:
-        """Take an event."""
-
-    def lost(self) -> None:
-        """The connection is gone."""
 
     def abandon(self) -> None:
         """Give up at once."""
@@ -84,16 +79,6 @@ class Basis(Protocol):
 
     grounds: Entry | None
     confirmed: bool
-
-
-class Updates(Protocol):
-    """What learns the server's other keys: `tellin.client.host_key_updates.HostKeyUpdates`."""
-
-    def told(self, event: GlobalRequested) -> None:
-        """The server lists its keys."""
-
-    def proved(self, event: GlobalReplied) -> None:
-        """The server has answered our question."""
 
 
 class Way(Protocol):
@@ -148,9 +133,6 @@ class Forwards(Protocol):
     def begin(self) -> bool:
         """Listen; false if something could not be had."""
 
-    def handle(self, event: Any) -> bool:
-        """Take an event; false if it is for somebody else."""
-
     def lost(self) -> None:
         """The connection is gone."""
 
@@ -159,6 +141,8 @@ class Run:
     """One run of ``ssh``."""
 
     connection: ClientConnection
+    incoming: Incoming
+    _learning: Learning
 
     def __init__(
         self,
@@ -192,7 +176,6 @@ class Run:
         self._visit: Visit | None = None
         self._sources: Sources | None = None
         self._check: Basis | None = None
-        self._updates: Updates | None = None
         self._killed = 0
 
     def run(self) -> int:
@@ -254,7 +237,7 @@ class Run:
         if remaining is not None:
             made.exchange_timeout = remaining
         made.greeted = self._connecting.greeted
-        self._check = self._updates = None
+        self._check = None
         self.connection = ClientConnection(
             self._loop,
             stream,
@@ -262,12 +245,14 @@ class Run:
             self._connecting.place,
             journal=self._journal,
             keepalive=keepalive(config),
-            connection=ConnectionSettings(global_requests=frozenset({HOST_KEYS})),
+            connection=CLIENT_SETTINGS,
             on_ready=self._ready,
             on_event=self._event,
             on_over=self._ended,
             on_banner=self._banner,
         )
+        self.incoming = Incoming(self.connection.core)
+        self._learning = Learning(self.connection.core, self._updates)
         # In the turn that sends the first packets, and behind them.
         self._loop.call_soon(self._load, self.connection)
 
@@ -345,6 +330,7 @@ class Run:
             _run_local_command(config.local_command, journal)
         if config.fork_after_authentication:
             self._go_to_background()
+        self._learning.begin()
         journal.debug("Entering interactive session.")
         self._load_session()
         if self._visit is None:
@@ -419,37 +405,30 @@ class Run:
             self.connection.quit()
 
     def _event(self, event: Any) -> None:
+        if tell_owner(event):
+            return
         if type(event) is GlobalRequested:
-            if event.want_reply:
-                self.connection.core.answer_global(False, debt=event.debt)
             # What has been asked for leaves first.
-            self._loop.call_soon(self._told_of_host_keys, event)
-        elif type(event) is GlobalReplied and event.token is self._updates:
-            assert self._updates is not None
-            self._updates.proved(event)
-        elif self._forwards is not None and self._forwards.handle(event):
-            pass
-        elif self._visit is not None:
-            self._visit.handle(event)
+            self._loop.call_soon(self._learning.told, event)
+        elif type(event) is ChannelAsked:
+            self.incoming.asked(event)
+            self.connection.link.flush_soon()
 
-    def _told_of_host_keys(self, event: GlobalRequested) -> None:
-        if self._updates is None and self._check is not None:
-            if self._config.update_host_keys == "no":
-                return
-            # Few servers have a key that is not on record.
-            from tellin.programs.ssh_host_keys import updates
+    def _updates(self) -> Updates | None:
+        if self._check is None or self._config.update_host_keys == "no":
+            return None
+        # Few servers have a key that is not on record.
+        from tellin.programs.ssh_host_keys import updates
 
-            self._updates = updates(
-                self.connection,
-                self._config,
-                self._journal,
-                place=self._place,
-                basis=self._check,
-                command=bool(self._command),
-                beside=self._ask,
-            )
-        if self._updates is not None and not self._over:
-            self._updates.told(event)
+        return updates(
+            self.connection,
+            self._config,
+            self._journal,
+            place=self._place,
+            basis=self._check,
+            command=bool(self._command),
+            beside=self._ask,
+        )
 
     def _ask(self, ask: Callable[[], bool]) -> bool:
         """Ask somebody who may have the terminal in other use."""
@@ -461,8 +440,7 @@ class Run:
         self._over = True
         if self._forwards is not None:
             self._forwards.lost()
-        if self._visit is not None:
-            self._visit.lost()
+        lose_all(self.connection.core)
 
     def terminate(self) -> None:
         """End the connection because the user said so."""

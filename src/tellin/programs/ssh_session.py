@@ -7,7 +7,7 @@ Loaded while the server is still busy with the first exchange.
 import _socket
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from tellin.client.connection import ClientConnection
 from tellin.client.session import Session, SessionPlan, selected_environment
@@ -89,16 +89,6 @@ class SshSession:
             on_started=self._started,
         )
         connection.link.flush_soon()
-
-    def handle(self, event: Any) -> None:
-        """Take an event of the core's."""
-        if self._session is not None:
-            self._session.handle(event)
-
-    def lost(self) -> None:
-        """The connection is gone; what has come is still written."""
-        if self._session is not None:
-            self._session.lost()
 
     def abandon(self) -> None:
         """Give up at once."""

@@ -8,14 +8,7 @@ from tellin.client.connection import ClientConnection
 from tellin.client.forwarding import refusal
 from tellin.config.forwards import Forward
 from tellin.connection.forwarding import direct_target
-from tellin.protocol.events import (
-    ChannelClosed,
-    ChannelEnded,
-    ChannelOpened,
-    ChannelOpenRefused,
-    ChannelRequested,
-    ChannelWritable,
-)
+from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.pumps import FdSink, FdSource
@@ -39,7 +32,6 @@ class StdioForward:
     ) -> None:
         self.connection = connection
         self.status = 0
-        self.is_over = False
         self.finished = False
         self._loop = loop
         self._target = target
@@ -49,12 +41,19 @@ class StdioForward:
         self._source: FdSource | None = None
         self._sink: FdSink | None = None
         self._read = False
+        self._done = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do, or nothing has begun."""
+        return self._done or self._sink is None
 
     def start(self) -> None:
         """The user is in: ask for the channel."""
         target, connection = self._target, self.connection
         host, port = target.listen_host or "", target.listen_port
         self._channel = channel = connection.core.open_channel(*direct_target(host, port, ""))
+        channel.owner = self
         link = connection.link
         self._sink = channel.sink = FdSink(
             self._loop,
@@ -71,23 +70,12 @@ class StdioForward:
         )
         link.flush_soon()
 
-    def handle(self, event: Any) -> None:
-        """Take an event of the core's."""
-        if self._channel is not None and getattr(event, "channel", None) is self._channel:
-            handler = _HANDLERS.get(type(event))
-            if handler is not None:
-                handler(self, event)
-
-    def lost(self) -> None:
-        """The connection is gone; what has come is still written."""
-        self._channel_gone()
-
     def abandon(self) -> None:
         """Give up at once."""
         for end in (self._source, self._sink):
             if end is not None:
                 end.close()
-        self.is_over = True
+        self._done = True
 
     def leave(self) -> None:
         """There is no terminal to put in order."""
@@ -98,31 +86,45 @@ class StdioForward:
 
     # The channel
 
-    def _opened(self, _: ChannelOpened) -> None:
+    def opened(self) -> None:
+        """The server has made the connection."""
         if self._source is not None:
             self._source.start()
 
-    def _refused(self, event: ChannelOpenRefused) -> None:
+    def refused(self, event: ChannelOpenRefused) -> None:
+        """The server has not."""
         self._journal.info(refusal(event))
         self._journal.fatal("stdio forwarding failed")
         self.status = _FAILED
         self.finished = True
         self._channel_gone()
 
-    def _asked(self, event: ChannelRequested) -> None:
+    def replied(self, event: ChannelReplied) -> None:
+        """We ask nothing of it."""
+
+    def requested(self, event: ChannelRequested) -> None:
+        """Nothing may be asked of such a channel."""
         if event.debt is not None:
             event.channel.answer(success=False, debt=event.debt)
+            self.connection.link.flush_soon()
 
-    def _writable(self, _: ChannelWritable) -> None:
+    def writable(self) -> None:
+        """There is room again."""
         if self._source is not None:
             self._source.resume()
 
-    def _ended(self, _: ChannelEnded) -> None:
+    def ended(self) -> None:
+        """The other side sends no more."""
         if self._sink is not None:
             self._sink.finish()
 
-    def _closed(self, _: ChannelClosed) -> None:
+    def closed(self) -> None:
+        """The channel is gone."""
         self.finished = True
+        self._channel_gone()
+
+    def lost(self, _failure: Any = None) -> None:
+        """The connection is gone; what has come is still written."""
         self._channel_gone()
 
     def _channel_gone(self) -> None:
@@ -157,16 +159,6 @@ class StdioForward:
             self.connection.link.flush_soon()
 
     def _over(self) -> None:
-        if not self.is_over:
-            self.is_over = True
+        if not self._done:
+            self._done = True
             self._on_over()
-
-
-_HANDLERS: Final[dict[type, Callable[[StdioForward, Any], None]]] = {
-    ChannelOpened: StdioForward._opened,
-    ChannelOpenRefused: StdioForward._refused,
-    ChannelRequested: StdioForward._asked,
-    ChannelEnded: StdioForward._ended,
-    ChannelWritable: StdioForward._writable,
-    ChannelClosed: StdioForward._closed,
-}

@@ -16,6 +16,8 @@ from tellin.runtime.sockets import Socket
 AF_UNSPEC: Final = _socket.AF_UNSPEC
 AF_INET: Final = _socket.AF_INET
 AF_INET6: Final = _socket.AF_INET6
+# By the words of AddressFamily.
+FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 AF_UNIX: Final = _socket.AF_UNIX
 
 BACKLOG: Final = 128

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tellin.errors import ConnectFailed
 from tellin.protocol import ServerProtocol
 from tellin.runtime.journal import Journal
-from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, Acceptor, listen
+from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, FAMILIES, Acceptor, listen
 from tellin.runtime.loop import Loop, SmallLoop
 from tellin.runtime.processes import signal_name
 from tellin.runtime.sockets import Duplex, Socket
@@ -25,7 +25,6 @@ from tellin.server.system import SystemServices
 
 UNKNOWN_PEER: Final = Peer("UNKNOWN", 65535, "UNKNOWN", 65535)
 _LONGEST_DEVICE_NAME: Final = 16  # IFNAMSIZ
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 
 
 def peer_of(connection: Socket) -> Peer:
@@ -114,7 +113,7 @@ class Daemon:
     ) -> dict[tuple[str, int], list[Acceptor]]:
         """Sockets for the endpoints of ``offer`` that are not among those we have."""
         config = offer.configuration.always
-        family = _FAMILIES[config.address_family]
+        family = FAMILIES[config.address_family]
         made: dict[tuple[str, int], list[Acceptor]] = {}
         failure: OSError | None = None
         for endpoint in config.endpoints():
@@ -238,7 +237,7 @@ class Daemon:
         if offer is None:
             return
         before, after = self.offer.configuration.always, offer.configuration.always
-        family, wanted = _FAMILIES[after.address_family], after.endpoints()
+        family, wanted = FAMILIES[after.address_family], after.endpoints()
         kept = {
             point: [one for one in made if family in {AF_UNSPEC, one.listening.family}]
             for point, made in self._acceptors.items()

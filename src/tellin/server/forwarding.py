@@ -22,7 +22,7 @@ from tellin.connection.requests import Request
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.events import ChannelAsked
 from tellin.runtime.journal import ERROR, INFO
-from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, Address, Attempt
+from tellin.runtime.listeners import AF_UNIX, AF_UNSPEC, FAMILIES, Address, Attempt
 from tellin.runtime.loop import Loop
 from tellin.runtime.resolving import Resolver
 from tellin.runtime.sockets import Socket
@@ -31,7 +31,6 @@ from tellin.server.connection import ServerConnection
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
-_FAMILIES: Final = {"any": AF_UNSPEC, "inet": AF_INET, "inet6": AF_INET6}
 _ANY: Final = ("any",)
 _LOCAL: Final = ("yes", "local")
 _REFUSED: Final = "open failed"
@@ -98,7 +97,7 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
         sockets,
         permit_open=config.permit_open,
         options=tuple(options),
-        family=_FAMILIES[config.address_family],
+        family=FAMILIES[config.address_family],
     )
 
 

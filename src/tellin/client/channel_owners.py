@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Who takes the events of a channel: whatever is its ``owner``, by one table for programs and library."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import (
+    ChannelClosed,
+    ChannelEnded,
+    ChannelOpened,
+    ChannelOpenRefused,
+    ChannelReplied,
+    ChannelRequested,
+    ChannelWritable,
+    GlobalReplied,
+)
+
+
+class ChannelOwner(Protocol):
+    """What stands in ``Channel.owner``: a session, a tunnel, a stream, the way to another host."""
+
+    def opened(self) -> None:
+        """The server has opened the channel that we asked for."""
+
+    def refused(self, event: ChannelOpenRefused) -> None:
+        """The server does not open it."""
+
+    def replied(self, event: ChannelReplied) -> None:
+        """The server has answered a request of ours."""
+
+    def requested(self, event: ChannelRequested) -> None:
+        """The server asks for something; where it ``want_reply`` an answer is owed."""
+
+    def ended(self) -> None:
+        """The server sends no more."""
+
+    def writable(self) -> None:
+        """There is room for data again."""
+
+    def closed(self) -> None:
+        """The channel is gone."""
+
+    def lost(self, failure: Any = None, /) -> None:
+        """The connection is gone, and the channel with it; ``failure`` is what callers are to be told."""
+
+
+TELLING: Final[dict[type, Callable[[ChannelOwner, Any], None]]] = {
+    ChannelOpened: lambda owner, _: owner.opened(),
+    ChannelOpenRefused: lambda owner, event: owner.refused(event),
+    ChannelReplied: lambda owner, event: owner.replied(event),
+    ChannelRequested: lambda owner, event: owner.requested(event),
+    ChannelEnded: lambda owner, _: owner.ended(),
+    ChannelWritable: lambda owner, _: owner.writable(),
+    ChannelClosed: lambda owner, _: owner.closed(),
+}
+
+
+def tell_owner(event: Any) -> bool:
+    """Give an event of the core's to whoever it is for; false if it is for none.
+
+    An event of a channel is for the channel's owner, an answer to a global request for the function
+    that was given as its ``token``.
+    """
+    tell = TELLING.get(type(event))
+    if tell is not None:
+        if event.channel.owner is None:
+            return False
+        tell(event.channel.owner, event)
+        return True
+    if type(event) is GlobalReplied and callable(event.token):
+        event.token(event)
+        return True
+    return False
+
+
+def lose_all(core: ClientProtocol, failure: Any = None) -> None:
+    """The connection is gone: let the owners of all channels know."""
+    for channel in list(core.channels.values()):
+        if channel.owner is not None:
+            channel.owner.lost(failure)
