@@ -2,8 +2,6 @@
 """A machine made of a dictionary."""
 
 import fnmatch
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tellin.config.surroundings import FileStatus, Surroundings
@@ -76,18 +74,3 @@ SYSTEM = "/etc/ssh/ssh_config"
 def paper(text: str, **environment: str) -> PaperMachine:
     """A machine whose user has this ssh_config."""
     return PaperMachine({USER: text}, **environment)
-
-
-def cpu_seconds(act: Callable[[], object]) -> float:
-    """The least of the processor's time that several runs took: what else the machine does counts little."""
-    best = 1e9
-    for _ in range(5):
-        began = time.process_time()
-        act()
-        best = min(best, time.process_time() - began)
-    return best
-
-
-def seconds(bound: float) -> float:
-    """A bound on time, wider where every line is traced."""
-    return bound if sys.gettrace() is None else 20 * bound

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
 """authorized_keys: a line that is not understood in full lets nobody in."""
 
-import time
 from binascii import b2a_base64
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.config.paper_machine import seconds
+from tests.work import work
 
 from tellin.config.authorized_keys import AuthorizedKeys, read_key
 from tellin.config.key_options import Expiry, Forward, KeyOptions, read_expiry, read_options
@@ -255,10 +254,9 @@ def test_ten_thousand_keys_take_a_moment() -> None:
         f'restrict,command="x" ssh-ed25519 {b2a_base64(one, newline=False).decode()} c\n'
         for one in blobs
     )
-    start = time.process_time()
+    assert work(lambda: AuthorizedKeys.parse(text).find(blobs[-1])) < 10_000 * 110
     keys = AuthorizedKeys.parse(text)
     assert keys.find(blobs[-1]) is not None
-    assert time.process_time() - start < seconds(2)
     assert all(one.line < two.line for one, two in pairwise(keys.keys))
 
 

@@ -3,12 +3,11 @@
 
 import ipaddress
 import re
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.config.paper_machine import seconds
+from tests.work import work
 
 from tellin.config.patterns import (
     canonical_address,
@@ -62,20 +61,16 @@ def test_every_answer_is_that_of_a_regular_expression(text: str, pattern: str) -
     "pattern", ["*a" * 40 + "*b", "*" * 40 + "b", "*a?" * 40 + "b", "*?" * 40 + "b", "*a?a*b"]
 )
 def test_r123_forty_stars_on_64_kib_take_no_time(pattern: str) -> None:
-    # R123: 10 ms on an idle machine; here the best of three stands for "idle".
+    # R123: 10 ms on an idle machine, of which these few searches take a tenth of one.
     text = "a" * 65536
-    best = 1.0
-    for _ in range(3):
-        start = time.process_time()
-        assert not match_pattern(text, pattern)
-        best = min(best, time.process_time() - start)
-    assert best < seconds(0.03)
+    assert not match_pattern(text, pattern)
+    assert work(lambda: match_pattern(text, pattern)) < 100
 
 
 def test_a_long_pattern_against_a_long_text_stays_linear() -> None:
-    start = time.process_time()
-    assert not match_pattern("a" * 65536, "*" + "a" * 4000 + "?" + "a" * 4000 + "b*")
-    assert time.process_time() - start < seconds(1)
+    text, pattern = "a" * 65536, "*" + "a" * 4000 + "?" + "a" * 4000 + "b*"
+    assert not match_pattern(text, pattern)
+    assert work(lambda: match_pattern(text, pattern)) < 2 * len(text)
 
 
 def test_a_negated_pattern_never_matches_by_itself() -> None:

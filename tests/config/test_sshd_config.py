@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.config.paper_machine import PaperMachine, cpu_seconds, seconds
+from tests.config.paper_machine import PaperMachine
 from tests.interop.servers import find
+from tests.work import work
 
 from tellin.config import grammar, patterns
 from tellin.config.sshd_config import SshdConfig
@@ -394,11 +395,11 @@ def many(kind: str) -> str:
     return "".join(BLOCKS[kind].format(n=n, high=n >> 8, low=n & 255) for n in range(10_000))
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("kind", BLOCKS)
-def test_twenty_thousand_lines_of_blocks_are_read_in_half_a_second(kind: str) -> None:
+def test_twenty_thousand_lines_of_blocks_cost_little_a_line(kind: str) -> None:
+    """Half a second is promised; fifty calls a line are a quarter of one."""
     text = many(kind)
-    assert cpu_seconds(lambda: read(text)) < seconds(0.5)
+    assert work(lambda: read(text)) < 50 * text.count("\n")
 
 
 @pytest.mark.parametrize(("kind", "judged"), [("users", 1), ("groups", 1), ("addresses", 10_000)])
@@ -424,13 +425,12 @@ def test_a_login_reads_no_text_again_and_judges_only_the_blocks_that_can_be_mean
     assert found != settings.always
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["users", "groups", "addresses", "patterns"])
 def test_ten_thousand_blocks_cost_a_login_little(kind: str) -> None:
     settings = read(many(kind))
     peer = Peer(user="user77", groups=("staff77",), address="10.0.77.1")
-    cost = cpu_seconds(lambda: settings.for_peer(peer))
-    assert cost < seconds(0.002 if kind in {"users", "groups"} else 0.1)
+    cost = work(lambda: settings.for_peer(peer))
+    assert cost < (100 if kind in {"users", "groups"} else 10_000 * 25)
 
 
 # --- Include -------------------------------------------------------------------------------------

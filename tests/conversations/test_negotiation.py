@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """KEXINIT: what is chosen, what is refused, and guesses that turn out right or wrong (RFC 4253 section 7.1)."""
 
-import time
 from struct import pack
 from typing import Any
 
@@ -16,6 +15,7 @@ from tests.conversations.bare import (
     server_kexinit,
     write,
 )
+from tests.work import work
 
 from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.errors import HostKeyUnknown, KeyExchangeFailed, NegotiationFailed, TimedOut
@@ -100,19 +100,12 @@ def test_r049_512_names_of_64_bytes_are_still_a_list() -> None:
     assert bare.core.algorithms.key_exchange == "curve25519-sha256"
 
 
-def cpu(payload: bytes) -> float:
-    """Seconds of CPU that a server spends on a KEXINIT, the least of three."""
-    spent = []
-    wire = packet(payload)
-    for _ in range(3):
-        bare = Bare(BANNER)
-        started = time.process_time()
-        bare.feed(wire)
-        spent.append(time.process_time() - started)
-    return min(spent)
+def cost(payload: bytes) -> int:
+    """The calls that a KEXINIT costs a server, who makes 600 of them for a plain one."""
+    wire, bare = packet(payload), Bare(BANNER)
+    return work(lambda: bare.feed(wire))
 
 
-@pytest.mark.alone
 def test_r050_case_065_a_kexinit_of_256_kib_costs_no_time() -> None:
     full = ",".join(f"{at:063}" for at in range(512)).encode()
     many = b",".join([b"a"] * 30_000)
@@ -120,9 +113,10 @@ def test_r050_case_065_a_kexinit_of_256_kib_costs_no_time() -> None:
     for field in range(7):
         payload = forged(payload, full, field)
     assert len(payload) > 200_000
-    assert cpu(payload) < 0.05
+    # As many names as may be: 1.7 ms where a plain KEXINIT takes 0.2, and 50 are allowed.
+    assert cost(payload) < 10_000
     for field in (0, 7):
-        assert cpu(forged(kexinit(), many, field)) < 0.05
+        assert cost(forged(kexinit(), many, field)) < 1000
     # Nothing in common, and each list as long as may be: the search is no square.
     assert isinstance(Bare(BANNER, packet(payload)).error, NegotiationFailed)
 

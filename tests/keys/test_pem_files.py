@@ -288,7 +288,7 @@ def test_a_large_rsa_key_is_read_in_time() -> None:
     start = time.process_time()
     for data in (key.to_openssh(), key.to_pem(), key.to_pkcs8()):
         assert load(data).public == key.public
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10
 
 
 def test_case_282_an_ecdsa_scalar_outside_the_order_is_refused_in_pem_too() -> None:

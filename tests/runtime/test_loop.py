@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.work import work
 
 from tellin.errors import UsageError
 from tellin.runtime.loop import Loop, SmallLoop
@@ -128,10 +129,8 @@ def test_a_removed_descriptor_with_a_hangup_does_not_spin(
     loop.remove_reader(read_end)
     os.close(write_end)
     turns: list[int] = []
-    before = time.process_time()
-    assert loop.run_until(lambda: turns.append(1), timeout=0.05) is False
-    assert len(turns) < 5
-    assert time.process_time() - before < 0.04
+    assert work(lambda: loop.run_until(lambda: turns.append(1), timeout=0.05)) < 200
+    assert 0 < len(turns) < 5
 
 
 def test_a_writer_hears_that_its_reader_has_gone(loop: SmallLoop, pipe: tuple[int, int]) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import socket
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -530,10 +531,13 @@ def test_a_round_trip_on_loopback_takes_less_than_a_delayed_ack(
     heard: list[Any] = []
     link = Link(loop, tcp[0], ours, heard.append)
     Link(loop, tcp[1], theirs, print)
-    started = time.monotonic()
+    taken = []
     for number in range(1, 51):
+        started = time.monotonic()
         ours.put(ASK, b"?")
         link.flush_soon()
         loop.run_until(lambda: len(heard) == number, timeout=1)  # noqa: B023 - used at once
         assert len(heard) == number
-    assert time.monotonic() - started < 50 * 0.02
+        taken.append(time.monotonic() - started)
+    # A delayed acknowledgement takes 40 ms, each time.
+    assert statistics.median(taken) < 0.02

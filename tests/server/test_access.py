@@ -3,11 +3,11 @@ import os
 import pwd
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.work import work
 
 from tellin.errors import ConfigError
 from tellin.keys import PrivateKey
@@ -159,9 +159,8 @@ def test_a_key_that_only_stands_in_a_comment_lets_nobody_in(home: Path) -> None:
 
 def test_case_317_ten_thousand_keys_take_no_time(home: Path) -> None:
     authorized(home, f"{OTHER.to_line()} x\n" * 10_000 + KEY.to_line())
-    started = time.process_time()
     assert access().authorize(me(home), "alice", KEY, VISITOR) is not None
-    assert time.process_time() - started < 1
+    assert work(lambda: access().authorize(me(home), "alice", KEY, VISITOR)) < 10_000 * 60
 
 
 def test_no_file_and_no_home_let_nobody_in_and_raise_nothing(home: Path) -> None:

@@ -93,7 +93,6 @@ def test_r062_a_password_of_1025_bytes_is_wrong_without_a_hash_for_everybody() -
     [None, ShadowEntry("*"), ShadowEntry("!" + STORED), ShadowEntry("")],
     ids=["no such user", "no password", "locked", "empty"],
 )
-@pytest.mark.alone
 def test_r061_one_hash_of_the_same_kind_is_computed_whatever_the_account(
     entry: ShadowEntry | None,
 ) -> None:
@@ -102,13 +101,13 @@ def test_r061_one_hash_of_the_same_kind_is_computed_whatever_the_account(
     assert stub.calls == [(b"guess", b"$1$fakesalt$")]
 
 
-@pytest.mark.alone
 def test_r061_a_hash_that_fails_at_once_is_made_up_for() -> None:
     stub = Stub({b"guess": None})
     passwords(stub, ShadowEntry(STORED)).verify("alice", "guess")
     assert stub.calls == [(b"guess", STORED.encode()), (b"guess", b"$1$fakesalt$")]
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_r061_the_real_crypt_takes_as_long_for_users_who_do_not_exist() -> None:
     crypt = load_crypt()

@@ -491,6 +491,7 @@ def test_case_353_a_closed_machine_turns_everybody_but_root_away(
 # What guessers learn
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("method", ["password", "keyboard-interactive", "publickey"])
 def test_r061_a_refusal_takes_as_long_for_users_who_do_not_exist(
