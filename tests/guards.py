@@ -1553,6 +1553,22 @@ AGENT: Final = (
     ),
     _guard(
         "R159",
+        "runtime/private_sockets.py",
+        "return caller_of(stream) in {0, os.geteuid()}",
+        "return True",
+        "server/test_agent_forwarding.py"
+        "::test_r159_another_user_who_gets_to_the_socket_is_hung_up_on",
+    ),
+    _guard(
+        "R159",
+        "runtime/private_sockets.py",
+        "os.mkdir(directory, 0o700)",
+        "os.mkdir(directory, 0o755)",
+        "server/test_agent_forwarding.py"
+        "::test_r159_r148_the_socket_is_the_users_alone_and_goes_with_the_connection",
+    ),
+    _guard(
+        "R159",
         "programs/agent_place.py",
         "if status.st_mode & 0o077:",
         "if False:",

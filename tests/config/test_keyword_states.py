@@ -137,7 +137,8 @@ OFFERED = DAEMON + "lists_of_algorithms_are_what_is_offered"
 SERVER = {
     **dict.fromkeys(
         (
-            *("AcceptEnv", "AllowGroups", "AllowUsers", "AuthenticationMethods"),
+            *("AcceptEnv", "AllowAgentForwarding", "AllowGroups", "AllowUsers"),
+            "AuthenticationMethods",
             *("AuthorizedKeysCommand", "AuthorizedKeysCommandUser", "AuthorizedKeysFile"),
             *("AuthorizedPrincipalsCommand", "AuthorizedPrincipalsCommandUser"),
             *("AuthorizedPrincipalsFile", "Banner", "ClientAliveCountMax", "ClientAliveInterval"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from tellin.connection.channel import Channel
+from tellin.connection.machine import ConnectionSettings
 from tellin.connection.requests import Request
 from tellin.keys.private import PrivateKey, Signer
 from tellin.protocol import ClientProtocol
@@ -50,7 +51,8 @@ class Caller:
     def _begin(self, seconds: float, changes: dict[str, Any]) -> None:
         if self.socket.family in {socket.AF_INET, socket.AF_INET6}:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.core = ClientProtocol(client_settings(**changes), now=time.monotonic())
+        allowed: ConnectionSettings | None = changes.pop("connection", None)
+        self.core = ClientProtocol(client_settings(**changes), allowed, now=time.monotonic())
         self.seen: list[Event] = []
         self.received = bytearray()
         """The beginning of what arrived, as it arrived."""

@@ -21,6 +21,7 @@ from tests.server.test_security_keys import Token
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.forwarding import direct_target
 from tellin.connection.requests import (
+    AgentForwarding,
     EnvironmentRequest,
     ExecRequest,
     ExitStatus,
@@ -266,6 +267,10 @@ def _terminal(sshd: Keywords) -> bool:
     return sshd.log_in().session().ask(TERMINAL)
 
 
+def _agent(sshd: Keywords) -> bool:
+    return sshd.log_in().session().ask(AgentForwarding())
+
+
 def _banner(sshd: Keywords) -> str:
     caller = sshd.call().ready()
     caller.none(sshd.user)
@@ -294,6 +299,7 @@ AUTHORITY: dict[str, object] = {**NO_FILE, "TrustedUserCAKeys": "AUTHORITIES"}
 # In force: what stands outside, what stands in the block, and what shows that the block holds.
 IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], object]] = {
     "AcceptEnv": ({}, "OTHER", lambda sshd: _variable(sshd, "OTHER"), "given"),
+    "AllowAgentForwarding": ({}, "no", _agent, False),
     "AuthorizedKeysCommand": (
         {**NO_FILE, "AuthorizedKeysCommandUser": "USER"}, "/usr/bin/cat KEYS", _may_in, True,
     ),
@@ -362,7 +368,6 @@ OWN_TESTS: dict[str, Callable[..., None]] = {
 # Waiting: the part that brings the feature. Until then a block may ask for nothing but the absence
 # of it. Where a row's ``later`` goes, its keyword moves to one of the tables above.
 WAITING = {
-    "AllowAgentForwarding": "forwarding",
     "ChannelTimeout": "forwarding",
     "ChrootDirectory": "the daemon",
     "ExposeAuthInfo": "the daemon",

@@ -278,7 +278,7 @@ class SshdConfig(
     )
 
     allow_agent_forwarding: bool = keyword(
-        "AllowAgentForwarding", kinds.YES_NO, default=True, in_match=True, later=Later("forwarding", (False,)),
+        "AllowAgentForwarding", kinds.YES_NO, default=True, in_match=True,
         doc="Whether sessions may ask the user's agent.",
     )
     allow_stream_local_forwarding: str = keyword(

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: MIT
 """How ssh-agent runs: connections on a loop, questions to the owner, and as little to steal as can be."""
 
-import _socket
 import os
 import resource
 import secrets
 import signal
-import struct
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,12 +19,12 @@ from tellin.programs.command import visible
 from tellin.runtime.journal import DEBUG1, ERROR, Journal, to_descriptor
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
+from tellin.runtime.private_sockets import caller_of
 from tellin.runtime.privileges import lock_memory, refuse_inspection
 from tellin.runtime.sockets import Socket
 from tellin.wire import Message
 
 _READ: Final = 64 * 1024
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 # The loop's timers stand still while the machine sleeps: what is over by then goes soon after.
 _LONGEST_SLEEP: Final = 60.0
 
@@ -139,8 +137,7 @@ class AgentService:
         self.loop.add_reader(fd, self._stop)
 
     def _accepted(self, stream: Socket, address: Any) -> None:
-        raw = stream.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-        uid = _CREDENTIALS.unpack(raw)[1]
+        uid = caller_of(stream)
         # R159, case 273: the directory keeps others out, unless its owner made it another way.
         if uid not in {0, os.getuid()}:
             self.journal.error(f"uid mismatch: peer euid {uid} != uid {os.getuid()}")

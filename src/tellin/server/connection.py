@@ -26,6 +26,8 @@ from tellin.protocol.events import (
     ChannelClosed,
     ChannelClosing,
     ChannelEnded,
+    ChannelOpened,
+    ChannelOpenRefused,
     ChannelRequested,
     ChannelWritable,
     Closed,
@@ -281,6 +283,12 @@ class ServerConnection:
         event.channel.owner = handler
         self.core.accept_channel(event.channel)
 
+    def _channel_opened(self, event: ChannelOpened) -> None:
+        event.channel.owner.opened()
+
+    def _channel_open_refused(self, event: ChannelOpenRefused) -> None:
+        event.channel.owner.refused(event)
+
     def _channel_requested(self, event: ChannelRequested) -> None:
         channel = event.channel
         debt = event.debt
@@ -340,6 +348,9 @@ _HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
     AuthenticationAsked: lambda connection, event: connection._asked(event),
     Authenticated: ServerConnection._logged_in,
     ChannelAsked: ServerConnection._channel_asked,
+    # Channels that we ask for have an owner from the beginning.
+    ChannelOpened: ServerConnection._channel_opened,
+    ChannelOpenRefused: ServerConnection._channel_open_refused,
     ChannelRequested: ServerConnection._channel_requested,
     ChannelEnded: ServerConnection._channel_ended,
     ChannelWritable: ServerConnection._channel_writable,

@@ -8,10 +8,11 @@ import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tellin.connection.channel import Channel, Half, Standing
 from tellin.connection.requests import (
+    AgentForwarding,
     BreakRequest,
     EndOfWrite,
     EnvironmentRequest,
@@ -69,6 +70,16 @@ class SessionRules(Record):
     client: str = ""  # what it calls itself
 
 
+class Reach(Protocol):
+    """What the programs of a session may reach on the client's side: `tellin.server.reach.SessionReach`."""
+
+    def asked(self, request: Request, /) -> bool:
+        """Do what is asked before the start, if that is possible."""
+
+    def environment(self) -> Mapping[str, str]:
+        """What the programs are told."""
+
+
 class CommandSession:
     """One session channel: what the client asks for, and the child that serves it."""
 
@@ -85,6 +96,7 @@ class CommandSession:
         "_overdue",
         "_preface",
         "_pty",
+        "_reach",
         "_rules",
         "_sink",
         "_sources",
@@ -100,9 +112,11 @@ class CommandSession:
         link: Outlet,
         rules: SessionRules,
         *,
+        reach: Reach | None = None,
         on_closed: Callable[[], object] | None = None,
     ) -> None:
         self._on_closed = on_closed
+        self._reach = reach
         self._loop = loop
         self._channel = channel
         self._link = link
@@ -161,6 +175,9 @@ class CommandSession:
         self._client_variables[name] = os.fsdecode(request.value)
         self._variable_bytes += size
         return True
+
+    def _reach_requested(self, request: Request) -> bool:
+        return not self._started and self._reach is not None and self._reach.asked(request)
 
     def _shell_requested(self, _request: ShellRequest) -> bool:
         return self._start(None, "shell")
@@ -329,6 +346,8 @@ class CommandSession:
             environment["TERM"] = self._terminal
         if original is not None:
             environment["SSH_ORIGINAL_COMMAND"] = original
+        if self._reach is not None:
+            environment.update(self._reach.environment())
         environment.update(rules.environment)
         return environment
 
@@ -577,6 +596,7 @@ def _close_to_others(slave: int) -> None:
 _REQUESTS: Final[dict[type[Request], Callable[[CommandSession, Any], bool]]] = {
     PtyRequest: CommandSession._pty_requested,
     EnvironmentRequest: CommandSession._environment_requested,
+    AgentForwarding: CommandSession._reach_requested,
     ShellRequest: CommandSession._shell_requested,
     ExecRequest: CommandSession._exec_requested,
     SubsystemRequest: CommandSession._subsystem_requested,

@@ -19,7 +19,7 @@ from tellin.protocol.events import ChannelAsked
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account, become, refuse_inspection
-from tellin.server import forwarding, settings
+from tellin.server import forwarding, reach, settings
 from tellin.server.access import Visitor, group_names
 from tellin.server.authorities import SystemAccess
 from tellin.server.connection import Login, ServerConnection, SessionHandler
@@ -28,6 +28,7 @@ from tellin.server.forwarding import Forwarding
 from tellin.server.naming import find_name
 from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
+from tellin.server.reach import ConnectionReach, SessionReach
 from tellin.server.sessions import CommandSession, SessionRules
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy
@@ -88,6 +89,7 @@ class SystemServices:
         self._rules: SessionRules | None = None
         self._sessions = 0
         self._forwarding: Forwarding | None = None
+        self._reach: ConnectionReach | None = None
 
     def _make_access(self) -> SystemAccess:
         return SystemAccess(settings.access_rules(self._config), find=self._find)
@@ -335,6 +337,9 @@ class SystemServices:
         command, origin = self._forced_command(options)
         allowed = forwarding.rules(config, options, origin if command is not None else "")
         self._forwarding = Forwarding(self._loop, connection, allowed, note=self._journal.say)
+        self._reach = ConnectionReach(
+            self._loop, connection, reach.rules(config, options), note=self._journal.say
+        )
         own = (pair.partition("=") for pair in config.set_env)
         return SessionRules(
             account,
@@ -373,12 +378,18 @@ class SystemServices:
 
     def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
         """A session that runs programs."""
-        if self._rules is None or self._sessions >= self._config.max_sessions:
+        rules, whole = self._rules, self._reach
+        if rules is None or whole is None or self._sessions >= self._config.max_sessions:
             self._journal.error("no more sessions")
             return "open failed"
         self._sessions += 1
         return CommandSession(
-            self._loop, channel, connection.link, self._rules, on_closed=self._session_closed
+            self._loop,
+            channel,
+            connection.link,
+            rules,
+            reach=SessionReach(whole),
+            on_closed=self._session_closed,
         )
 
     def open_other(self, connection: ServerConnection, event: ChannelAsked) -> None:
@@ -393,6 +404,8 @@ class SystemServices:
         """Log how the connection ended."""
         if self._forwarding is not None:
             self._forwarding.close()
+        if self._reach is not None:
+            self._reach.close()
         user, standing = self._user or "", Standing.STRANGER
         if connection.login is not None:
             user, standing = connection.login.user, Standing.LOGGED_IN

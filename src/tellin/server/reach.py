@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What the programs of a session may reach on the client's side: its agent."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from tellin.config.key_options import KeyOptions
+from tellin.config.sshd_config import SshdConfig
+from tellin.connection.requests import AgentForwarding, Request
+from tellin.runtime.journal import DEBUG1
+from tellin.runtime.loop import Loop
+from tellin.server.agent_forwarding import AgentSocket
+from tellin.server.connection import ServerConnection
+from tellin.wire import Record
+
+
+class ReachRules(Record):
+    """What configuration and keys let one user have; each of them has to allow it.
+
+    A command that is forced on him takes nothing of it away (unlike R149's forwarding): what is
+    reached is the client's own, and only the programs that he is let run can do so.
+    """
+
+    agent: bool = False
+
+
+def rules(config: SshdConfig, options: Sequence[KeyOptions]) -> ReachRules:
+    """From the configuration and the keys of a login."""
+    if config.disable_forwarding:
+        return ReachRules()
+    return ReachRules(
+        agent=config.allow_agent_forwarding and all(one.permit_agent_forwarding for one in options)
+    )
+
+
+class ConnectionReach:
+    """The same for all sessions of a connection; ``close`` it with the connection."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        connection: ServerConnection,
+        made: ReachRules,
+        *,
+        note: Callable[[int, str], object],
+    ) -> None:
+        self.loop = loop
+        self.connection = connection
+        self.rules = made
+        self.note = note
+        self.agent = AgentSocket(loop, connection, note=note)
+
+    def close(self) -> None:
+        """The connection is over."""
+        self.agent.close()
+
+
+class SessionReach:
+    """One session's part in it: only what its client has asked for is told to its programs."""
+
+    __slots__ = ("_agent", "_whole")
+
+    def __init__(self, whole: ConnectionReach) -> None:
+        self._whole = whole
+        self._agent = False
+
+    def asked(self, request: Request) -> bool:
+        """Do what is asked before the start, if that is possible."""
+        return _REQUESTS[type(request)](self, request)
+
+    def environment(self) -> Mapping[str, str]:
+        """What the session's programs are told."""
+        return {"SSH_AUTH_SOCK": self._whole.agent.path} if self._agent else {}
+
+    def _agent_asked(self, _request: AgentForwarding) -> bool:
+        whole = self._whole
+        if not whole.rules.agent:
+            whole.note(DEBUG1, "session_auth_agent_req: agent forwarding disabled")
+            return False
+        self._agent = self._agent or whole.agent.begin()
+        return self._agent
+
+
+_REQUESTS: Final[dict[type[Request], Callable[[SessionReach, Any], bool]]] = {
+    AgentForwarding: SessionReach._agent_asked,
+}
