@@ -1811,6 +1811,7 @@ SFTP_SERVER: Final = "sftp/test_server.py::"
 SFTP_CLIENT: Final = "sftp/test_client.py::"
 SFTP_MESSAGES: Final = "sftp/test_messages.py::"
 FILE_SERVICE: Final = "server/test_file_service.py::"
+ROOTED: Final = "server/test_rooted_files.py::"
 LIBRARY_FILES: Final = "client/test_files.py::"
 
 TRANSFERS: Final = (
@@ -1910,9 +1911,68 @@ TRANSFERS: Final = (
     _guard(
         "case 241",
         "server/sftp_files.py",
-        "            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))",
-        "            return",
+        "        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))",
+        "        return",
         FILE_SERVICE + "test_case_241_a_rename_never_replaces_and_directories_are_renamed_too",
+    ),
+    _guard(
+        "R179",
+        "runtime/inside.py",
+        "_IN_ROOT: Final = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGIC_LINKS",
+        "_IN_ROOT: Final = 0",
+        ROOTED + "test_r179_case_237_no_path_leads_outside",
+        ROOTED + "test_r179_case_237_a_swapper_of_links_gets_no_client_outside[openat2-some]",
+    ),
+    _guard(
+        "R179",
+        "runtime/inside.py",
+        "os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=self._directories[-1])",
+        "os.open(name, flags, mode, dir_fd=self._directories[-1])",
+        ROOTED + "test_r179_case_237_no_path_leads_outside",
+        ROOTED + "test_r179_case_237_a_swapper_of_links_gets_no_client_outside[by hand-some]",
+    ),
+    _guard(
+        "R179",
+        "runtime/inside.py",
+        "                if self._names:\n",
+        "                if True:\n",
+        ROOTED + "test_r179_case_238_a_real_path_is_one_of_inside_whatever_there_is_outside",
+    ),
+    _guard(
+        "R179",
+        "runtime/inside.py",
+        "            self.close()\n            self._names.clear()\n",
+        "            pass\n",
+        ROOTED + "test_r179_what_is_written_through_a_link_lands_inside",
+        ROOTED + "test_r179_case_238_a_real_path_is_one_of_inside_whatever_there_is_outside",
+    ),
+    _guard(
+        "R180",
+        "runtime/inside.py",
+        "if len(self._names) >= _DEEPEST:",
+        "if False:",
+        ROOTED + "test_r180_a_path_of_two_thousand_parts_takes_no_two_thousand_descriptors",
+    ),
+    _guard(
+        "R179",
+        "server/rooted_files.py",
+        'above = self._root.open(self._path + b"/..", os.O_PATH)',
+        'above = os.open(b"..", os.O_PATH, dir_fd=self._directory)',
+        ROOTED + "test_r179_the_root_s_parent_is_the_root",
+    ),
+    _guard(
+        "R179",
+        "server/rooted_files.py",
+        "        if user:\n",
+        "        if False:\n",
+        ROOTED + "test_homes_are_inside_and_other_users_are_not_known",
+    ),
+    _guard(
+        "R179",
+        "server/file_service.py",
+        "        return _FAILED\n    session = SftpServer(",
+        "        files = LocalFiles()\n    session = SftpServer(",
+        "interop/test_sftp.py::test_r179_a_root_that_is_not_there_is_served_by_nobody",
     ),
     _guard(
         "R189",

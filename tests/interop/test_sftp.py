@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """tellin's file server with the peers' clients: files there and back, names, links, modes, times."""
 
+import contextlib
 import os
 import random
 import re
@@ -234,6 +235,59 @@ def test_the_options_of_sftp_server_work(root: Path, tmp_path: Path) -> None:
         done = subprocess.run([*OURS.split(), *wrong], capture_output=True, check=False)
         assert (done.returncode, done.stdout) == (1, b""), wrong
         assert b"usage: sftp-server" in done.stderr
+
+
+@pytest.mark.peer("sftp")
+@pytest.mark.parametrize("sshd", [False, True], ids=["-D", "forced command"])
+def test_r179_openssh_in_a_root_of_its_own_sees_and_touches_nothing_else(
+    sshd: bool, root: Path, tmp_path: Path
+) -> None:
+    (root / "inner").mkdir()
+    (root / "inner" / "a").write_bytes(b"inside")
+    (root / "out").symlink_to(tmp_path)
+    (tmp_path / "secret").write_bytes(b"outside")
+    options = ["-r", str(root), "-d", "/inner", "-l", "QUIET"]
+    lines = [
+        "pwd",
+        "get a got",
+        "put got ../../../b",
+        "ln -s /inner/a /link",
+        "get /link linked",
+        "rename a /c",
+        "-get ../../secret stolen",
+        "-get /out/secret stolen",
+        "-cd /out",
+        "-rm /../../secret",
+        "df /",
+        "ls -la /",
+    ]
+    with contextlib.ExitStack() as stack:
+        if sshd:
+            forced = {"ForceCommand": f"internal-sftp {' '.join(options)}"}
+            server = stack.enter_context(TellinServer(tmp_path, options=forced))
+            words = through(server.target, tmp_path)
+        else:
+            words = directly(OURS, *options)
+        done = batch(words, lines, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert b"working directory: /inner" in done.stdout
+    assert (root / "b").read_bytes() == (root / "c").read_bytes() == b"inside"
+    assert (tmp_path / "linked").read_bytes() == b"inside"
+    assert not (tmp_path / "stolen").exists()
+    assert (tmp_path / "secret").read_bytes() == b"outside"
+
+
+def test_r179_a_root_that_is_not_there_is_served_by_nobody(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "none"), "%x", str(tmp_path / "file")):
+        (tmp_path / "file").write_bytes(b"")
+        done = subprocess.run(
+            [*OURS.split(), "-e", "-r", name],
+            input=b"\0\0\0\5\1\0\0\0\3",
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (255, b""), name
+        assert done.stderr.startswith(b"cannot serve from ")
 
 
 @pytest.mark.peer("sftp-server")

@@ -15,6 +15,7 @@ from tellin.runtime.journal import DEBUG1, ERROR, LEVELS, Journal, to_descriptor
 from tellin.runtime.privileges import Account
 from tellin.server.sftp_files import LocalFiles
 from tellin.server.system_log import SystemJournal, facility
+from tellin.sftp.file_system import FileSystem
 from tellin.sftp.handlers import MOST_HANDLES, Handlers, Permits
 from tellin.sftp.messages import EXTENSIONS, REQUESTS, Extended
 from tellin.sftp.server import SftpServer
@@ -23,13 +24,13 @@ from tellin.wire import Record
 
 USAGE: Final = """\
 usage: sftp-server [-ehLR] [-d start_directory] [-f log_facility] [-l log_level]
-\t[-P denied_requests] [-p allowed_requests] [-u umask]
+\t[-P denied_requests] [-p allowed_requests] [-r root_directory] [-u umask]
        sftp-server -Q protocol_feature"""
 
 REQUEST_NAMES: Final = tuple(
     kind.name for kind in (*REQUESTS.values(), *EXTENSIONS.values()) if kind is not Extended
 )
-OPTIONS: Final = "d:f:l:P:p:Q:u:cehLR"
+OPTIONS: Final = "d:f:l:P:p:Q:r:u:cehLR"
 _ONCE: Final = {"-P": "Refused", "-p": "Permitted"}
 _MALFORMED: Final = 11
 _FAILED: Final = 255
@@ -43,6 +44,7 @@ class Wishes(Record):
     """What the command line said."""
 
     directory: str = ""
+    root: str = ""
     umask: int | None = None
     read_only: bool = False
     denied: frozenset[str] = frozenset()
@@ -116,6 +118,7 @@ _OPTIONS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "-p": ("allowed", _requests),
     "-Q": ("query", str),
     "-R": ("read_only", _yes),
+    "-r": ("root", str),
     "-u": ("umask", _umask),
 }
 
@@ -133,10 +136,15 @@ def serve_files(
     where = f"{account.name} from [{source}]"
     if wishes.umask is not None:
         os.umask(wishes.umask)
-    _enter(wishes, account, journal)
+    try:
+        files = _files(wishes, account, journal)
+    except (OSError, ConfigError) as error:
+        # R179: what cannot be kept in one directory is not served from all of them.
+        journal.fatal(f"cannot serve from {wishes.root}: {error}")
+        return _FAILED
     session = SftpServer(
         Handlers(
-            LocalFiles(),
+            files,
             permits=Permits(wishes.read_only, wishes.denied, wishes.allowed),
             salt=os.urandom(_SALT),
             most_handles=_most_handles(),
@@ -167,18 +175,29 @@ def _journal(wishes: Wishes, program: str) -> Journal:
     return SystemJournal(wishes.level, facility=facility(wishes.facility), program=program)
 
 
-def _enter(wishes: Wishes, account: Account, journal: Journal) -> None:
-    if not wishes.directory:
-        return
-    tokens = {"d": lambda: account.home, "u": lambda: account.name}
-    path = wishes.directory
+def _files(wishes: Wishes, account: Account, journal: Journal) -> FileSystem:
+    """What is served, from where the client begins."""
+
+    def expanded(path: str) -> str:
+        tokens = {"d": lambda: account.home, "u": lambda: account.name}
+        return expand(expand_tilde(path, account.home, _home_of), tokens, allowed="du")
+
+    local = LocalFiles()
+    enter: Callable[[str], object] = os.chdir
+    if wishes.root:
+        # Here because it needs ctypes, for which every other session would wait.
+        from tellin.server.rooted_files import RootedFiles  # noqa: PLC0415
+
+        rooted = RootedFiles(expanded(wishes.root))
+        enter = rooted.enter
     try:
-        path = expand(expand_tilde(path, account.home, _home_of), tokens, allowed="du")
-        os.chdir(path)
+        if wishes.directory:
+            enter(expanded(wishes.directory))
     except OSError as error:
-        journal.error(f'chdir to "{path}" failed: {error.strerror}')
+        journal.error(f'chdir to "{wishes.directory}" failed: {error.strerror}')
     except ConfigError as error:
-        journal.error(f'chdir to "{path}" failed: {error}')
+        journal.error(f'chdir to "{wishes.directory}" failed: {error}')
+    return rooted if wishes.root else local
 
 
 def _home_of(user: str) -> str | None:

@@ -134,7 +134,7 @@ class LocalFile:
 
     def change(self, attributes: Attributes) -> None:
         """Change it."""
-        _change(self.descriptor, attributes, follow=True)
+        change(self.descriptor, attributes, follow=True)
 
     def sync(self) -> None:
         """Bring it to the disk."""
@@ -142,7 +142,7 @@ class LocalFile:
 
     def statistics(self) -> Statistics:
         """The room around it."""
-        return _statistics(os.fstatvfs(self.descriptor))
+        return statistics_of(os.fstatvfs(self.descriptor))
 
     def copy_from(self, source: OpenFile, start: int, length: int, offset: int) -> None:
         """Copy within the kernel where that is possible."""
@@ -208,7 +208,8 @@ class LocalListing:
         self._scan.close()
 
 
-def _change(target: bytes | int, attributes: Attributes, *, follow: bool) -> None:
+def change(target: bytes | int, attributes: Attributes, *, follow: bool) -> None:
+    """Change what is given of a file, by its path or descriptor."""
     if attributes.size is not None:
         os.truncate(target, attributes.size)
     if attributes.permissions is not None:
@@ -236,7 +237,8 @@ def _change_mode_of_link(target: bytes | int, mode: int) -> None:
     os.chmod(target, mode)
 
 
-def _statistics(found: os.statvfs_result) -> Statistics:
+def statistics_of(found: os.statvfs_result) -> Statistics:
+    """The room in a file system."""
     flags = _READ_ONLY if found.f_flag & os.ST_RDONLY else 0
     flags |= _NO_SET_USER_ID if found.f_flag & os.ST_NOSUID else 0
     return Statistics(
@@ -254,6 +256,36 @@ def _statistics(found: os.statvfs_result) -> Statistics:
     )
 
 
+def system_flags(flags: int) -> int:
+    """The system's flags for those of OPEN."""
+    wanted = os.O_CLOEXEC | os.O_NOCTTY
+    if flags & OPEN_WRITE:
+        wanted |= os.O_RDWR if flags & OPEN_READ else os.O_WRONLY
+    for flag, system in _SYSTEM_FLAGS:
+        wanted |= system if flags & flag else 0
+    return wanted
+
+
+def rename_to_free_name(
+    old: bytes, new: bytes, source: int | None = None, target: int | None = None
+) -> None:
+    """Rename to what nothing is called yet; the names may be those in two open directories."""
+    if stat.S_ISREG(os.lstat(old, dir_fd=source).st_mode):
+        try:
+            # Case 241: link(2) fails where something is, with no moment in between.
+            os.link(old, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+        else:
+            os.unlink(old, dir_fd=source)
+            return
+    with suppress(FileNotFoundError):
+        os.lstat(new, dir_fd=target)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
+
+
 class LocalFiles:
     """All files of this machine, with the rights of this process; paths begin in its directory."""
 
@@ -262,12 +294,7 @@ class LocalFiles:
 
     def open(self, path: bytes, flags: int, mode: int) -> LocalFile:
         """Open a file."""
-        wanted = os.O_CLOEXEC | os.O_NOCTTY
-        if flags & OPEN_WRITE:
-            wanted |= os.O_RDWR if flags & OPEN_READ else os.O_WRONLY
-        for flag, system in _SYSTEM_FLAGS:
-            wanted |= system if flags & flag else 0
-        return LocalFile(os.open(path, wanted, mode))
+        return LocalFile(os.open(path, system_flags(flags), mode))
 
     def scan(self, path: bytes) -> LocalListing:
         """Begin to read a directory."""
@@ -279,7 +306,7 @@ class LocalFiles:
 
     def change(self, path: bytes, attributes: Attributes, *, follow: bool) -> None:
         """Change it."""
-        _change(path, attributes, follow=follow)
+        change(path, attributes, follow=follow)
 
     def remove(self, path: bytes) -> None:
         """Remove a file."""
@@ -297,21 +324,8 @@ class LocalFiles:
         """Give another name. What has it already is replaced only where that was asked for."""
         if replace:
             os.rename(old, new)
-            return
-        if stat.S_ISREG(os.lstat(old).st_mode):
-            try:
-                # Case 241: link(2) fails where something is, with no moment in between.
-                os.link(old, new, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _NO_HARD_LINKS:
-                    raise
-            else:
-                os.unlink(old)
-                return
-        with suppress(FileNotFoundError):
-            os.lstat(new)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        os.rename(old, new)
+        else:
+            rename_to_free_name(old, new)
 
     def read_link(self, path: bytes) -> bytes:
         """Where a link leads."""
@@ -350,4 +364,4 @@ class LocalFiles:
 
     def statistics(self, path: bytes) -> Statistics:
         """The room around a path."""
-        return _statistics(os.statvfs(path))
+        return statistics_of(os.statvfs(path))
