@@ -24,6 +24,7 @@ PUBLIC: dict[str, set[str]] = {
         "ConnectionLost",
         "Disconnected",
         "Files",
+        "Forwarding",
         "HostKeyChanged",
         "HostKeyPolicy",
         "HostKeyQuestion",
@@ -64,6 +65,7 @@ PUBLIC: dict[str, set[str]] = {
     "tellin.blocking": {
         "Connection",
         "Files",
+        "Forwarding",
         "Process",
         "Reader",
         "RemoteFile",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tellin.client.connected import Connection as Connection
     from tellin.client.files import Files as Files
     from tellin.client.files import RemoteFile as RemoteFile
+    from tellin.client.forwards import Forwarding as Forwarding
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
@@ -61,6 +62,7 @@ _HOMES = {
     "tellin.client.connect": ("connect",),
     "tellin.client.connected": ("Connection",),
     "tellin.client.files": ("Files", "RemoteFile"),
+    "tellin.client.forwards": ("Forwarding",),
     "tellin.client.host_keys": ("HostKeyPolicy",),
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
@@ -112,6 +114,7 @@ __all__ = [
     "ConnectionLost",
     "Disconnected",
     "Files",
+    "Forwarding",
     "HostKeyChanged",
     "HostKeyPolicy",
     "HostKeyQuestion",

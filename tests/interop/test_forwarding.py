@@ -959,3 +959,33 @@ def test_curl_fetches_through_socks(running: Running, make_client: Make) -> None
                     check=False,
                 )
                 assert (done.stdout, done.stderr) == (b"hello", b""), kind
+
+
+# --- what a library forwards
+
+
+@EITHER_SERVER
+@awaited
+async def test_a_library_leads_ports_and_sockets_through_a_server(
+    name: str, running: Running, home: Path
+) -> None:
+    with service(late_echo) as port, service(path=home / "there"):
+        async with (
+            through(running(name)) as connection,
+            connection.forward_local(0, "127.0.0.1", port) as ports,
+            connection.forward_local(home / "here", home / "there") as sockets,
+            connection.socks() as proxy,
+        ):
+            loop = asyncio.get_running_loop()
+
+            def all_ways() -> None:
+                with dial(ports.port) as stream:
+                    assert there_and_back(stream, MUCH) == MUCH
+                with dial_path(Path(sockets.path)) as stream:
+                    assert there_and_back(stream, MUCH[: 1 << 20]) == MUCH[: 1 << 20]
+                with dial(proxy.port) as stream:
+                    stream.sendall(b"\4\1" + port.to_bytes(2) + b"\0\0\0\1\0localhost\0")
+                    assert stream.recv(8) == b"\0\x5a" + bytes(6)
+                    assert there_and_back(stream, MUCH) == MUCH
+
+            await loop.run_in_executor(None, all_ways)

@@ -14,7 +14,7 @@ what is being waited for. A forked child has no connection of its parent's: usin
 error that says so, and closing one does nothing. What is open when the program ends is closed.
 """
 
-from tellin.blocking.client import Connection, Process, Stream, connect
+from tellin.blocking.client import Connection, Forwarding, Process, Stream, connect
 from tellin.blocking.files import Files, RemoteFile
 from tellin.blocking.server import Server, ServerProcess, serve
 from tellin.blocking.streams import Reader, Writer
@@ -22,6 +22,7 @@ from tellin.blocking.streams import Reader, Writer
 __all__ = [
     "Connection",
     "Files",
+    "Forwarding",
     "Process",
     "Reader",
     "RemoteFile",

@@ -2,19 +2,20 @@
 """Connections and their processes for threads, as ``tellin.connect`` makes them."""
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
 from tellin import keys
-from tellin.blocking.faces import Face, closing, forwarded, told
+from tellin.blocking.faces import Entered, closing, forwarded, told
 from tellin.blocking.files import Files
 from tellin.blocking.streams import Reader, Writer, turned, unwrapped
 from tellin.client import connect as client
 from tellin.client.connected import Connection as AsyncConnection
+from tellin.client.forwards import Forwarding as AsyncForwarding
 from tellin.client.options import Command, ConnectOptions, OutcomeOptions, SessionOptions
 from tellin.client.process import Completed
 from tellin.client.process import Process as AsyncProcess
 from tellin.client.streams import Stream as AsyncStream
+from tellin.client.trust import Path
 from tellin.errors import TellinError
 from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated
@@ -24,7 +25,7 @@ from tellin.runtime.redirection import Source, Target
 _ASKED: Final = ("host_keys", "password", "questions", "change_password", "passphrase")
 
 
-class Process(Face[AsyncProcess[AnyStr]], Generic[AnyStr]):
+class Process(Entered[AsyncProcess[AnyStr]], Generic[AnyStr]):
     """A command that runs on the other side."""
 
     __slots__ = ("_readers",)
@@ -99,19 +100,8 @@ class Process(Face[AsyncProcess[AnyStr]], Generic[AnyStr]):
         """The signal that ended it, without SIG."""
         return self._inner.exit_signal
 
-    def __enter__(self) -> "Process[AnyStr]":
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Stream(Face[AsyncStream]):
+class Stream(Entered[AsyncStream]):
     """A connection that the server has made: bytes both ways, each with its own end."""
 
     __slots__ = ("reader", "writer")
@@ -130,16 +120,39 @@ class Stream(Face[AsyncStream]):
         """Send all of it; ``writer.close()`` says that nothing more comes."""
         self.writer.write(data)
 
-    def __enter__(self) -> "Stream":
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+class Forwarding(Entered[AsyncForwarding]):
+    """A port or a socket that is listened on, here or on the server."""
+
+    __slots__ = ()
+
+    close = closing(AsyncForwarding.aclose)
+    wait_closed = forwarded(AsyncForwarding.wait_closed)
+
+    @property
+    def host(self) -> str:
+        """The address that is listened on, as it was asked for."""
+        return self._inner.host
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 for a socket's path."""
+        return self._inner.port
+
+    @property
+    def path(self) -> str:
+        """The socket that is listened on; empty for a port."""
+        return self._inner.path
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or has ended by itself."""
+        return self._inner.closed
+
+    @property
+    def error(self) -> TellinError | None:
+        """Why it ended, where nobody here closed it."""
+        return self._inner.error
 
 
 class StreamOptions(TypedDict, total=False):
@@ -164,7 +177,7 @@ class SubsystemOptions(StreamOptions, total=False):
     env: Mapping[str, str] | None
 
 
-class Connection(Face[AsyncConnection]):
+class Connection(Entered[AsyncConnection]):
     """A connection to a server, with a user logged in."""
 
     __slots__ = ()
@@ -261,6 +274,25 @@ class Connection(Face[AsyncConnection]):
         """The same, to a socket of the server's file system."""
         return Stream(self._portal.call(self._inner.open_unix_connection, path), self._portal)
 
+    def forward_local(
+        self,
+        listen: int | Path,
+        host: Path,
+        port: int | None = None,
+        *,
+        listen_host: str | None = None,
+    ) -> Forwarding:
+        """Lead what comes here to the other side, as ``tellin.Connection.forward_local``."""
+        made = self._portal.call(
+            self._inner.forward_local, listen, host, port, listen_host=listen_host
+        )
+        return Forwarding(made, self._portal)
+
+    def socks(self, listen: int | Path = 0, *, listen_host: str | None = None) -> Forwarding:
+        """The same, where each connection says by SOCKS where it wants to go."""
+        made = self._portal.call(self._inner.socks, listen, listen_host=listen_host)
+        return Forwarding(made, self._portal)
+
     @property
     def host(self) -> str:
         """The server as it was named."""
@@ -310,17 +342,6 @@ class Connection(Face[AsyncConnection]):
     def error(self) -> TellinError | None:
         """Why it ended, if not by agreement."""
         return self._inner.error
-
-    def __enter__(self) -> "Connection":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def connect(host: str, **options: Unpack[ConnectOptions]) -> Connection:

@@ -3,7 +3,8 @@
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from tellin.runtime.portal import Portal
 
@@ -24,6 +25,27 @@ class Face(Generic[S]):
 
     def _prepare(self) -> None:
         """Fill what slots there are besides these."""
+
+
+class Entered(Face[S]):
+    """What a ``with`` closes in the end."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Close it, and wait until that is done."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def forwarded(

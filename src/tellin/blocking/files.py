@@ -3,14 +3,14 @@
 
 from types import TracebackType
 
-from tellin.blocking.faces import Face, closing, forwarded
+from tellin.blocking.faces import Entered, closing, forwarded
 from tellin.client.files import Files as AsyncFiles
 from tellin.client.files import RemoteFile as AsyncRemoteFile
 from tellin.client.files import RemotePath
 from tellin.sftp.messages import Entry
 
 
-class RemoteFile(Face[AsyncRemoteFile]):
+class RemoteFile(Entered[AsyncRemoteFile]):
     """An open file on the other side."""
 
     __slots__ = ()
@@ -28,9 +28,6 @@ class RemoteFile(Face[AsyncRemoteFile]):
         """Where the next read or write begins."""
         return self._inner.offset
 
-    def __enter__(self) -> "RemoteFile":
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -43,7 +40,7 @@ class RemoteFile(Face[AsyncRemoteFile]):
             self._portal.call(self._inner.abandon)
 
 
-class Files(Face[AsyncFiles]):
+class Files(Entered[AsyncFiles]):
     """The files of the other side."""
 
     __slots__ = ()
@@ -90,14 +87,3 @@ class Files(Face[AsyncFiles]):
 
         found: list[Entry] = self._portal.call(entries)
         return found
-
-    def __enter__(self) -> "Files":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,10 +3,9 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, AnyStr, Generic, TypeAlias, Unpack
 
-from tellin.blocking.faces import Face, forwarded, told
+from tellin.blocking.faces import Entered, Face, forwarded, told
 from tellin.blocking.streams import Reader, Writer
 from tellin.keys.public import PublicKey
 from tellin.runtime.portal import shared_portal
@@ -74,7 +73,7 @@ class ServerProcess(Face[AsyncServerProcess[AnyStr]], Generic[AnyStr]):
         return self._inner.key
 
 
-class Server(Face[server.Server]):
+class Server(Entered[server.Server]):
     """A server that runs."""
 
     __slots__ = ()
@@ -96,17 +95,6 @@ class Server(Face[server.Server]):
     def addresses(self) -> list[Any]:
         """Where it listens."""
         return self._inner.addresses
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 Handler: TypeAlias = Callable[[ServerProcess[Any]], int | None]

@@ -13,13 +13,17 @@ from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.files import Files, open_files
+from tellin.client.forwards import Forwarding
 from tellin.client.incoming import Incoming
 from tellin.client.learning import Learning
+from tellin.client.local_forwards import forward_here, local_forward, socks_forward
 from tellin.client.options import Command, ConnectOptions, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
 from tellin.client.remote import Remote
 from tellin.client.streams import Stream
 from tellin.client.through import checked_port, socket_through
+from tellin.client.trust import Path
+from tellin.config.forwards import Forward
 from tellin.connection.forwarding import direct_target
 from tellin.connection.requests import (
     KEEPALIVE,
@@ -120,6 +124,8 @@ class Connection:
         self._connect = connect
         self._closing: asyncio.Task[None] | None = None
         self._pings: set[asyncio.Future[None]] = set()
+        self.forwardings: set[Forwarding] = set()
+        """What is listened on for it: all of it ends with it."""
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
@@ -425,6 +431,42 @@ class Connection:
         whole.setblocking(False)
         return whole
 
+    # What is forwarded
+
+    def forward_local(
+        self,
+        listen: int | Path,
+        host: Path,
+        port: int | None = None,
+        *,
+        listen_host: str | None = None,
+    ) -> Opening[Forwarding]:
+        """Listen here, and lead what comes there to ``host`` and ``port`` as the server knows them.
+
+        ``listen`` is a port, 0 for any that is free, or the path of a socket; without ``port``,
+        ``host`` is the path of a socket of the server's. A port is listened on at this machine's own
+        addresses alone, unless ``listen_host`` says otherwise ("" is every address). Await this for a
+        Forwarding, or enter it to have it closed in the end. Raises OSError where nothing can be
+        listened on; whoever connects and cannot be led on hears a reset.
+        """
+        asked = local_forward(listen, host, port, listen_host=listen_host)
+        return Opening(lambda: self._forward(asked))
+
+    def socks(
+        self, listen: int | Path = 0, *, listen_host: str | None = None
+    ) -> Opening[Forwarding]:
+        """The same, where each connection says by SOCKS (4, 4a or 5) where it wants to go."""
+        asked = socks_forward(listen, listen_host=listen_host)
+        return Opening(lambda: self._forward(asked))
+
+    async def _forward(self, asked: Forward) -> Forwarding:
+        self.check_open()
+        made = await forward_here(self, asked, on_ended=self.forwardings.discard)
+        self.forwardings.add(made)
+        if self.core.closed:
+            made.ended(self._lost())
+        return made
+
     def connect(self, host: str, **options: Unpack[ConnectOptions]) -> "Opening[Connection]":
         """Connect to another host through this one, which leads there by a channel.
 
@@ -538,6 +580,8 @@ class Connection:
     def _closed(self) -> None:
         lost = self._lost()
         lose_all(self.core, lost)
+        for forwarding in list(self.forwardings):
+            forwarding.ended(lost)
         for answer in self._pings:
             if not answer.done():
                 answer.set_exception(lost)

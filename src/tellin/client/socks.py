@@ -12,6 +12,7 @@ from tellin.errors import ProtocolError
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Socket
+from tellin.runtime.tunnels import reset
 
 # Who says nothing for so long wants nothing.
 PATIENCE = 60.0
@@ -57,9 +58,11 @@ class SocksEntry:
         self._alarm = loop.call_later(PATIENCE, self.close)
         loop.add_reader(stream.fileno(), self._readable)
 
-    def close(self) -> None:
-        """Send it away."""
+    def close(self, *, hard: bool = False) -> None:
+        """Send it away; ``hard`` by a reset."""
         self._leave()
+        if hard:
+            reset(self._stream)
         self._stream.close()
 
     def _leave(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.client.connection import ClientConnection
-from tellin.client.forwarding import refusal
+from tellin.client.leading import refusal
 from tellin.config.forwards import Forward
 from tellin.connection.forwarding import direct_target
 from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested

@@ -17,6 +17,13 @@ from tellin.runtime.sockets import Socket, without_delay
 _AT_ONCE: Final = Struct("ii").pack(1, 0)
 
 
+def reset(stream: Socket) -> None:
+    """Let the close of ``stream`` be no end but an error to its other side; a local socket has no such."""
+    if stream.family != _socket.AF_UNIX:
+        with suppress(OSError):
+            stream.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _AT_ONCE)
+
+
 class Tunnel:
     """Joins ``stream`` to a channel and becomes the channel's owner.
 
@@ -125,10 +132,9 @@ class Tunnel:
     def lost(self, _failure: Any = None) -> None:
         """The connection is gone: whoever waits for more at the socket hears that this was no end."""
         if not self._over:
-            if not self._written and self.stream.family != _socket.AF_UNIX:
+            if not self._written:
                 # A reset instead of an end: what has come may be the half of it.
-                with suppress(OSError):
-                    self.stream.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _AT_ONCE)
+                reset(self.stream)
             self._end()
 
     def close(self) -> None:
