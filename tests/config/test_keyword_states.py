@@ -146,6 +146,7 @@ SERVER = {
             *("LogLevel", "MaxAuthTries", "MaxSessions", "PasswordAuthentication", "PermitTTY"),
             *("PubkeyAcceptedAlgorithms", "PubkeyAuthentication", "RekeyLimit", "RevokedKeys"),
             *("PubkeyAuthOptions", "RefuseConnection", "RequiredRSASize"),
+            *("GatewayPorts", "PermitListen", "StreamLocalBindMask", "StreamLocalBindUnlink"),
             *("SetEnv", "Subsystem", "TrustedUserCAKeys"),
         ),
         IN_MATCH,

@@ -83,7 +83,7 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "ChrootDirectory /x",
         "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
         "RevokedKeys ''",
-        "PermitListen 22",
+        "PermitTunnel yes",
         "MaxAuthTries " + "9" * 9000,
     ],
 )
@@ -101,7 +101,7 @@ def test_a_missing_feature_may_be_off_and_nothing_else(row) -> None:  # type: ig
     for value in (row.default, *(row.later.harmless or ())):
         for text in row.shown(value):
             read(f"{row.spelling} {text}")
-    asked = {"PermitListen": "22", "ChrootDirectory": "/x", "UsePAM": "yes"}
+    asked = {"PermitTunnel": "yes", "ChrootDirectory": "/x", "UsePAM": "yes"}
     if row.spelling in asked:
         with pytest.raises(ConfigError, match=f"{row.spelling} is not supported"):
             read(f"{row.spelling} {asked[row.spelling]}")
@@ -314,12 +314,12 @@ SPECIAL = {
     "IgnoreRhosts": "no", "PAMServiceName": "x", "PermitListen": "none", "PermitOpen": "none",
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
     "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
-    "X11DisplayOffset": "9", "X11UseLocalhost": "no",
+    "X11DisplayOffset": "9", "X11UseLocalhost": "no", "GatewayPorts": "clientspecified",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
     "ChannelTimeout", "ChrootDirectory", "ExposeAuthInfo", "GSSAPIAuthentication",
-    "GatewayPorts", "HostbasedAuthentication", "KerberosAuthentication", "LogVerbose",
+    "HostbasedAuthentication", "KerberosAuthentication", "LogVerbose",
     "PermitTunnel", "RDomain", "UnusedConnectionTimeout",
     "X11Forwarding",
 }  # fmt: skip

@@ -5,8 +5,10 @@ import os
 import pwd
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,14 @@ from tests.server.caller import Caller
 from tests.server.test_security_keys import Token
 
 from tellin.config.sshd_config import SshdConfig
-from tellin.connection.forwarding import direct_target
+from tellin.connection.forwarding import (
+    LISTEN_PORT,
+    LISTEN_SOCKET,
+    PortChosen,
+    PortPlace,
+    SocketPlace,
+    direct_target,
+)
 from tellin.connection.requests import (
     AgentForwarding,
     EnvironmentRequest,
@@ -40,6 +49,7 @@ from tellin.protocol.events import (
     ChannelOpened,
     ChannelOpenRefused,
     Closed,
+    GlobalReplied,
     KexInitReceived,
     NewKeysReceived,
 )
@@ -255,6 +265,40 @@ def _led(sshd: Keywords, where: str) -> bool:
             Path(path).unlink()
 
 
+def _asked(caller: Caller, name: str, data: bytes) -> GlobalReplied:
+    caller.core.request(name, data, token=name)
+    return caller.wait(GlobalReplied)
+
+
+def _listening(sshd: Keywords) -> str:
+    """At which addresses the server listens for us: the last numbers of those of this machine."""
+    answer = _asked(sshd.log_in(), LISTEN_PORT, PortPlace("", 0).encode())
+    if not answer.success:
+        return ""
+    port = PortChosen.decode(answer.data).port
+    found = ""
+    for number in "12":
+        with suppress(ConnectionRefusedError):
+            socket.create_connection((f"127.0.0.{number}", port)).close()
+            found += number
+    return found
+
+
+def _bound(sshd: Keywords, *, twice: bool = False) -> int:
+    """The mode of a socket that the server makes for us; with ``twice`` there is one already."""
+    caller = sshd.log_in()
+    with tempfile.TemporaryDirectory(prefix="tellin-") as folder:
+        Path(folder).chmod(0o777)
+        path = Path(folder) / "s"
+        if twice:
+            with socket.socket(socket.AF_UNIX) as before:
+                before.bind(str(path))
+            os.chown(path, *pwd.getpwnam(sshd.user)[2:4])
+        if _asked(caller, LISTEN_SOCKET, SocketPlace(bytes(path)).encode()).success:
+            return path.stat().st_mode & 0o777
+    return 0
+
+
 def _subsystem(sshd: Keywords, name: str) -> str:
     session = sshd.log_in().session()
     assert session.ask(SubsystemRequest(name))
@@ -323,6 +367,10 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "AllowTcpForwarding": ({}, "no", lambda sshd: _led(sshd, "port"), False),
     "DisableForwarding": ({}, "yes", lambda sshd: _led(sshd, "port"), False),
     "PermitOpen": ({}, "none", lambda sshd: _led(sshd, "port"), False),
+    "PermitListen": ({}, "none", lambda sshd: bool(_listening(sshd)), False),
+    "GatewayPorts": ({}, "yes", lambda sshd: _listening(sshd), "12"),
+    "StreamLocalBindMask": ({}, "0111", lambda sshd: _bound(sshd), 0o666),
+    "StreamLocalBindUnlink": ({}, "yes", lambda sshd: bool(_bound(sshd, twice=True)), True),
     "AllowGroups": ({"AllowGroups": "*"}, "nobody-here", _may_in, False),
     "AllowUsers": ({"AllowUsers": "*"}, "somebody-else", _may_in, False),
     "AuthenticationMethods": (
@@ -372,7 +420,6 @@ WAITING = {
     "ChrootDirectory": "the daemon",
     "ExposeAuthInfo": "the daemon",
     "GSSAPIAuthentication": "Kerberos, which tellin leaves out",
-    "GatewayPorts": "forwarding",
     "HostbasedAcceptedAlgorithms": "host-based login",
     "HostbasedAuthentication": "host-based login",
     "HostbasedUsesNameFromPacketOnly": "host-based login",
@@ -381,12 +428,9 @@ WAITING = {
     "KerberosAuthentication": "Kerberos, which tellin leaves out",
     "LogVerbose": "logs",
     "PAMServiceName": "the daemon",
-    "PermitListen": "forwarding",
     "PermitTunnel": "forwarding",
     "PermitUserRC": "the daemon",
     "RDomain": "the daemon",
-    "StreamLocalBindMask": "forwarding",
-    "StreamLocalBindUnlink": "forwarding",
     "UnusedConnectionTimeout": "forwarding",
     "X11DisplayOffset": "forwarding",
     "X11Forwarding": "forwarding",

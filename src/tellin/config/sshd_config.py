@@ -310,7 +310,7 @@ class SshdConfig(
         doc="The hash of fingerprints in the log.",
     )
     gateway_ports: str = keyword(
-        "GatewayPorts", kinds.choice("no", "yes", "clientspecified", also=kinds.AS_YES_NO), default="no", in_match=True, later=Later("forwarding", ("no",)),
+        "GatewayPorts", kinds.choice("no", "yes", "clientspecified", also=kinds.AS_YES_NO), default="no", in_match=True,
         doc="Whether forwarded ports listen on every address.",
     )
     gssapi_authentication: bool = keyword(
@@ -382,7 +382,7 @@ class SshdConfig(
         doc="The service whose rules PAM follows.",
     )
     permit_listen: tuple[str, ...] = keyword(
-        "PermitListen", kinds.LISTEN_PLACES, default=("any",), in_match=True, later=Later("forwarding", (("none",),)),
+        "PermitListen", kinds.LISTEN_PLACES, default=("any",), in_match=True,
         doc="Where clients may let this host listen.",
     )
     permit_open: tuple[str, ...] = keyword(
@@ -446,11 +446,11 @@ class SshdConfig(
         doc="OpenSSH's program for connections; there is none here.",
     )
     stream_local_bind_mask: int = keyword(
-        "StreamLocalBindMask", kinds.octal(0o777), default=0o177, in_match=True, tier=Tier.RARE, later=Later("forwarding", None),
+        "StreamLocalBindMask", kinds.octal(0o777), default=0o177, in_match=True, tier=Tier.RARE,
         doc="The permissions that sockets of forwardings are made without.",
     )
     stream_local_bind_unlink: bool = keyword(
-        "StreamLocalBindUnlink", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("forwarding", None),
+        "StreamLocalBindUnlink", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE,
         doc="Whether a socket that is in the way is removed.",
     )
     syslog_facility: str = keyword(

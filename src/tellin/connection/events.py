@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the connection protocol tells its driver."""
 
+from collections.abc import Callable
+
 from tellin.connection.channel import Channel, Debt
 from tellin.connection.requests import Request
 from tellin.transport.events import Event
@@ -82,12 +84,17 @@ class ChannelWritable(Event):
 
 
 class GlobalDebt:
-    """A reply that we owe to a global request, undecided while ``reply`` is None."""
+    """A reply that we owe to a global request, undecided while ``reply`` is None.
 
-    __slots__ = ("reply",)
+    ``on_paid`` is called when it is on its way: what only makes sense to a peer that has the reply
+    is not sent before that.
+    """
+
+    __slots__ = ("on_paid", "reply")
 
     def __init__(self, reply: Message | None) -> None:
         self.reply = reply
+        self.on_paid: Callable[[], object] | None = None
 
 
 class GlobalRequested(Event):

@@ -17,6 +17,13 @@ AGENT: Final = "auth-agent@openssh.com"
 # The channels that servers open (RFC 4254 sections 6.3.2 and 7.2; OpenSSH's PROTOCOL.agent).
 SERVERS_TYPES: Final = frozenset({FORWARDED_PORT, FORWARDED_SOCKET, X11, AGENT})
 
+LISTEN_PORT: Final = "tcpip-forward"
+CANCEL_PORT: Final = "cancel-tcpip-forward"
+LISTEN_SOCKET: Final = "streamlocal-forward@openssh.com"
+CANCEL_SOCKET: Final = "cancel-streamlocal-forward@openssh.com"
+LISTENING: Final = frozenset({LISTEN_PORT, CANCEL_PORT, LISTEN_SOCKET, CANCEL_SOCKET})
+"""The global requests by which a client has the server listen, and end that."""
+
 LARGEST_PORT: Final = 65535
 # Of a connection that comes from no network: servers are known that look whether this is an address.
 NOWHERE: Final = ("127.0.0.1", LARGEST_PORT)
@@ -37,6 +44,41 @@ class SocketTarget(Message):
     path: String
     reserved: String
     reserved_port: UInt32
+
+
+class PortPlace(Message):
+    """Where ``tcpip-forward`` wants the server to listen, or no more (RFC 4254 section 7.1)."""
+
+    host: Text
+    port: UInt32
+
+
+class PortChosen(Message):
+    """The answer to a ``tcpip-forward`` for port 0: the port that is listened on."""
+
+    port: UInt32
+
+
+class SocketPlace(Message):
+    """Where ``streamlocal-forward@openssh.com`` wants the server to listen, or no more."""
+
+    path: String
+
+
+class ForwardedPort(Message):
+    """Where somebody has connected to, named as it was asked for, and from where (RFC 4254 section 7.2)."""
+
+    host: Text
+    port: UInt32
+    originator: Text
+    originator_port: UInt32
+
+
+class ForwardedSocket(Message):
+    """Which socket of the server's file system somebody has connected to."""
+
+    path: String
+    reserved: String
 
 
 def direct_target(

@@ -461,8 +461,10 @@ class Connection:
 
     def _settle_debts(self) -> None:
         while self._owed and (reply := self._owed[0].reply) is not None:
-            del self._owed[0]
+            paid = self._owed.pop(0)
             self.send(reply)
+            if paid.on_paid is not None:
+                paid.on_paid()
 
     def _global_succeeded(self, payload: memoryview) -> None:
         self._global_replied(success=True, data=RequestSuccess.decode(payload).data)

@@ -25,6 +25,19 @@ def chosen_hosts(host: str | None, *, gateway: bool) -> tuple[str, ...]:
     return LOOPBACK if host == "localhost" else (host,)
 
 
+def granted_hosts(host: str, gateway: str) -> tuple[str, ...]:
+    """Where to listen for a client that asks for ``host``; ``gateway`` is the server's GatewayPorts.
+
+    R145: unless the server's configuration says more, this machine alone can connect.
+    """
+    if gateway == "yes":
+        return EVERYWHERE
+    if gateway == "clientspecified":
+        return chosen_hosts(host, gateway=False)
+    # One of the two families may be chosen, and nothing else.
+    return (host,) if host in LOOPBACK else LOOPBACK
+
+
 def listen_at(
     hosts: tuple[str, ...],
     port: int,

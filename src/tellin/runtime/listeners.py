@@ -83,9 +83,25 @@ def listen(
 
     ``on_error`` hears of addresses that cannot be bound; the last error is raised if none can.
     """
+    return listen_to(
+        resolve(host, port, family=family, passive=True),
+        port,
+        backlog=backlog,
+        on_error=on_error,
+    )
+
+
+def listen_to(
+    addresses: Sequence[Address],
+    port: int,
+    *,
+    backlog: int = BACKLOG,
+    on_error: Callable[[Any, OSError], object] | None = None,
+) -> list[Socket]:
+    """The same on addresses that were looked up already."""
     listening: list[Socket] = []
     failure: OSError | None = None
-    for kind, address in resolve(host, port, family=family, passive=True):
+    for kind, address in addresses:
         chosen = port or (listening[0].getsockname()[1] if listening else 0)
         place = (address[0], chosen, *address[2:])
         try:

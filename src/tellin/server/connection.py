@@ -126,6 +126,9 @@ class Services(Protocol):
     def open_other(self, connection: "ServerConnection", event: ChannelAsked) -> None:
         """Accept or refuse a channel that is no session, now or later."""
 
+    def global_requested(self, connection: "ServerConnection", event: GlobalRequested) -> None:
+        """Answer a request that is none of a channel's, now or later; ``event.debt`` is what is owed."""
+
     def attempted(self, connection: "ServerConnection", attempt: Attempt) -> None:
         """For the log: one try to log in has ended."""
 
@@ -325,8 +328,8 @@ class ServerConnection:
     def _global_requested(self, event: GlobalRequested) -> None:
         if event.name == HOST_KEYS_PROVE and self._prover is not None:
             self._prover.prove(event)
-        elif event.want_reply:
-            self.core.answer_global(False, debt=event.debt)
+        else:
+            self.services.global_requested(self, event)
 
     # The end
 

@@ -4,39 +4,43 @@
 All of this happens in the process of the user who is logged in, with that user's rights (R148).
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from tellin.config.key_options import KeyOptions
+from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
-from tellin.connection.channel import Channel, Standing
+from tellin.connection.channel import Channel
 from tellin.connection.forwarding import (
+    CANCEL_PORT,
+    CANCEL_SOCKET,
     DIRECT_PORT,
     DIRECT_SOCKET,
     LARGEST_PORT,
+    LISTEN_PORT,
+    LISTEN_SOCKET,
+    PortPlace,
     PortTarget,
+    SocketPlace,
     SocketTarget,
 )
-from tellin.connection.requests import Request
 from tellin.errors import ChannelOpenFailureReason as Reason
-from tellin.protocol.events import ChannelAsked
+from tellin.protocol.events import ChannelAsked, GlobalRequested
 from tellin.runtime.journal import ERROR, INFO
-from tellin.runtime.listeners import AF_UNIX, AF_UNSPEC, FAMILIES, Address, Attempt
+from tellin.runtime.leading import REFUSED, Leading
+from tellin.runtime.listeners import AF_UNIX, AF_UNSPEC, FAMILIES, Address
 from tellin.runtime.loop import Loop
 from tellin.runtime.resolving import Resolver
-from tellin.runtime.sockets import Socket
-from tellin.runtime.tunnels import Tunnel
 from tellin.server.connection import ServerConnection
+from tellin.server.led import Led, led
+from tellin.server.listening import LONGEST_PATH, Listening, ListeningRules
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
 _ANY: Final = ("any",)
 _LOCAL: Final = ("yes", "local")
-_REFUSED: Final = "open failed"
+_REMOTE: Final = ("yes", "remote")
 LONGEST_HOST: Final = 1024
-# sockaddr_un holds so much of a path, its closing NUL included (unix(7)).
-LONGEST_PATH: Final = 107
 
 
 class ForwardingRules(Record):
@@ -49,8 +53,10 @@ class ForwardingRules(Record):
     ports: str = "no"  # in which directions: yes, no, local or remote
     sockets: str = "no"
     permit_open: tuple[str, ...] = _ANY
+    permit_listen: tuple[str, ...] = _ANY
     options: tuple[KeyOptions, ...] = ()
     family: int = AF_UNSPEC
+    listening: ListeningRules = ListeningRules()
 
     def opens_ports(self) -> bool:
         """Whether clients may be led to ports at all."""
@@ -74,6 +80,34 @@ class ForwardingRules(Record):
         """Whether to a socket: a list of ports names none."""
         return self.permit_open == _ANY and not any(one.permit_open for one in self.options)
 
+    def listens_on_ports(self) -> bool:
+        """Whether clients may have us listen on ports at all."""
+        return self.ports in _REMOTE and all(one.permit_port_forwarding for one in self.options)
+
+    def listens_on_sockets(self) -> bool:
+        """Whether on sockets of the file system, which a list of ports does not name."""
+        return (
+            self.sockets in _REMOTE
+            and self.listens_on_ports()
+            and self.permit_listen == _ANY
+            and all(
+                one.permit_streamlocal_forwarding and not one.permit_listen for one in self.options
+            )
+        )
+
+    def allows_listening(self, host: str, port: int) -> bool:
+        """Whether on this one."""
+        places = self.permit_listen
+        listed = places == _ANY or any(_listens(place, host, port) for place in places)
+        return listed and all(one.allows_listen(host, port) for one in self.options)
+
+
+def _listens(place: str, host: str, port: int) -> bool:
+    """Whether an entry of PermitListen names this one: its host is a pattern."""
+    name, _, number = place.rpartition(":")
+    name = name.removeprefix("[").removesuffix("]")
+    return number in {"*", str(port)} and match_pattern(host.lower(), name)
+
 
 def _covers(place: str, host: str, port: int) -> bool:
     """Whether an entry of PermitOpen names this target; names are compared as they are written."""
@@ -96,8 +130,15 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
         ports,
         sockets,
         permit_open=config.permit_open,
+        permit_listen=config.permit_listen,
         options=tuple(options),
         family=FAMILIES[config.address_family],
+        listening=ListeningRules(
+            config.gateway_ports,
+            FAMILIES[config.address_family],
+            config.stream_local_bind_mask,
+            config.stream_local_bind_unlink,
+        ),
     )
 
 
@@ -117,6 +158,7 @@ class Forwarding:
         self.rules = made
         self.note = note
         self._resolver = Resolver(loop)
+        self._listening = Listening(loop, connection, made.listening, self._resolver, note=note)
 
     def asked(self, event: ChannelAsked) -> None:
         """A client wants a channel that leads somewhere."""
@@ -125,11 +167,61 @@ class Forwarding:
         elif event.channel_type == DIRECT_SOCKET:
             self._socket(event.channel, SocketTarget.decode(event.data))
         else:
-            self.refuse(event.channel, Reason.UNKNOWN_CHANNEL_TYPE, _REFUSED)
+            self.refuse(event.channel, Reason.UNKNOWN_CHANNEL_TYPE, REFUSED)
+
+    def requested(self, event: GlobalRequested) -> None:
+        """A client wants us to listen somewhere, or no more."""
+        name = event.name
+        if name == LISTEN_PORT:
+            self._listen_port(event, PortPlace.decode(event.data))
+        elif name == LISTEN_SOCKET:
+            self._listen_socket(event, SocketPlace.decode(event.data).path)
+        elif name == CANCEL_PORT:
+            place = PortPlace.decode(event.data)
+            self._listening.cancel((place.host, place.port), event.debt)
+        elif name == CANCEL_SOCKET:
+            self._listening.cancel(SocketPlace.decode(event.data).path, event.debt)
+        else:
+            self._deny(event)
 
     def close(self) -> None:
         """The connection is over."""
         self._resolver.close()
+        self._listening.close()
+
+    def _deny(self, event: GlobalRequested) -> None:
+        if event.debt is not None:
+            self.connection.core.answer_global(False, debt=event.debt)
+            self.connection.flush()
+
+    def _listen_port(self, event: GlobalRequested, place: PortPlace) -> None:
+        host, port = place.host, place.port
+        if not self.rules.listens_on_ports() or len(host) > LONGEST_HOST:
+            self.note(INFO, "Server has disabled port forwarding.")
+            self._deny(event)
+        elif not self.rules.allows_listening(host, port):
+            self._say_denied(f"host {escape_text(host[:100])} port {port}")
+            self._deny(event)
+        elif not port and event.debt is None:
+            # Nobody would ever know which port it is.
+            self.note(INFO, "refused to listen on a port that the client will not be told")
+        else:
+            self._listening.listen_port(host, port, event.debt)
+
+    def _listen_socket(self, event: GlobalRequested, path: bytes) -> None:
+        if self.rules.listens_on_sockets():
+            self._listening.listen_socket(path, event.debt)
+        else:
+            self._say_denied(f'path "{escape_text(path[:100].decode("utf-8", "replace"))}"')
+            self._deny(event)
+
+    def _say_denied(self, what: str) -> None:
+        peer = self.connection.peer
+        self.note(
+            INFO,
+            f"Received request from {peer.host} port {peer.port} to remote forward to {what},"
+            " but the request was denied.",
+        )
 
     def refuse(self, channel: Channel, reason: int, why: str) -> None:
         """Do not open it."""
@@ -145,18 +237,18 @@ class Forwarding:
                 f"refused local port forward: originator {escape_text(target.originator[:100])}"
                 f" port {target.originator_port}, target {shown} port {port}",
             )
-            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, REFUSED)
         elif not self.rules.allows_port(host, port):
             self.note(
                 INFO,
                 f"Received request to connect to host {shown} port {port},"
                 " but the request was denied.",
             )
-            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, REFUSED)
         elif not 0 < port <= LARGEST_PORT or len(host) > LONGEST_HOST:
             self.refuse(channel, Reason.CONNECT_FAILED, "no such port")
         else:
-            leading = Direct(self, channel, f"{shown} port {port}")
+            leading = self._lead(channel, f"{shown} port {port}")
 
             def found(addresses: list[Address] | None, why: str) -> None:
                 if addresses is None:
@@ -176,84 +268,27 @@ class Forwarding:
                 f" {escape_text(target.reserved[:100].decode('utf-8', 'replace'))}"
                 f" port {target.reserved_port}, target {shown}",
             )
-            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, REFUSED)
         elif not self.rules.allows_socket():
             self.note(
                 INFO,
                 f"Received request to connect to path {shown}, but the request was denied.",
             )
-            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, _REFUSED)
+            self.refuse(channel, Reason.ADMINISTRATIVELY_PROHIBITED, REFUSED)
         elif len(target.path) > LONGEST_PATH or b"\0" in target.path or target.path[:1] != b"/":
             self.refuse(channel, Reason.CONNECT_FAILED, "no such path")
         else:
-            Direct(self, channel, shown).connect([(AF_UNIX, target.path)])
+            self._lead(channel, shown).connect([(AF_UNIX, target.path)])
 
-
-class Direct:
-    """One channel of a client's that leads somewhere: first the connection is made, then the two joined."""
-
-    __slots__ = ("_attempt", "_channel", "_forwarding", "_over", "_shown", "_tunnel")
-
-    def __init__(self, forwarding: Forwarding, channel: Channel, shown: str) -> None:
-        self._forwarding = forwarding
-        self._channel = channel
-        self._shown = shown
-        self._attempt: Attempt | None = None
-        self._tunnel: Tunnel | None = None
-        self._over = False
-        channel.owner = self
-
-    def connect(self, addresses: list[Address]) -> None:
-        """Connect to the first address that answers."""
-        if not self._over:
-            self._attempt = Attempt(self._forwarding.loop, addresses, self._connected)
-
-    def refuse(self, why: str) -> None:
-        """It cannot be had."""
-        if not self._over:
-            self._channel.owner = None
-            self._forwarding.refuse(self._channel, Reason.CONNECT_FAILED, why)
-
-    def _connected(self, stream: Socket | None) -> None:
-        attempt, self._attempt = self._attempt, None
-        if stream is None:
-            error = attempt.error if attempt is not None else None
-            why = os.strerror(error.errno) if error is not None and error.errno else _REFUSED
-            self._forwarding.note(ERROR, f"connect_to {self._shown}: failed.")
-            self.refuse(why)
-            return
-        forwarding, channel = self._forwarding, self._channel
-        connection = forwarding.connection
-        connection.core.accept_channel(channel)
-        self._tunnel = Tunnel(forwarding.loop, channel, connection.link, stream)
-        channel.owner = self
-        self._tunnel.start()
-        connection.flush()
-
-    # The channel's events
-
-    def requested(self, request: Request, answer: Callable[[bool], None]) -> None:
-        """Nothing may be asked of such a channel."""
-        answer(False)
-
-    def ended(self) -> None:
-        """The client sends no more."""
-        if self._tunnel is not None:
-            self._tunnel.ended()
-
-    def writable(self) -> None:
-        """There is room again."""
-        if self._tunnel is not None:
-            self._tunnel.writable()
-
-    def closed(self) -> None:
-        """The channel is gone, or the connection."""
-        self._over = True
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
-        if self._tunnel is not None:
-            if self._channel.standing is Standing.GONE:
-                self._tunnel.closed()
-            else:
-                self._tunnel.lost()
+    def _lead(self, channel: Channel, shown: str) -> Leading:
+        connection = self.connection
+        leading = Leading(
+            self.loop,
+            connection.core,
+            connection.link,
+            channel,
+            on_failed=lambda: self.note(ERROR, f"connect_to {shown}: failed."),
+            on_connected=led,
+        )
+        channel.owner = Led(leading)
+        return leading

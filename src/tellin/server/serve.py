@@ -29,7 +29,7 @@ from tellin.keys.certificates import Certificate, CertificateRole, load_certific
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
-from tellin.protocol.events import AuthenticationAsked, ChannelAsked
+from tellin.protocol.events import AuthenticationAsked, ChannelAsked, GlobalRequested
 from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
@@ -516,6 +516,11 @@ class Server:
         connection.core.refuse_channel(
             event.channel, ChannelOpenFailureReason.UNKNOWN_CHANNEL_TYPE, "open failed"
         )
+
+    def global_requested(self, connection: ServerConnection, event: GlobalRequested) -> None:
+        """Nothing that is asked of a connection as a whole is known here."""
+        if event.debt is not None:
+            connection.core.answer_global(False, debt=event.debt)
 
     def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
         """Serve a session channel."""

@@ -15,7 +15,7 @@ from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.connection.channel import Channel
 from tellin.errors import DisconnectReason, ProtocolError, TellinError
 from tellin.keys import PublicKey
-from tellin.protocol.events import ChannelAsked
+from tellin.protocol.events import ChannelAsked, GlobalRequested
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.privileges import Account, become, refuse_inspection
@@ -396,6 +396,11 @@ class SystemServices:
         """A channel that leads to a port or a socket."""
         assert self._forwarding is not None
         self._forwarding.asked(event)
+
+    def global_requested(self, connection: ServerConnection, event: GlobalRequested) -> None:
+        """To listen on a port or a socket, or no more."""
+        assert self._forwarding is not None
+        self._forwarding.requested(event)
 
     def _session_closed(self) -> None:
         self._sessions -= 1
