@@ -31,12 +31,13 @@ from tellin.client.credentials import (
 from tellin.client.endings import Place
 from tellin.client.host_keys import HostKeyCheck
 from tellin.client.identities import Identity
-from tellin.client.incoming import CLIENT_SETTINGS, NOT_LEARNING
 from tellin.client.jumps import last_step, place_of
 from tellin.client.learning import Learning, Updates
 from tellin.client.login import Login
 from tellin.client.options import Algorithms
 from tellin.client.preferences import (
+    CLIENT_SETTINGS,
+    NOT_LEARNING,
     authority_algorithms,
     kept_settings,
     login_plan,

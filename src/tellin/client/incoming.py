@@ -2,21 +2,11 @@
 """Channels that a server opens on us, which it may only where we have asked for what they are about."""
 
 from collections.abc import Callable
-from typing import Final
 
 from tellin.connection.forwarding import SERVERS_TYPES
-from tellin.connection.host_keys import HOST_KEYS
-from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelAsked
-
-# What the core hands to a client's driver of what servers ask.
-CLIENT_SETTINGS: Final = ConnectionSettings(
-    channel_types=SERVERS_TYPES, global_requests=frozenset({HOST_KEYS})
-)
-# The same where its other host keys are nothing to us.
-NOT_LEARNING: Final = ConnectionSettings(channel_types=SERVERS_TYPES)
 
 
 class Incoming:

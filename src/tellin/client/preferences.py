@@ -15,6 +15,9 @@ from tellin.client.offer import algorithms
 from tellin.client.records import AUTHORITY
 from tellin.config.algorithm_lists import select_one
 from tellin.config.ssh_config import SshConfig
+from tellin.connection.forwarding import SERVERS_TYPES
+from tellin.connection.host_keys import HOST_KEYS
+from tellin.connection.machine import ConnectionSettings
 from tellin.protocol.core import KeepAlive
 from tellin.transport.negotiation import Preferences
 from tellin.transport.settings import Settings
@@ -24,6 +27,13 @@ from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PASSWORD_ME
 # What we tell the server that we know (RFC 8308). Not ext-info-in-auth@openssh.com: it would let
 # EXT_INFO come in the middle of authentication, where we take it for an attack (R020).
 EXTENSIONS: Final = {"ping@openssh.com": b"0"}
+
+# What the core hands to a client's driver of what servers ask.
+CLIENT_SETTINGS: Final = ConnectionSettings(
+    channel_types=SERVERS_TYPES, global_requests=frozenset({HOST_KEYS})
+)
+# The same where its other host keys are nothing to us.
+NOT_LEARNING: Final = ConnectionSettings(channel_types=SERVERS_TYPES)
 
 _LEAST_RSA_SIZE: Final = 1024  # RequiredRSASize can only raise it
 

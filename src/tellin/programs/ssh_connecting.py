@@ -3,7 +3,7 @@
 
 import _socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from tellin.client.endings import Place
 from tellin.config.ssh_config import SshConfig
@@ -18,10 +18,16 @@ from tellin.runtime.listeners import (
     resolve,
 )
 from tellin.runtime.loop import SmallLoop
-from tellin.runtime.proxies import Passing, ProxyCommand
 from tellin.runtime.sockets import Socket
 from tellin.runtime.surroundings import source_addresses
 from tellin.transport.version import identification
+
+
+class Proxy(Protocol):
+    """A ProxyCommand that runs: `tellin.runtime.proxies.ProxyCommand`."""
+
+    def end(self) -> None:
+        """Let it go."""
 
 
 class Connecting:
@@ -41,7 +47,7 @@ class Connecting:
         self._found: Socket | None = None
         self._answered = False
         self._greeting = b""
-        self._proxy: ProxyCommand | None = None
+        self._proxy: Proxy | None = None
         self._failure: ConnectionLost | None = None
 
     def start(self) -> None:
@@ -152,15 +158,18 @@ class Connecting:
 
     def _spawn(self, command: str) -> None:
         """Run a ProxyCommand: its stream is our connection, or what it hands over by that."""
+        # Who connects himself does not wait for this.
+        from tellin.runtime.proxies import Passing, ProxyCommand
+
         config = self._config
         kind = "dialer " if config.proxy_use_fdpass else ""
         self._journal.debug(f"Executing proxy {kind}command: exec {command}")
-        self._proxy = ProxyCommand(command)
+        self._proxy = proxy = ProxyCommand(command)
         if config.proxy_use_fdpass:
             timeout = config.connect_timeout or None
-            Passing(self._loop, self._proxy.stream, self._passed, timeout=timeout)
+            Passing(self._loop, proxy.stream, self._passed, timeout=timeout)
         else:
-            self._found, self._answered = self._proxy.stream, True
+            self._found, self._answered = proxy.stream, True
 
     def _passed(self, found: Socket | ConnectionLost) -> None:
         self._answered = True

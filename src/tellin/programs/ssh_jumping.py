@@ -11,10 +11,9 @@ from typing import Any, Final
 from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import Place
-from tellin.client.incoming import CLIENT_SETTINGS, Incoming
 from tellin.client.jumps import Passed, place_of, read_hop
 from tellin.client.learning import Learning, Updates
-from tellin.client.preferences import keepalive, settings
+from tellin.client.preferences import CLIENT_SETTINGS, keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, known_types
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import direct_target
@@ -254,7 +253,9 @@ class Hop:
             self._learning.told(event)
             connection.link.flush_soon()
         elif type(event) is ChannelAsked:
-            # R146: nothing is asked of a hop but to lead on.
+            # R146: nothing is asked of a hop but to lead on. No hop but a hostile one gets here.
+            from tellin.client.incoming import Incoming
+
             Incoming(connection.core).asked(event)
             connection.link.flush_soon()
 

@@ -12,9 +12,8 @@ from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import NOWHERE, Place
-from tellin.client.incoming import CLIENT_SETTINGS, Incoming
 from tellin.client.learning import Learning, Updates
-from tellin.client.preferences import keepalive, settings
+from tellin.client.preferences import CLIENT_SETTINGS, keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.forwards import Forward
 from tellin.config.known_hosts import Entry, KnownHosts
@@ -125,6 +124,16 @@ def known_hosts(
     return sources.known(records, place), sources
 
 
+class Takers(Protocol):
+    """Who takes the server's channels: `tellin.client.incoming.Incoming`."""
+
+    def take(self, channel_type: str, taker: Callable[[ChannelAsked], object]) -> None:
+        """From here on ``taker`` gets channels of that type."""
+
+    def asked(self, event: ChannelAsked) -> None:
+        """The server wants a channel."""
+
+
 class Forwards(Protocol):
     """What is forwarded: `tellin.client.forwarding.LocalForwards`."""
 
@@ -141,7 +150,6 @@ class Run:
     """One run of ``ssh``."""
 
     connection: ClientConnection
-    incoming: Incoming
     _learning: Learning
 
     def __init__(
@@ -174,6 +182,7 @@ class Run:
         self._over = False
         self._status = FAILED
         self._visit: Visit | None = None
+        self._incoming: Takers | None = None
         self._sources: Sources | None = None
         self._check: Basis | None = None
         self._killed = 0
@@ -251,7 +260,7 @@ class Run:
             on_over=self._ended,
             on_banner=self._banner,
         )
-        self.incoming = Incoming(self.connection.core)
+        self._incoming = None
         self._learning = Learning(self.connection.core, self._updates)
         # In the turn that sends the first packets, and behind them.
         self._loop.call_soon(self._load, self.connection)
@@ -413,6 +422,16 @@ class Run:
         elif type(event) is ChannelAsked:
             self.incoming.asked(event)
             self.connection.link.flush_soon()
+
+    @property
+    def incoming(self) -> "Takers":
+        """Who takes the channels that the server opens."""
+        if self._incoming is None:
+            # Few servers have reason to open one.
+            from tellin.client.incoming import Incoming
+
+            self._incoming = Incoming(self.connection.core)
+        return self._incoming
 
     def _updates(self) -> Updates | None:
         if self._check is None or self._config.update_host_keys == "no":
