@@ -150,26 +150,32 @@ def run(arguments: list[str]) -> int:
     return _start(choices, command, csh=csh)
 
 
+def _read_pid(word: str) -> int:
+    """The number of a process that may be an agent; raises ValueError with what is wrong with it."""
+    try:
+        number = int(word) if len(word) <= 20 and word.isascii() else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise ValueError("invalid")
+    # 0 and negative numbers would name whole groups of processes, and 1 is nobody's agent.
+    if number < 2:
+        raise ValueError("too small")
+    if number > _GREATEST_PID:
+        raise ValueError("too large")
+    return number
+
+
 def _kill(*, csh: bool) -> int:
     word = os.environ.get("SSH_AGENT_PID")
     if word is None:
         raise Failure("SSH_AGENT_PID not set, cannot kill agent", status=_FAILED)
     try:
-        number = int(word) if len(word) <= 20 and word.isascii() else None
-    except ValueError:
-        number = None
-    # 0 and negative numbers would name whole groups of processes, and 1 is nobody's agent.
-    wrong = (
-        "invalid"
-        if number is None
-        else "too small"
-        if number < 2
-        else "too large"
-        if number > _GREATEST_PID
-        else ""
-    )
-    if number is None or wrong:
-        raise Failure(f'SSH_AGENT_PID="{word}", which is not a good PID: {wrong}', status=_FAILED)
+        number = _read_pid(word)
+    except ValueError as error:
+        raise Failure(
+            f'SSH_AGENT_PID="{word}", which is not a good PID: {error}', status=_FAILED
+        ) from None
     try:
         os.kill(number, signal.SIGTERM)
     except OSError as error:

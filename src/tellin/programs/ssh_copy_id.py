@@ -43,7 +43,8 @@ _MOST_TARGET: Final = 1024
 
 # What the account's own shell is given in single quotes, so there are none inside. Every key comes
 # as a line on standard input; one whose blob is there already, whatever stands beside it, stays as
-# it is; in a comment it lets nobody in. A last line without its end gets one first, or the new key would be part of a comment.
+# it is; in a comment it lets nobody in. A last line without its end gets one first, or the new key
+# would be part of a comment.
 # Only what is made here gets modes of its own; what others may write is not left so, since
 # StrictModes would make sshd pass it over.
 _INSTALL: Final = (

@@ -17,8 +17,9 @@ class ChannelDuplex(Watched):
     """A `Duplex` made of a channel, without a socket between: also the channel's owner.
 
     Whoever hands out the core's events calls the methods that are named after them. ``on_settled`` is
-    called once, with None when the channel is there, else with why it is not. What has arrived is copied, and credited to the peer when it is read, so the channel's window
-    bounds it. An outer connection that breaks is the end of this stream, as if its peer had hung up.
+    called once, with None when the channel is there, else with why it is not. What has arrived is
+    copied, and credited to the peer when it is read, so the channel's window bounds it. An outer
+    connection that breaks is the end of this stream, as if its peer had hung up.
     """
 
     def __init__(

@@ -40,6 +40,11 @@ class Kind(State):
     """A file that is missing, or that others may read or write."""
 
 
+def where(file: str, line: int) -> str:
+    """A place as sentences say it; ``line`` is 0 for a whole file, or for an option."""
+    return f"{file} line {line}" if line else file
+
+
 class Finding(Record):
     """One thing to say: a whole sentence about one line, and what to do.
 
@@ -55,14 +60,12 @@ class Finding(Record):
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file} line {self.line}" if self.line else self.file
-        return f"{where}: {self.severity.value}: {self.sentence}"
+        return f"{where(self.file, self.line)}: {self.severity.value}: {self.sentence}"
 
     @classmethod
     def of_error(cls, fault: ConfigError) -> "Finding":
         """A mistake that the program itself would end with."""
-        place = f"{fault.file} line {fault.line}: " if fault.line else f"{fault.file}: "
-        sentence = str(fault).removeprefix(place)
+        sentence = str(fault).removeprefix(f"{where(fault.file, fault.line)}: ")
         return cls(
             Kind.MISTAKE,
             Severity.ERROR,

@@ -106,7 +106,8 @@ def idle_values(
             continue
         shown = " ".join(needed.shown(needed.default)) or "not given"
         if needed.attribute in said:
-            shown = f"{said[needed.attribute][0].words[:40]}, as {_where(said[needed.attribute][0])} says"
+            first = said[needed.attribute][0]
+            shown = f"{first.words[:40]}, as {first.where} says"
         for one in waiting:
             yield Finding(
                 Kind.IDLE,
@@ -130,7 +131,3 @@ def _possible(
     if not any(for_everybody(one.blocks) for one in given):
         values.append(needed.default)
     return values
-
-
-def _where(said: Statement) -> str:
-    return f"{said.file} line {said.line}" if said.line else said.file

@@ -218,17 +218,16 @@ def shadowed(
     """The findings about ``shadows``."""
     for said, winner in shadows(survey, statements):
         same = said.value == winner.value and said.row is winner.row
-        where = f"{winner.file} line {winner.line}" if winner.line else winner.file
         around = f" ({winner.blocks[-1].words})" if winner.blocks else ""
         spelling = said.row.spelling
         if same:
             kind, severity = Kind.REPEATED, Severity.NOTE
-            sentence = f"{spelling} {said.words[:60]} says again what {where}{around} says"
+            sentence = f"{spelling} {said.words[:60]} says again what {winner.where}{around} says"
             hint = "one of the two can go"
         else:
             kind, severity = Kind.SHADOWED, Severity.WARNING
             sentence = (
-                f"{spelling} {said.words[:60]} never counts: {where}{around}"
+                f"{spelling} {said.words[:60]} never counts: {winner.where}{around}"
                 f" says {winner.row.spelling} {winner.words[:60]} before it"
             )
             hint = _advice(said, winner)
@@ -268,13 +267,12 @@ def lost(statements: Sequence[Statement]) -> Iterator[Finding]:
         key = (spelling, name, *(id(block) for block in said.blocks))
         first = met.setdefault(key, said)
         if first is not said:
-            where = f"{first.file} line {first.line}" if first.line else first.file
             yield Finding(
                 Kind.REPEATED if first.value == said.value else Kind.SHADOWED,
                 Severity.NOTE if first.value == said.value else Severity.WARNING,
                 said.file,
                 said.line,
                 spelling,
-                f"{spelling} {said.words[:60]} adds nothing to what {where} says",
+                f"{spelling} {said.words[:60]} adds nothing to what {first.where} says",
                 "one of the two can go",
             )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from tellin.config.conditions import Criterion, checked, read_criteria
 from tellin.config.grammar import Line, read_line
 from tellin.config.keywords import KeywordFile, Known, Row
+from tellin.config.linting.findings import where
 from tellin.config.patterns import check_address_list, match_pattern_list
 from tellin.config.reading import Reader
 from tellin.config.ssh_config import SshConfig, client_tokens
@@ -58,11 +59,6 @@ class Block(Record):
     line: int
     criteria: tuple[Criterion, ...] = ()
 
-    @property
-    def where(self) -> str:
-        """``file line n (Host x)``, as sentences say it."""
-        return f"{self.file} line {self.line} ({self.words})"
-
 
 class Statement(Record):
     """A line with a keyword of the table: its value, and the blocks around it, outermost first."""
@@ -78,6 +74,11 @@ class Statement(Record):
     def place(self) -> tuple[str, int]:
         """Where it stands."""
         return self.file, self.line
+
+    @property
+    def where(self) -> str:
+        """The same, as sentences say it."""
+        return where(self.file, self.line)
 
 
 class Remark(Record):
