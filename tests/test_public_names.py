@@ -53,6 +53,8 @@ PUBLIC: dict[str, set[str]] = {
         "TellinError",
         "Terminal",
         "TimedOut",
+        "Tunnel",
+        "TunnelState",
         "UsageError",
         "Writer",
         "WrongPassphrase",

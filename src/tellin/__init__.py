@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
     from tellin.client.streams import Stream as Stream
+    from tellin.client.tunnel import Tunnel as Tunnel
+    from tellin.client.tunnel import TunnelState as TunnelState
     from tellin.config.known_hosts import KnownHosts as KnownHosts
     from tellin.errors import AuthenticationFailed as AuthenticationFailed
     from tellin.errors import ChannelRefused as ChannelRefused
@@ -67,6 +69,7 @@ _HOMES = {
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
     "tellin.client.streams": ("Stream",),
+    "tellin.client.tunnel": ("Tunnel", "TunnelState"),
     "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.errors": (
         "AuthenticationFailed",
@@ -143,6 +146,8 @@ __all__ = [
     "TellinError",
     "Terminal",
     "TimedOut",
+    "Tunnel",
+    "TunnelState",
     "UsageError",
     "Writer",
     "WrongPassphrase",

@@ -127,6 +127,7 @@ class Connection:
         self.forwardings: set[Forwarding] = set()
         """What is listened on for it: all of it ends with it."""
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
         where = f"{self.user}@{self.host}" if self.user else self.host
@@ -525,6 +526,10 @@ class Connection:
         """Wait until the connection is over, whoever ends it."""
         await asyncio.shield(self._over)
 
+    async def wait_gone(self) -> None:
+        """Wait until nothing can be asked of it any more; its last bytes may still be leaving."""
+        await asyncio.shield(self._gone)
+
     async def aclose(self) -> None:
         """Say goodbye, and wait until it has left."""
         self.close()
@@ -579,6 +584,8 @@ class Connection:
 
     def _closed(self) -> None:
         lost = self._lost()
+        if not self._gone.done():
+            self._gone.set_result(None)
         lose_all(self.core, lost)
         for forwarding in list(self.forwardings):
             forwarding.ended(lost)
