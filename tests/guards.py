@@ -1568,6 +1568,14 @@ AGENT: Final = (
         "::test_r159_r148_the_socket_is_the_users_alone_and_goes_with_the_connection",
     ),
     _guard(
+        "R154",
+        "client/agent_forwarding.py",
+        "core.host_key, core.session_id, core.host_key_signature, forwarding=True",
+        "core.host_key, core.session_id, b\"\", forwarding=True",
+        "interop/test_agent_forwarding.py"
+        "::test_a_key_kept_to_destinations_goes_on_by_the_permitted_way_alone",
+    ),
+    _guard(
         "R159",
         "programs/agent_place.py",
         "if status.st_mode & 0o077:",

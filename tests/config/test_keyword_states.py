@@ -61,6 +61,8 @@ CLIENT = {
     "ExitOnForwardFailure": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "FingerprintHash": SSH + "fingerprint_hash_is_how_keys_are_shown",
     "ForkAfterAuthentication": SSH + "fork_after_authentication_leaves_us_behind",
+    "ForwardAgent": "interop/test_agent_forwarding.py"
+    "::test_forward_agent_names_another_agent_by_its_path_or_by_a_variable",
     "GatewayPorts": FORWARDED + "l_listens_where_it_is_told",
     "GlobalKnownHostsFile": SSH + "global_known_hosts_file_is_a_record_too",
     "HashKnownHosts": TRUST + "names_are_hashed_where_that_is_wanted",
@@ -251,7 +253,6 @@ ASKING = {
     "ControlMaster": "auto",
     "DynamicForward": "1080",
     "EnableEscapeCommandline": "yes",
-    "ForwardAgent": "yes",
     "ForwardX11": "yes",
     "GSSAPIAuthentication": "yes",
     "HostbasedAuthentication": "yes",

@@ -322,14 +322,14 @@ def test_unknown_keywords_can_be_let_pass() -> None:
 
 def test_people_files_load_though_features_are_missing() -> None:
     text = (
-        "Host *\n  ForwardAgent yes\n  AddKeysToAgent yes\n  ControlMaster auto\n"
+        "Host *\n  HostbasedAuthentication yes\n  AddKeysToAgent yes\n  ControlMaster auto\n"
         "  ControlPath ~/.ssh/cm-%r@%h:%p\n  ControlPersist 10m # long\n  GSSAPIAuthentication no\n"
         "  ForwardX11 yes\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
     )
     found = read_ssh_config(paper(text), "host")
     assert found.port == 2222
     assert [(left.keyword, left.value, left.line) for left in found.not_yet] == [
-        ("ForwardAgent", "yes", 2),
+        ("HostbasedAuthentication", "yes", 2),
         ("ControlMaster", "auto", 4),
         ("ForwardX11", "yes", 8),
     ]
@@ -339,7 +339,7 @@ def test_people_files_load_though_features_are_missing() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["ForwardAgent yes", "ForwardAgent=yes", "Tunnel yes", "ControlMaster=auto"],
+    ["GSSAPIAuthentication yes", "GSSAPIAuthentication=yes", "Tunnel yes", "ControlMaster=auto"],
 )
 def test_what_is_missing_is_refused_by_name_on_the_command_line(option: str) -> None:
     with pytest.raises(ConfigError, match=r"^command-line: [A-Za-z]+ is not supported$"):
@@ -577,10 +577,12 @@ def test_host_keys_are_learnt_unless_the_user_has_files_of_his_own() -> None:
 
 def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() -> None:
     assert read_ssh_config(paper("UserKnownHostsFile x\nPort 1"), "h").not_yet == ()
-    assert read_ssh_config(paper("ForwardAgent no\nTunnelDevice any"), "h").not_yet == ()
-    found = read_ssh_config(paper("ForwardAgent yes\nControlMaster auto"), "h").not_yet
+    assert (
+        read_ssh_config(paper("HostbasedAuthentication no\nTunnelDevice any"), "h").not_yet == ()
+    )
+    found = read_ssh_config(paper("HostbasedAuthentication yes\nControlMaster auto"), "h").not_yet
     assert [(left.keyword, left.value) for left in found] == [
-        ("ForwardAgent", "yes"),
+        ("HostbasedAuthentication", "yes"),
         ("ControlMaster", "auto"),
     ]
 

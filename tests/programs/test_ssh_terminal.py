@@ -188,10 +188,12 @@ def test_what_a_file_asks_for_and_is_not_there_is_said_to_people_and_not_to_scri
     ssh: Ssh, tmp_path: Path
 ) -> None:
     config = tmp_path / "config"
-    config.write_text("ForwardAgent yes\nUpdateHostKeys no\nTag t\n", "ascii")
+    config.write_text("HostbasedAuthentication yes\nUpdateHostKeys no\nTag t\n", "ascii")
     argv = [str(config) if word == "none" else word for word in ssh.argv("echo do''ne")]
     with Typist(argv, env=ssh.environment) as typist:
-        typist.expect(r"config line 1: ForwardAgent is not supported and is left out\r\r\n")
+        typist.expect(
+            r"config line 1: HostbasedAuthentication is not supported and is left out\r\r\n"
+        )
         typist.expect(r"done\r\n")
         assert typist.end() == 0
     done = subprocess.run(argv, env=ssh.environment, capture_output=True, check=False)

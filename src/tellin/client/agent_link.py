@@ -56,6 +56,13 @@ class AgentLink:
                 self._on_close()
             self._conversation.lost()
 
+    def release(self) -> Socket:
+        """The stream, for whoever goes on with it; call it when nothing waits for an answer."""
+        self._open = False
+        self._loop.remove_reader(self._stream.fileno())
+        self._loop.remove_writer(self._stream.fileno())
+        return self._stream
+
     def _write(self) -> None:
         self._unsent = self._unsent or self._conversation.take()
         try:

@@ -138,6 +138,8 @@ class HostKeyCheck:
         self._no_local_check = no_local_check
         self._beside = beside
         self._on_unsafe = on_unsafe
+        self.unsafe = False
+        """Whether a changed key was let in."""
         self._on_trusted = on_trusted
         self._key: PublicKey | None = None
         self.grounds: Entry | None = None
@@ -519,6 +521,7 @@ class HostKeyCheck:
         return make_line(names, key.key_type, key.blob)
 
     def _go_on_unsafely(self) -> None:
+        self.unsafe = True
         for what in () if self._on_unsafe is None else self._on_unsafe():
             self._journal.error(
                 f"{what.capitalize()} authentication is disabled to avoid man-in-the-middle attacks."

@@ -48,6 +48,7 @@ class SessionPlan(Record):
 
     start: Request  # shell, exec or subsystem
     environment: tuple[tuple[bytes, bytes], ...] = ()
+    lent: tuple[tuple[Request, bool], ...] = ()  # of `tellin.client.lending`; true wants an answer
     terminal: PtyRequest | None = None
     stdin: int = 0
     stdout: int = 1
@@ -125,6 +126,8 @@ class Session:
         """The server has opened the channel: all requests leave, and input may follow."""
         self.stage = Stage.RUNNING
         plan, channel = self.plan, self.channel
+        for request, want_reply in plan.lent:
+            channel.request(request, want_reply=want_reply)
         if plan.terminal is not None:
             channel.request(plan.terminal, want_reply=True)
         for variable, value in plan.environment:

@@ -427,7 +427,6 @@ class SshConfig(
     )
     forward_agent: str = keyword(
         "ForwardAgent", ssh_kinds.FORWARD_AGENT, default="no", tokens=ANYWHERE, tier=Tier.EVERYDAY,
-        later=Later("forwarding", ("no",)),
         doc="Whether the server may ask our agent; or which agent, as a path or $NAME.",
     )
     forward_x11: bool = keyword(
@@ -610,6 +609,13 @@ class SshConfig(
         if wanted == "SSH_AUTH_SOCK" or wanted.startswith("$"):
             return environment.get(wanted.removeprefix("$")) or None
         return wanted
+
+    def forwarded_agent(self, environment: Mapping[str, str]) -> str | None:
+        """The socket of the agent that the server may ask, or None; on the expanded values."""
+        wanted = self.forward_agent
+        if wanted in {"yes", "no"}:
+            return self.agent_path(environment) if wanted == "yes" else None
+        return environment.get(wanted[1:]) or None if wanted.startswith("$") else wanted
 
 
 def client_tokens(config: SshConfig, surroundings: Surroundings) -> Tokens:

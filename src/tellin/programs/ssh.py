@@ -25,7 +25,7 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46aCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
+usage: ssh [-46AaCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-D [bind_address:]port] [-E log_file]
            [-e escape_char] [-F configfile] [-I pkcs11] [-i identity_file]
            [-J destination] [-L address] [-l login_name] [-m mac_spec]
@@ -37,6 +37,7 @@ usage: ssh [-46aCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
 _PLAIN: Final = {
     "4": ("AddressFamily=inet",),
     "6": ("AddressFamily=inet6",),
+    "A": ("ForwardAgent=yes",),
     "a": ("ForwardAgent=no",),
     "C": ("Compression=yes",),
     "f": ("ForkAfterAuthentication=yes", "StdinNull=yes"),
@@ -60,7 +61,6 @@ _VALUED: Final = {
 }
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
-    "A": "agent forwarding",
     "K": "GSSAPI",
     "M": "connection sharing",
     "O": "connection sharing",

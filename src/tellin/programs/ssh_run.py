@@ -18,6 +18,7 @@ from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.forwards import Forward
 from tellin.config.known_hosts import Entry, KnownHosts
 from tellin.config.ssh_config import SshConfig
+from tellin.connection.requests import Request
 from tellin.keys.public import PublicKey
 from tellin.programs.command import Failure
 from tellin.protocol.events import Authenticated, ChannelAsked, GlobalRequested
@@ -78,6 +79,7 @@ class Basis(Protocol):
 
     grounds: Entry | None
     confirmed: bool
+    unsafe: bool
 
 
 class Way(Protocol):
@@ -146,6 +148,17 @@ class Forwards(Protocol):
         """The connection is gone."""
 
 
+class Lends(Protocol):
+    """What the server is lent: `tellin.client.lending.Lending`."""
+
+    @property
+    def open(self) -> int:
+        """How many connections there are to it."""
+
+    def requests(self) -> tuple[tuple[Request, bool], ...]:
+        """What a session asks for."""
+
+
 class Run:
     """One run of ``ssh``."""
 
@@ -165,6 +178,7 @@ class Run:
         self._loop = loop
         self._stdio = stdio
         self._forwards: Forwards | None = None
+        self._lending: Lends | None = None
         self._session_ended = False
         self._config = config
         self._journal = journal
@@ -308,6 +322,7 @@ class Run:
                 command=self._command,
                 on_over=self._session_over,
                 terminate=self.terminate,
+                lend=self._lend,
             )
 
     def _banner(self, text: str) -> None:
@@ -361,7 +376,7 @@ class Run:
             connection.link,
             config,
             self._journal,
-            on_quiet=self._forwards_quiet,
+            on_quiet=self._quiet,
         )
         if self._forwards.begin() or not config.exit_on_forward_failure:
             return True
@@ -369,8 +384,34 @@ class Run:
         connection.quit()
         return False
 
-    def _forwards_quiet(self) -> None:
-        if self._session_ended:
+    def _lend(self) -> tuple[tuple[Request, bool], ...]:
+        """What a session asks for of what the server is lent."""
+        config, connection = self._config, self.connection
+        if config.forward_agent == "no":
+            return ()
+        # Who lends nothing does not wait for this.
+        from tellin.client.lending import Lending
+
+        if self._lending is None:
+            self._lending = Lending(
+                self._loop,
+                connection.core,
+                connection.link,
+                self.incoming,
+                config=config,
+                journal=self._journal,
+                unsafe=self._check is not None and self._check.unsafe,
+                on_quiet=self._quiet,
+            )
+        return self._lending.requests()
+
+    def _is_busy(self) -> bool:
+        """Whether something is being forwarded."""
+        return any(one is not None and one.open for one in (self._forwards, self._lending))
+
+    def _quiet(self) -> None:
+        """The last connection of one kind has gone."""
+        if self._session_ended and not self._is_busy():
             self.connection.quit()
 
     def _warn_of_weak_exchange(self) -> None:
@@ -407,7 +448,7 @@ class Run:
         assert self._visit is not None
         self._status = self._visit.status
         self._session_ended = True
-        if self._forwards is not None and self._forwards.open:
+        if self._is_busy():
             # As OpenSSH: connections that are being forwarded are not cut off.
             self._visit.leave()
         else:

@@ -40,7 +40,10 @@ class Screen(Protocol):
 
 
 class SshSession:
-    """Starts a session and hands it its events; ``terminate`` is called where the user wants out."""
+    """Starts a session; ``terminate`` is called where the user wants out.
+
+    What ``lend`` gives the session asks for first: it is what of ours its programs may use.
+    """
 
     def __init__(
         self,
@@ -52,8 +55,10 @@ class SshSession:
         command: bytes,
         on_over: Callable[[], object],
         terminate: Callable[[], object],
+        lend: Callable[[], tuple[tuple[Request, bool], ...]],
     ) -> None:
         self.connection = connection
+        self._lend = lend
         self._loop = loop
         self._config = config
         self._journal = journal
@@ -176,6 +181,7 @@ class SshSession:
         return SessionPlan(
             self._request(),
             environment=selected_environment(config.send_env, config.set_env, fits=match_pattern),
+            lent=self._lend(),
             terminal=terminal,
             stdin=os.open(os.devnull, os.O_RDONLY) if config.stdin_null else 0,
             edit=edit,

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Agents that are forwarded: ours and OpenSSH's, through clients and servers of both."""
+
+import base64
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent, wait_for
+from tests.interop.children import python
+from tests.interop.conftest import Running
+from tests.interop.servers import Server
+from tests.interop.target import KeyFile, Target, make_key
+from tests.interop.tellin_peer import TellinServer
+
+openssh = pytest.mark.peer("openssh", "sshd")
+# Which agent, which client, which server.
+MEETINGS = pytest.mark.parametrize(
+    ("agent", "client", "server"),
+    [
+        pytest.param("openssh", "tellin", "sshd", marks=openssh),
+        pytest.param("openssh", "openssh", "tellin", marks=openssh),
+        ("tellin", "tellin", "tellin"),
+    ],
+    indirect=["agent"],
+)
+PAIRS = pytest.mark.parametrize(
+    ("client", "server"),
+    [
+        pytest.param("tellin", "sshd", marks=openssh),
+        pytest.param("openssh", "tellin", marks=openssh),
+        ("tellin", "tellin"),
+    ],
+)
+ASK = shlex.join([python(), "-I", "-S", str(Path(__file__).with_name("ask_agent.py"))])
+
+
+def blob_of(key: KeyFile) -> str:
+    """In hex, as it stands in an agent's answer."""
+    return base64.b64decode(key.public.split()[1]).hex()
+
+
+def named(target: Target, name: str) -> str:
+    return "".join(f"{name} {' '.join(line.split()[:2])}\n" for line in target.host_keys)
+
+
+def ssh(
+    agent: RunningAgent,
+    client: str,
+    target: Target,
+    command: str,
+    *flags: str | Path,
+    known: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on ``target``; the login is by its own key, and not by the agent's."""
+    assert target.identity is not None
+    record = agent.directory / "known"
+    record.write_text(target.known_hosts() if known is None else known, "ascii")
+    return subprocess.run(
+        [
+            *PROGRAMS[client]["ssh"],
+            *map(str, flags),
+            "-F", "none", "-p", str(target.port), "-l", target.user,
+            "-o", f"UserKnownHostsFile={record}",
+            "-o", "GlobalKnownHostsFile=none",
+            "-o", "BatchMode=yes",
+            "-o", "IdentitiesOnly=yes",
+            "-i", str(target.identity.path),
+            target.host,
+            command,
+        ],
+        env={**agent.environment, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
+
+
+@MEETINGS
+def test_the_agent_is_there_with_a_and_not_without_and_nothing_of_it_stays(
+    agent: RunningAgent, client: str, server: str, running: Running, tmp_path: Path
+) -> None:
+    target = running(server).target
+    key = make_key(tmp_path / "mine")
+    agent.add(client, key.path)
+    # One connection after the other, and two at once.
+    with_it = ssh(agent, client, target, f"{ASK}; {ASK} & {ASK}; wait; echo $SSH_AUTH_SOCK", "-A")
+    *answers, place = with_it.stdout.split()
+    assert len(answers) == 3, with_it.stderr
+    assert all(blob_of(key) in answer for answer in answers)
+    assert with_it.stderr == ""
+    without = ssh(agent, client, target, ASK, "-A", "-a")
+    assert without.stdout == "none\n"
+    wait_for(lambda: not Path(place).parent.exists(), "the socket's directory stays")
+
+
+def test_forward_agent_names_another_agent_by_its_path_or_by_a_variable(
+    running: Running, home: Path, tmp_path: Path
+) -> None:
+    target = running("tellin").target
+    other = make_key(tmp_path / "other")
+    (home / "2").mkdir()
+    first, second = RunningAgent("tellin", home), RunningAgent("tellin", home / "2")
+    try:
+        second.add("tellin", other.path)
+        for option in (
+            f"ForwardAgent={second.path}",
+            "ForwardAgent=$OTHER_AGENT",
+            # IdentityAgent is the agent that is forwarded, too.
+            f"IdentityAgent={second.path}",
+        ):
+            done = ssh(
+                first, "tellin", target, ASK, "-o", option, "-o", "ForwardAgent=yes",
+                environment={"OTHER_AGENT": str(second.path)},
+            )  # fmt: skip
+            assert blob_of(other) in done.stdout, (option, done.stderr)
+        # A variable that is not set names none.
+        done = ssh(first, "tellin", target, ASK, "-o", "ForwardAgent=$NO_SUCH")
+        assert (done.stdout, done.returncode) == ("none\n", 0)
+    finally:
+        first.stop()
+        second.stop()
+
+
+@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+def test_who_has_no_agent_forwards_none_and_hears_nothing_of_it(
+    agent: RunningAgent, client: str, running: Running
+) -> None:
+    gone = str(agent.directory / "nothing-here")
+    done = ssh(
+        agent, client, running("tellin").target, ASK, "-A", environment={"SSH_AUTH_SOCK": gone}
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("none\n", "", 0)
+
+
+@PAIRS
+def test_an_agent_that_dies_is_gone_there_too(
+    agent: RunningAgent, client: str, server: str, running: Running
+) -> None:
+    place = agent.directory
+    target = running(server).target
+
+    def kill() -> None:
+        wait_for((place / "held").exists, "the agent was not reached")
+        agent.stop()
+        (place / "go").touch()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    done = ssh(agent, client, target, f"{ASK} {place}; {ASK}", "-A")
+    killing.join(SECONDS)
+    # The connection that there was, and a new one.
+    assert done.stdout == "gone\ngone\n", done.stderr
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Two servers that the second hop may or may not go to."""
+    made = {name: TellinServer(tmp_path_factory.mktemp(name)) for name in ("allowed", "forbidden")}
+    with made["allowed"], made["forbidden"]:
+        yield dict(made)
+
+
+@pytest.mark.parametrize(
+    ("agent", "way"),
+    [
+        # The client, the first server, and the client there.
+        pytest.param("openssh", ("tellin", "sshd", "openssh"), marks=openssh),
+        pytest.param("openssh", ("openssh", "tellin", "tellin"), marks=openssh),
+        ("tellin", ("tellin", "tellin", "tellin")),
+    ],
+    indirect=["agent"],
+)
+def test_a_key_kept_to_destinations_goes_on_by_the_permitted_way_alone(
+    agent: RunningAgent,
+    way: tuple[str, str, str],
+    running: Running,
+    hosts: dict[str, Server],
+    tmp_path: Path,
+) -> None:
+    client, server, inner = way
+    first, key = running(server).target, make_key(tmp_path / "kept")
+    known = named(first, "first")
+    for name, host in hosts.items():
+        known += named(host.target, name)
+        (host.directory / "authorized_keys").write_text(f"{key.public}\n", "ascii")
+    record = agent.directory / "names"
+    record.write_text(known, "ascii")
+    agent.add(client, "-H", record, "-h", "first>allowed", "-h", "first", key.path)
+
+    def go_on(name: str) -> subprocess.CompletedProcess[str]:
+        port = hosts[name].target.port
+        words = (
+            *PROGRAMS[inner]["ssh"],
+            *("-F", "none", "-p", str(port), "-o", f"UserKnownHostsFile={record}"),
+            *("-o", "BatchMode=yes", "-o", "IdentityFile=/nonexistent"),
+            *("-o", f"HostKeyAlias={name}", "127.0.0.1", "echo", "through"),
+        )
+        return ssh(
+            agent, client, first, " ".join(words), "-A", "-o", "HostKeyAlias=first", known=known
+        )
+
+    through = go_on("allowed")
+    assert through.stdout == "through\n", through.stderr
+    assert go_on("forbidden").returncode == 255
+    # From here, and not by way of the first host, the key is for nobody else.
+    assert agent.logs_in(client, hosts["allowed"].target).returncode == 255
+
+
+@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+def test_a_server_whose_key_has_changed_is_lent_no_agent(
+    agent: RunningAgent, client: str, running: Running, tmp_path: Path
+) -> None:
+    target = running("tellin").target
+    other = make_key(tmp_path / "other")
+    done = ssh(
+        agent, client, target, ASK, "-A", "-o", "StrictHostKeyChecking=no",
+        known=f"[127.0.0.1]:{target.port} {other.public}\n",
+    )  # fmt: skip
+    assert done.stdout == "none\n"
+    assert "Agent forwarding is disabled to avoid man-in-the-middle attacks." in done.stderr
+
+
+@PAIRS
+def test_what_is_left_running_keeps_the_connection_as_long_as_it_holds_the_agent(
+    agent: RunningAgent, client: str, server: str, running: Running
+) -> None:
+    """As OpenSSH has it: who was led to the agent is not cut off by the end of the command."""
+    place = agent.directory
+    command = f"{ASK} {place} </dev/null >/dev/null 2>&1 & while test ! -e {place}/held; do sleep 0.05; done"
+
+    def let_go() -> None:
+        wait_for((place / "held").exists, "the agent was not reached")
+        (place / "go").touch()
+
+    letting_go = threading.Thread(target=let_go)
+    letting_go.start()
+    done = ssh(agent, client, running(server).target, command, "-A")
+    letting_go.join(SECONDS)
+    assert done.returncode == 0, done.stderr
+    wait_for((place / "said").exists, "nothing was said")
+    # 12 is the answer to a question for keys.
+    assert (place / "said").read_text("ascii")[8:10] == "0c"
