@@ -1571,7 +1571,7 @@ AGENT: Final = (
         "R154",
         "client/agent_forwarding.py",
         "core.host_key, core.session_id, core.host_key_signature, forwarding=True",
-        "core.host_key, core.session_id, b\"\", forwarding=True",
+        'core.host_key, core.session_id, b"", forwarding=True',
         "interop/test_agent_forwarding.py"
         "::test_a_key_kept_to_destinations_goes_on_by_the_permitted_way_alone",
     ),

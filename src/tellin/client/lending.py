@@ -3,17 +3,17 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from tellin.client.agent_forwarding import AgentForwarding
 from tellin.client.agents import open_agent
-from tellin.client.incoming import Incoming
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import AGENT
 from tellin.connection.requests import AgentForwarding as AgentRequest
 from tellin.connection.requests import Request
 from tellin.errors import ConnectFailed
 from tellin.protocol.client import ClientProtocol
+from tellin.protocol.events import ChannelAsked
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
 from tellin.runtime.stream import Link
@@ -22,6 +22,13 @@ Asked = tuple[Request, bool]
 """A request, and whether we want to know what becomes of it."""
 
 _UNSAFE: Final = "{} forwarding is disabled to avoid man-in-the-middle attacks."
+
+
+class Takers(Protocol):
+    """Who takes the channels that the server opens: `tellin.client.incoming.Incoming`."""
+
+    def take(self, channel_type: str, taker: Callable[[ChannelAsked], object]) -> None:
+        """From here on ``taker`` gets channels of that type."""
 
 
 class Lending:
@@ -37,7 +44,7 @@ class Lending:
         loop: Loop,
         core: ClientProtocol,
         link: Link,
-        incoming: Incoming,
+        incoming: Takers,
         *,
         config: SshConfig,
         journal: Journal,
