@@ -1821,6 +1821,7 @@ SFTP_MESSAGES: Final = "sftp/test_messages.py::"
 FILE_SERVICE: Final = "server/test_file_service.py::"
 ROOTED: Final = "server/test_rooted_files.py::"
 LIBRARY_FILES: Final = "client/test_files.py::"
+LIBRARY_TREES: Final = "client/test_trees.py::"
 
 TRANSFERS: Final = (
     _guard(
@@ -2028,14 +2029,15 @@ TRANSFERS: Final = (
     _guard(
         "R176",
         "sftp/transfers.py",
-        "            if error is not None:\n                self.fail(error)\n            self._step()",
-        "            self._step()",
+        "self._refused = offset if self._refused is None else min(self._refused, offset)\n"
+        "            self.fail(error)",
+        "self._refused = offset",
         LIBRARY_FILES + "test_r176_case_257_a_write_that_failed_fails_the_transfer",
     ),
     _guard(
         "R173",
-        "client/files.py",
-        'if not name or b"/" in name or b"\\0" in name:',
+        "sftp/remote_files.py",
+        'if not name or b"/" in name or b"\\0" in name or name in {b".", b".."}:',
         "if False:",
         LIBRARY_FILES + "test_r173_a_listing_with_a_way_to_somewhere_else_is_refused",
     ),
@@ -2048,10 +2050,45 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R174",
-        "client/files.py",
-        "mode = _PERMISSIONS & (",
-        "mode = 0o7777 & (",
+        "runtime/local_trees.py",
+        "PLAIN: Final = 0o777",
+        "PLAIN: Final = 0o7777",
         LIBRARY_FILES + "test_r174_what_is_fetched_has_no_set_user_id",
+    ),
+    _guard(
+        "R172",
+        "client/copying.py",
+        "            for name, attributes in found:\n                checked(name)",
+        "            for name, attributes in found:",
+        LIBRARY_TREES + "test_r172_r173_a_source_that_does_not_check_its_names_is_checked",
+    ),
+    _guard(
+        "R175",
+        "runtime/local_trees.py",
+        "_DIRECTORY | os.O_NOFOLLOW",
+        "_DIRECTORY",
+        LIBRARY_TREES + "test_r175_a_link_is_not_written_through",
+    ),
+    _guard(
+        "R175",
+        "runtime/local_trees.py",
+        "flags = _CREATE | os.O_NOFOLLOW",
+        "flags = _CREATE",
+        LIBRARY_TREES + "test_r175_a_link_is_not_written_through",
+    ),
+    _guard(
+        "case 253",
+        "client/copying.py",
+        "if attributes.is_directory and directory.leads_back(real):",
+        "if False:",
+        LIBRARY_TREES + "test_case_253_a_link_that_leads_back_is_an_error",
+    ),
+    _guard(
+        "case 261",
+        "client/sides.py",
+        "if here > there:",
+        "if False:",
+        LIBRARY_TREES + "test_case_261_more_than_there_is_to_have_is_no_beginning",
     ),
 )
 

@@ -18,14 +18,10 @@ NOT_YET = {
     "case 153": "GSSAPI",
     "case 159": "PAM",
     "case 161": "PAM",
-    "R172": "scp",
-    "R175": "directories that are received",
     "R184": "patterns for remote names",
     "R185": "scp",
     "R186": "completion of remote names",
-    "case 253": "directories that are received",
     "case 259": "scp",
-    "case 261": "going on with a transfer",
 }
 
 # Tested as far as they concern what there is; the rest comes with what it is about.

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tellin.client.connect import connect as connect
     from tellin.client.connected import Connection as Connection
     from tellin.client.files import Files as Files
-    from tellin.client.files import RemoteFile as RemoteFile
     from tellin.client.forwards import Forwarding as Forwarding
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
+    from tellin.client.remote_file import RemoteFile as RemoteFile
     from tellin.client.streams import Stream as Stream
     from tellin.client.tunnel import Tunnel as Tunnel
     from tellin.client.tunnel import TunnelState as TunnelState
@@ -63,11 +63,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "tellin.client.connect": ("connect",),
     "tellin.client.connected": ("Connection",),
-    "tellin.client.files": ("Files", "RemoteFile"),
+    "tellin.client.files": ("Files",),
     "tellin.client.forwards": ("Forwarding",),
     "tellin.client.host_keys": ("HostKeyPolicy",),
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
+    "tellin.client.remote_file": ("RemoteFile",),
     "tellin.client.streams": ("Stream",),
     "tellin.client.tunnel": ("Tunnel", "TunnelState"),
     "tellin.config.known_hosts": ("KnownHosts",),

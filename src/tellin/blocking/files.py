@@ -4,9 +4,9 @@
 from types import TracebackType
 
 from tellin.blocking.faces import Entered, closing, forwarded
+from tellin.client.file_verbs import RemotePath
 from tellin.client.files import Files as AsyncFiles
-from tellin.client.files import RemoteFile as AsyncRemoteFile
-from tellin.client.files import RemotePath
+from tellin.client.remote_file import RemoteFile as AsyncRemoteFile
 from tellin.sftp.messages import Entry
 
 

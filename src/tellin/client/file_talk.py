@@ -3,30 +3,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from tellin.client.beside import BesideLoop, raised
 from tellin.client.remote import Carrier, Remote
 from tellin.connection.requests import SubsystemRequest
 from tellin.errors import ConnectionLost, ProtocolError, TellinError
-from tellin.runtime.channel_streams import again
 from tellin.runtime.redirection import DISCARD
 from tellin.sftp.client import SftpClient
-from tellin.sftp.messages import AskLimits, ExtendedReply, Limits, Request
-from tellin.sftp.transfers import Done, Transfer, block_of
+from tellin.sftp.remote_files import RemoteFiles
 
 _PLACES: Final = 1 << 20
 _CLOSING_SECONDS: Final = 10.0
 _NO_SERVER: Final = "the account's start-up files may print something, which they must not here"
-
-
-def raised(error: TellinError) -> TellinError:
-    """An error as one waiter of many gets it: raised twice it would collect both tracebacks."""
-    if isinstance(error, ConnectionLost):
-        fresh = again(error)
-        assert isinstance(fresh, ConnectionLost)
-        return fresh
-    return error
 
 
 class FileTalk:
@@ -43,10 +32,13 @@ class FileTalk:
         self._flushing = False
         self._failure: TellinError | None = None
         self._version: asyncio.Future[None] = self._loop.create_future()
-        self.limits = Limits(0, 0, 0, 0)
         self.client = SftpClient(
-            identification=carrier.core.peer_identification, on_version=self._greeted
+            identification=carrier.core.peer_identification,
+            on_version=self._greeted,
+            on_output=self._flush_soon,
+            clock=self._loop.time,
         )
+        self.files = RemoteFiles(self.client, BesideLoop(self._loop))
         self._remote = remote = Remote(
             carrier, SubsystemRequest("sftp"), environment=None, terminal=None
         )
@@ -62,10 +54,7 @@ class FileTalk:
             remote.launch()
             # What the server refuses comes in place of its version.
             await self._version
-            if self.client.offers(AskLimits):
-                reply = await self.ask(AskLimits())
-                assert isinstance(reply, ExtendedReply)
-                self.limits = Limits.decode(reply.contents)
+            await self.files.learn_limits()
         except BaseException:
             remote.abandon()
             raise
@@ -78,51 +67,6 @@ class FileTalk:
     def _greeted(self) -> None:
         if not self._version.done():
             self._version.set_result(None)
-
-    # What is asked
-
-    async def ask(self, request: Request, *, path: bytes | None = None) -> Any:
-        """The reply to a request."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self.client.ask(request, _settler(answer), path=path)
-        self._flush()
-        return await answer
-
-    async def symlink(self, target: bytes, link: bytes) -> None:
-        """Make a link, in the server's order."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self.client.symlink(target, link, _settler(answer))
-        self._flush()
-        await answer
-
-    def tell(self, request: Request) -> None:
-        """Ask without waiting; nobody hears of what comes of it."""
-        if self._failure is None:
-            self.client.ask(request, lambda _value, _error: None)
-            self._flush_soon()
-
-    @property
-    def read_block(self) -> int:
-        """How much is asked for at once."""
-        return block_of(self.limits.largest_read)
-
-    @property
-    def write_block(self) -> int:
-        """How much is written at once."""
-        return block_of(self.limits.largest_write)
-
-    async def carry(self, make: Callable[[Done], Transfer]) -> None:
-        """Begin a transfer and wait for its end; raises what went wrong first."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        transfer = make(lambda error: _settle(answer, None, error))
-        transfer.begin()
-        self._flush()
-        try:
-            await answer
-        except asyncio.CancelledError:
-            # What still comes is not taken: its place may be gone.
-            transfer.fail(TellinError("cancelled"))
-            raise
 
     # The channel
 
@@ -137,8 +81,6 @@ class FileTalk:
                 self._lost(error)
                 # Within the core nobody may call its verbs.
                 self._loop.call_soon(self._remote.abandon)
-            else:
-                self._flush_soon()
         return sum(map(len, views))
 
     def finish(self) -> None:
@@ -217,16 +159,3 @@ def _fill(places: list[memoryview], parts: "deque[memoryview]") -> int:
                 parts.appendleft(part[count:])
         total += at
     return total
-
-
-def _settler(answer: "asyncio.Future[Any]") -> Any:
-    return lambda value, error: _settle(answer, value, error)
-
-
-def _settle(answer: "asyncio.Future[Any]", value: Any, error: TellinError | None) -> None:
-    if answer.done():
-        return
-    if error is not None:
-        answer.set_exception(raised(error))
-    else:
-        answer.set_result(value)

@@ -20,7 +20,7 @@ from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient
 from tellin.sftp.messages import OPEN_CREATE, OPEN_EXCLUSIVE, OPEN_READ, OPEN_WRITE
-from tellin.sftp.transfers import SAFE_BLOCK, Done, Download, Transfer, Upload
+from tellin.sftp.transfers import SAFE_BLOCK, Download, Transfer, Upload, from_memory
 
 _CHUNK: Final = 65536
 _DIRECTORY_MODE: Final = 0o700
@@ -79,9 +79,9 @@ class FileServer:
             raise error
         return value
 
-    def _carry(self, make: Callable[[Done], Transfer]) -> None:
+    def _carry(self, transfer: Transfer) -> None:
         ends: list[TellinError | None] = []
-        make(ends.append).begin()
+        transfer.begin(ends.append)
         self._until(lambda: ends)
         if ends[0] is not None:
             raise ends[0]
@@ -100,7 +100,7 @@ class FileServer:
             data[offset : offset + len(view)] = view
 
         self._carry(
-            lambda done: Download(
+            Download(
                 self.client,
                 handle,
                 start=0,
@@ -110,7 +110,6 @@ class FileServer:
                 block=SAFE_BLOCK,
                 path=path,
                 take=take,
-                done=done,
             )
         )
         self.ask(messages.Close(handle), path)
@@ -120,16 +119,14 @@ class FileServer:
         """Put data at ``start`` of a file, which is made for its owner alone, and have it kept."""
         wanted = messages.Open(path, flags, Attributes(permissions=_FILE_MODE))
         handle = self.ask(wanted, path).handle
-        view = memoryview(data)
         self._carry(
-            lambda done: Upload(
+            Upload(
                 self.client,
                 handle,
                 start=start,
                 block=SAFE_BLOCK,
                 path=path,
-                read=lambda offset, size: view[offset - start : offset - start + size],
-                done=done,
+                load=from_memory(memoryview(data), start),
             )
         )
         if self.client.offers(messages.FileSync):

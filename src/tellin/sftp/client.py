@@ -47,6 +47,7 @@ from tellin.sftp.messages import (
     fields,
     framed,
 )
+from tellin.sftp.pace import Pace
 from tellin.sftp.status import StatusCode, refusal
 from tellin.wire import string
 
@@ -119,11 +120,21 @@ class SftpClient:
     ``begin`` comes first; ``on_version`` is called when the server has said what it is. Bytes for
     it come out of ``take``, in order; what was given to ``write`` is among them and must not
     change until it is sent. ``received`` takes its own bytes. When the channel is gone, ``lost``
-    tells all who wait.
+    tells all who wait. ``on_output`` is called whenever there is something to ``take`` again; with a
+    ``clock`` it is measured how much the link holds.
     """
 
-    def __init__(self, *, identification: str = "", on_version: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        *,
+        identification: str = "",
+        on_version: Callable[[], object],
+        on_output: Callable[[], object] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.extensions: dict[bytes, bytes] = {}
+        self.pace = Pace(clock)
+        self._on_output = on_output
         self.ready = False
         self._target_first = takes_target_first(identification)
         self._on_version = on_version
@@ -151,7 +162,7 @@ class SftpClient:
         """Say which version this is."""
         self._begun = True
         body = Init(VERSION, ()).encode()
-        self._out.append(_WORD.pack(len(body)) + body)
+        self._put(_WORD.pack(len(body)) + body)
 
     def offers(self, extension: type[Extension]) -> bool:
         """Whether the server has said that it knows an extension, in the version that we know."""
@@ -166,7 +177,7 @@ class SftpClient:
         asked = _Asked(kind.name, path, ANSWERS.get(kind, Status), settle)
         asked.ends = kind is ReadDirectory
         asked.single = kind in _ONE_NAME
-        self._out.append(framed(request, self._enter(asked)))
+        self._put(framed(request, self._enter(asked)))
 
     def fetch(
         self,
@@ -185,7 +196,7 @@ class SftpClient:
         asked = _Asked("read", path, Data, settle)
         asked.take, asked.length, asked.ends = take, length, True
         request_id = self._enter(asked)
-        self._out.append(
+        self._put(
             _HEAD.pack(_HEAD_BYTES + len(handle) + _PLACE.size, READ_NUMBER, request_id)
             + string(handle)
             + _PLACE.pack(offset, length)
@@ -205,12 +216,13 @@ class SftpClient:
             raise UsageError(f"a WRITE of {len(data)} bytes")
         request_id = self._enter(_Asked("write", path, Status, settle))
         size = _HEAD_BYTES + len(handle) + _PLACE.size + len(data)
-        self._out.append(
+        self._put(
             _HEAD.pack(size, WRITE_NUMBER, request_id)
             + string(handle)
             + _PLACE.pack(offset, len(data))
         )
-        self._out.append(data)
+        if data:
+            self._out.append(data)
 
     def symlink(self, target: bytes, link: bytes, settle: Settle) -> None:
         """Make a symbolic link, with its two paths in the order that this server takes."""
@@ -221,6 +233,11 @@ class SftpClient:
         """What is to be sent."""
         out, self._out = self._out, []
         return out
+
+    def _put(self, part: bytes) -> None:
+        self._out.append(part)
+        if len(self._out) == 1 and self._on_output is not None:
+            self._on_output()
 
     def _enter(self, asked: _Asked) -> int:
         if self._failure is not None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Whole files by many requests at once: what is asked for next, what came short, and how far it is."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from tellin.errors import SftpError, TellinError
 from tellin.sftp.client import SftpClient
@@ -10,17 +11,21 @@ from tellin.sftp.messages import MOST_DATA
 
 # What every server takes (draft-ietf-secsh-filexfer-02 section 3), where it says nothing of more.
 SAFE_BLOCK: Final = 32768
-# So much is on its way at once: enough for 16 MB/s at a quarter of a second.
-MOST_ON_ITS_WAY: Final = 4 << 20
-_FEWEST: Final = 4
+# However full the link is: with so many requests each file goes on.
+_FEWEST: Final = 2
+# What is read from this side's disk at once, and how much of it is ready before it is needed.
+LOAD: Final = 1 << 20
+# What was answered and is still being kept; a disk that is slower than the link stops it.
+_MOST_KEEPING: Final = 8 << 20
 
 Done = Callable[[TellinError | None], object]
 """Called once, when nothing is on its way any more, with the first thing that went wrong."""
 
+Loaded = Callable[[Any, OSError | None], object]
+"""Gets ``(offset, data)``, where no data is the end, or what went wrong."""
 
-def in_flight(block: int) -> int:
-    """How many requests of a size are let out at once."""
-    return max(_FEWEST, MOST_ON_ITS_WAY // block)
+Kept = Callable[[Any, Exception | None], object]
+"""Told when what was to be kept is, or why it is not."""
 
 
 def block_of(limit: int) -> int:
@@ -28,57 +33,126 @@ def block_of(limit: int) -> int:
     return min(limit, MOST_DATA) if limit else SAFE_BLOCK
 
 
+def _ignored(_error: TellinError | None) -> None:
+    """The end of a transfer that nobody has begun."""
+
+
 class Transfer:
     """What both ways have in common: what is on its way, by its offset, and the first failure."""
 
     def __init__(
-        self, client: SftpClient, handle: bytes, *, start: int, block: int, path: bytes, done: Done
+        self, client: SftpClient, handle: bytes, *, start: int, block: int, path: bytes
     ) -> None:
         self._client = client
+        self._pace = client.pace
         self._handle = handle
         self._block = block
         self._path = path
-        self._done = done
-        self._most = in_flight(block)
+        self._done: Done = _ignored
         self._next = start
-        self._flying: set[int] = set()
+        self._flying: dict[int, float] = {}
         self._failure: TellinError | None = None
         self._over = False
+        self.problem: OSError | None = None
+        """What was wrong on this side, if that has ended it."""
+        self.moved = 0
+        """How many bytes have been moved."""
+        self.on_moved: Callable[[int], object] | None = None
+        """Told of every piece how much was moved up to then."""
 
     @property
     def contiguous(self) -> int:
         """Up to this offset there is no gap."""
         return min(self._flying, default=self._next)
 
+    def begin(self, done: Done) -> None:
+        """Ask for the first ones; ``done`` hears of the end."""
+        self._done = done
+        self._step()
+
     def fail(self, error: TellinError) -> None:
         """Ask for nothing more; the first failure is the one that counts (R176)."""
         if self._failure is None:
             self._failure = error
 
+    def _broken(self, problem: Exception, what: str) -> None:
+        if isinstance(problem, TellinError) or not isinstance(problem, OSError):
+            self.fail(problem if isinstance(problem, TellinError) else TellinError(str(problem)))
+            return
+        if self.problem is None and self._failure is None:
+            self.problem = problem
+        self.fail(SftpError(f"the data cannot be {what}: {problem.strerror or problem}"))
+
+    def _has_moved(self, size: int) -> None:
+        self.moved += size
+        if self.on_moved is not None:
+            self.on_moved(self.moved)
+
+    def _may_ask(self, size: int) -> bool:
+        return len(self._flying) < _FEWEST or self._pace.allows(size)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._flying
+
     def _step(self) -> None:
+        if self._over:
+            return
         if self._failure is None:
             try:
                 self._fill()
             except TellinError as error:
                 self.fail(error)
-        if not self._flying and not self._over:
+        if self._idle and not self._over:
             self._over = True
             self._done(self._failure)
 
     def _fill(self) -> None:
         raise NotImplementedError
 
-    def begin(self) -> None:
-        """Ask for the first ones."""
-        self._step()
+
+class _Piece:
+    """What one READ asks for."""
+
+    __slots__ = ("_download", "buffer", "count", "length", "offset", "there")
+
+    def __init__(self, download: "Download", offset: int, length: int) -> None:
+        self._download = download
+        self.offset = offset
+        self.length = length
+        self.count = 0
+        self.there = False
+        self.buffer: bytearray | None = None
+
+    def take(self, view: memoryview, position: int) -> None:
+        """A part of it has come."""
+        download = self._download
+        if not download.collects:
+            download.place(view, self.offset + position)
+            return
+        if self.buffer is None:
+            self.buffer = download.buffer()
+        self.buffer[position : position + len(view)] = view
+
+    def settle(self, count: int | None, error: TellinError | None) -> None:
+        """All of it has come that will."""
+        self.count = count or 0
+        self._download.answered(self, count, error)
+
+    def kept(self, _value: object, problem: Exception | None) -> None:
+        """It is where it belongs, or cannot be."""
+        self._download.kept(self, problem)
 
 
 class Download(Transfer):
     """Reads from ``start`` to the file's end, or to ``end``.
 
     ``take`` gets a view and its offset in the file, in any order; OSError out of it ends the
-    transfer. So much as ``size`` says is asked for at once, and more, or a file that says 0, is read
-    on to its end; with ``whole`` a file that ends before it is a failure.
+    transfer. In its place ``keep`` may get the data of a whole request, its offset and what to call
+    when it is kept: until then that counts as on its way. So much as ``size`` says is asked for at
+    once, and more, or a file that says 0, is read on to its end; with ``whole`` a file that ends
+    before it is a failure.
     """
 
     def __init__(
@@ -92,17 +166,20 @@ class Download(Transfer):
         path: bytes,
         end: int | None = None,
         whole: bool = False,
-        take: Callable[[memoryview, int], object],
-        done: Done,
+        take: Callable[[memoryview, int], object] | None = None,
+        keep: Callable[[memoryview, int, Kept], object] | None = None,
     ) -> None:
-        super().__init__(client, handle, start=start, block=block, path=path, done=done)
+        super().__init__(client, handle, start=start, block=block, path=path)
         self._size = size if end is None else min(size, end)
         self._end = end
         self._whole = whole
         self._take = take
-        self.problem: OSError | None = None
+        self._keep = keep
         self._file_end: int | None = None  # where the server has said that the file ends
         self._gaps: list[tuple[int, int]] = []
+        # Buffers that are free again: a fresh one is zeros that somebody has written.
+        self._free: list[bytearray] = []
+        self._keeping = 0
 
     @property
     def contiguous(self) -> int:
@@ -111,8 +188,11 @@ class Download(Transfer):
         return first if self._file_end is None else min(first, self._file_end)
 
     def _fill(self) -> None:
-        while len(self._flying) < self._most:
+        # A disk that is slower than the link holds it up.
+        while self._keeping * self._block < _MOST_KEEPING:
             if self._gaps:
+                if not self._may_ask(self._gaps[-1][1]):
+                    return
                 self._fetch(*self._gaps.pop())
                 continue
             if self._file_end is not None or (self._end is not None and self._next >= self._end):
@@ -126,42 +206,83 @@ class Download(Transfer):
                 length = min(length, self._size - self._next)
             if self._end is not None:
                 length = min(length, self._end - self._next)
+            if not self._may_ask(length):
+                return
             self._fetch(self._next, length)
             self._next += max(length, 1)
 
     def _fetch(self, offset: int, length: int) -> None:
-        def take(view: memoryview, position: int) -> None:
-            if self._failure is not None:
-                return
-            try:
-                self._take(view, offset + position)
-            except OSError as error:
-                self.problem = error
-                self.fail(SftpError(f"the data cannot be kept: {error.strerror or error}"))
-
-        def settle(count: int | None, error: TellinError | None) -> None:
-            self._flying.discard(offset)
-            if error is not None:
-                self.fail(error)
-            if self._failure is not None:
-                # Perhaps not all of it was kept.
-                self._gaps.append((offset, length))
-            elif not count:
-                if self._file_end is None or offset < self._file_end:
-                    self._file_end = offset
-                self._gaps = [gap for gap in self._gaps if gap[0] < self._file_end]
-            elif count < length:
-                # Any server's habit; only an answer of nothing is the end.
-                self._gaps.append((offset + count, length - count))
-            self._check()
-            self._step()
-
+        asked = _Piece(self, offset, length)
         try:
-            self._client.fetch(self._handle, offset, length, take, settle, path=self._path)
+            self._client.fetch(
+                self._handle, offset, length, asked.take, asked.settle, path=self._path
+            )
         except TellinError:
             self._gaps.append((offset, length))
             raise
-        self._flying.add(offset)
+        self._flying[offset] = self._pace.sent(length)
+
+    def place(self, view: memoryview, offset: int) -> None:
+        """A part of a piece is here, and goes where it belongs."""
+        if self._take is None or self._failure is not None:
+            return
+        try:
+            self._take(view, offset)
+        except OSError as error:
+            self._broken(error, "kept")
+
+    @property
+    def collects(self) -> bool:
+        """Whether whole pieces are wanted, and are of any use yet."""
+        return self._keep is not None and self._failure is None
+
+    def buffer(self) -> bytearray:
+        """Room for one piece."""
+        return self._free.pop() if self._free else bytearray(self._block)
+
+    def answered(self, piece: "_Piece", count: int | None, error: TellinError | None) -> None:
+        """The server has answered for a piece."""
+        self._pace.answered(piece.length, self._flying[piece.offset], moved=count or 0)
+        if error is not None:
+            self.fail(error)
+        # What came after a failure was not taken.
+        piece.there = self._failure is None
+        if piece.buffer is None or self._keep is None or not count or not piece.there:
+            self.settled(piece, count)
+            return
+        self._keeping += 1
+        self._keep(memoryview(piece.buffer)[:count], piece.offset, piece.kept)
+        # What it makes room for is asked for at once.
+        self._step()
+
+    def kept(self, piece: "_Piece", problem: Exception | None) -> None:
+        """A piece is where it belongs, or cannot be."""
+        assert piece.buffer is not None
+        self._keeping -= 1
+        self._free.append(piece.buffer)
+        if problem is not None:
+            piece.there = False
+            self._broken(problem, "kept")
+        self.settled(piece, piece.count)
+
+    def settled(self, piece: "_Piece", count: int | None) -> None:
+        """A piece is not on its way any more."""
+        offset, length = piece.offset, piece.length
+        del self._flying[offset]
+        if not piece.there:
+            # Perhaps not all of it was kept.
+            self._gaps.append((offset, length))
+        elif not count:
+            if self._file_end is None or offset < self._file_end:
+                self._file_end = offset
+            self._gaps = [gap for gap in self._gaps if gap[0] < self._file_end]
+        else:
+            self._has_moved(count)
+            if count < length:
+                # Any server's habit; only an answer of nothing is the end.
+                self._gaps.append((offset + count, length - count))
+        self._check()
+        self._step()
 
     def _check(self) -> None:
         ended = self._file_end
@@ -174,9 +295,10 @@ class Download(Transfer):
 
 
 class Upload(Transfer):
-    """Writes what ``read`` gives for an offset and a size, until that is nothing.
+    """Writes what ``load`` gives: it is asked for data from an offset on, and tells ``(offset, data)``.
 
-    What it gives must not change before it is sent. OSError out of it ends the transfer.
+    The offset it tells may lie further on, behind a hole; no data is the end. What it gives must not
+    change before it is sent. It is asked ahead of what is sent, one time after the other.
     """
 
     def __init__(
@@ -187,37 +309,103 @@ class Upload(Transfer):
         start: int,
         block: int,
         path: bytes,
-        read: Callable[[int, int], bytes | memoryview],
-        done: Done,
+        load: Callable[[int, int, Loaded], object],
     ) -> None:
-        super().__init__(client, handle, start=start, block=block, path=path, done=done)
-        self._read = read
-        self.problem: OSError | None = None
+        super().__init__(client, handle, start=start, block=block, path=path)
+        self._load = load
+        self._position = start
+        self._ready: deque[tuple[int, memoryview]] = deque()
+        self._waiting = 0
         self._at_end = False
+        self._loading = False
+        self._filling = False
+        self._refused: int | None = None
+
+    @property
+    def contiguous(self) -> int:
+        """Up to this offset all that was written is there."""
+        first = min(self._flying, default=self._next)
+        return first if self._refused is None else min(first, self._refused)
+
+    @property
+    def _idle(self) -> bool:
+        return not self._flying and not self._loading
 
     def _fill(self) -> None:
-        while not self._at_end and len(self._flying) < self._most:
-            offset = self._next
-            try:
-                data = self._read(offset, self._block)
-            except OSError as error:
-                self.problem = error
-                self.fail(SftpError(f"the data cannot be read: {error.strerror or error}"))
-                return
-            if not data:
-                self._at_end = True
-                return
-            self._client.write(
-                self._handle, offset, memoryview(data), self._settler(offset), path=self._path
-            )
-            self._next += len(data)
-            self._flying.add(offset)
+        self._filling = True
+        try:
+            while True:
+                self._send()
+                if self._at_end or self._loading or self._waiting >= LOAD or self.problem:
+                    return
+                self._loading = True
+                self._load(self._position, LOAD, self._loaded)
+                if self._loading:
+                    return
+        finally:
+            self._filling = False
 
-    def _settler(self, offset: int) -> Callable[[object, TellinError | None], None]:
-        def settle(_reply: object, error: TellinError | None) -> None:
-            self._flying.discard(offset)
-            if error is not None:
-                self.fail(error)
+    def _send(self) -> None:
+        ready = self._ready
+        while ready:
+            offset, data = ready[0]
+            size = min(len(data), self._block)
+            if not self._may_ask(size):
+                return
+            written = _Written(self, offset, size)
+            self._client.write(self._handle, offset, data[:size], written.settle, path=self._path)
+            self._flying[offset] = self._pace.sent(size)
+            self._next = offset + size
+            self._waiting -= size
+            if size == len(data):
+                ready.popleft()
+            else:
+                ready[0] = (offset + size, data[size:])
+
+    def _loaded(self, found: tuple[int, bytes | memoryview] | None, error: OSError | None) -> None:
+        self._loading = False
+        if error is not None:
+            self._broken(error, "read")
+        elif found is None or not found[1]:
+            self._at_end = True
+        else:
+            offset, data = found
+            self._ready.append((offset, memoryview(data)))
+            self._waiting += len(data)
+            self._position = offset + len(data)
+        if not self._filling:
             self._step()
 
-        return settle
+    def written(self, offset: int, size: int, error: TellinError | None) -> None:
+        """The server has answered for a piece."""
+        self._pace.answered(size, self._flying.pop(offset), moved=size)
+        if error is not None:
+            self._refused = offset if self._refused is None else min(self._refused, offset)
+            self.fail(error)
+        else:
+            self._has_moved(size)
+        self._step()
+
+
+class _Written:
+    """What one WRITE puts there."""
+
+    __slots__ = ("_offset", "_size", "_upload")
+
+    def __init__(self, upload: Upload, offset: int, size: int) -> None:
+        self._upload = upload
+        self._offset = offset
+        self._size = size
+
+    def settle(self, _reply: object, error: TellinError | None) -> None:
+        """It is there, or is not."""
+        self._upload.written(self._offset, self._size, error)
+
+
+def from_memory(data: memoryview, start: int) -> Callable[[int, int, Loaded], object]:
+    """A ``load`` for data that is here, whose first byte belongs at ``start``."""
+
+    def load(offset: int, size: int, loaded: Loaded) -> None:
+        loaded((offset, data[offset - start : offset - start + size]), None)
+
+    return load

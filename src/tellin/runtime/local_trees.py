@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: MIT
+"""Trees of files on this side: what is in them, and putting things into one without being led out of it.
+
+A directory that is filled is held by its descriptor, and what is made in it is made below that
+descriptor, by a single name, and through no link: whoever may write to the directory cannot have
+the files of a transfer land elsewhere (R175).
+"""
+
+# Paths are bytes, as they are: pathlib takes none.
+# ruff: noqa: PTH102, PTH115, PTH116, PTH118
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+from tellin.errors import UsageError
+from tellin.sftp.attributes import Attributes, within_32_bits
+
+# R174: what is privileged elsewhere is not here, unless it was asked for.
+PLAIN: Final = 0o777
+FULL: Final = 0o7777
+_OWNER: Final = 0o700
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def described(status: os.stat_result) -> Attributes:
+    """A file here as version 3 can tell of it."""
+    return Attributes(
+        size=status.st_size,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        permissions=status.st_mode,
+        atime=within_32_bits(status.st_atime),
+        mtime=within_32_bits(status.st_mtime),
+    )
+
+
+def look(path: bytes, follow: bool) -> Attributes:
+    """What is known of a path, or of a link itself."""
+    return described(os.stat(path, follow_symlinks=follow))
+
+
+def find(path: bytes, follow: bool) -> Attributes | None:
+    """The same, or nothing where nothing is."""
+    try:
+        return look(path, follow)
+    except FileNotFoundError:
+        return None
+
+
+def contents(path: bytes) -> list[tuple[bytes, Attributes]]:
+    """What is in a directory, and of links what is known of themselves."""
+    found = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            # It may be gone since.
+            with suppress(FileNotFoundError):
+                found.append((entry.name, described(entry.stat(follow_symlinks=False))))
+    return found
+
+
+def _single(name: bytes) -> bytes:
+    # R172, R173: it comes from the other side, and each of its callers has checked it already.
+    if not name or b"/" in name or b"\0" in name or name in {b".", b".."}:
+        raise UsageError(f"{name!r} is no name of a file")
+    return name
+
+
+class LocalDirectory:
+    """A directory that is filled; what is made in it has a single name, and is reached through no link."""
+
+    __slots__ = ("_created", "descriptor", "path")
+
+    def __init__(self, descriptor: int, path: bytes, *, created: bool) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self._created = created
+
+    @classmethod
+    def at(cls, path: bytes, mode: int) -> "LocalDirectory":
+        """One that its user has named: made if it is not there, and a link to one will do."""
+        created = False
+        try:
+            descriptor = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            os.mkdir(path, (mode & PLAIN) | _OWNER)
+            created = True
+            descriptor = os.open(path, _DIRECTORY)
+        return cls(descriptor, path, created=created)
+
+    def enter(self, name: bytes, mode: int) -> "LocalDirectory":
+        """A directory in it, which is made if it is not there."""
+        created = True
+        try:
+            os.mkdir(_single(name), (mode & PLAIN) | _OWNER, dir_fd=self.descriptor)
+        except FileExistsError:
+            created = False
+        # R175: it may have become a link in the meantime, and may have been one before.
+        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        return LocalDirectory(descriptor, os.path.join(self.path, name), created=created)
+
+    def create(self, name: bytes, mode: int, *, keep: bool) -> int:
+        """A descriptor of a file in it, emptied unless ``keep``."""
+        # R175. A pipe in its place would wait for a reader.
+        flags = _CREATE | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(_single(name), flags, mode & PLAIN, dir_fd=self.descriptor)
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if not regular:
+            os.close(descriptor)
+            path = os.path.join(self.path, name)
+            raise FileExistsError(errno.EEXIST, "something is there that is no file", path)
+        if not keep:
+            os.ftruncate(descriptor, 0)
+        return descriptor
+
+    def link(self, name: bytes, target: bytes) -> None:
+        """A symbolic link in it, in the place of one that is there."""
+        try:
+            os.symlink(target, _single(name), dir_fd=self.descriptor)
+        except FileExistsError:
+            if not stat.S_ISLNK(
+                os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
+            ):
+                raise
+            os.unlink(name, dir_fd=self.descriptor)
+            os.symlink(target, name, dir_fd=self.descriptor)
+
+    def find(self, name: bytes) -> Attributes | None:
+        """What is known of a name in it."""
+        try:
+            status = os.stat(_single(name), dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return described(status)
+
+    def leave(self, attributes: Attributes, preserve: bool) -> None:
+        """It is filled: it gets what the other one has, and is closed."""
+        try:
+            mode = attributes.mode
+            if preserve:
+                preserved(self.descriptor, attributes)
+            elif self._created and mode is not None and mode & _OWNER != _OWNER:
+                # It could not have been filled so.
+                now = stat.S_IMODE(os.fstat(self.descriptor).st_mode)
+                os.fchmod(self.descriptor, now & (mode | ~_OWNER))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def preserved(descriptor: int, attributes: Attributes) -> None:
+    """Give an open file the permissions and times of another; never its owner (R174)."""
+    if attributes.mode is not None:
+        os.fchmod(descriptor, attributes.mode & FULL)
+    if attributes.mtime is not None:
+        os.utime(descriptor, (attributes.atime or 0, attributes.mtime))
+
+
+def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> int:
+    """A descriptor of a file to fill: in a directory, or by a path that its user has named."""
+    if place is not None:
+        return place.create(name, mode, keep=keep)
+    return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), mode & PLAIN)
+
+
+def size_of(descriptor: int) -> int:
+    """How long an open file is."""
+    return os.fstat(descriptor).st_size
+
+
+def write_at(descriptor: int, view: memoryview, offset: int) -> None:
+    """All of it."""
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
+_ZEROS: Final = bytes(1 << 18)
+
+
+def write_sparsely(descriptor: int, view: memoryview, offset: int) -> None:
+    """All of it but zeros, which a file has anyway where nothing was written."""
+    if view[0] or bytes(view) != _ZEROS[: len(view)]:
+        write_at(descriptor, view, offset)
+
+
+def fill(
+    place: LocalDirectory | None,
+    name: bytes,
+    data: bytes | bytearray,
+    *,
+    mode: int,
+    kept: Attributes | None,
+    sync: bool,
+) -> None:
+    """A whole small file, at once."""
+    descriptor = create(place, name, mode, keep=False)
+    try:
+        write_at(descriptor, memoryview(data), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    finish(descriptor, None, kept, sync)
+
+
+def finish(descriptor: int, size: int | None, attributes: Attributes | None, sync: bool) -> None:
+    """A file is filled, or is as full as it gets: nothing behind ``size``, and what it is to have; closed."""
+    try:
+        if size is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.ftruncate(descriptor, size)
+        if attributes is not None:
+            preserved(descriptor, attributes)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# What is sent
+
+
+def _no_directory(status: os.stat_result, path: bytes) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(path))
+
+
+class Opened:
+    """A file here that is sent: ``data`` is all of it where it is small, else ``descriptor`` is open."""
+
+    __slots__ = ("attributes", "data", "descriptor", "regular")
+
+    def __init__(self, path: bytes, small: int) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        self.data: bytes | None = None
+        self.descriptor = descriptor
+        try:
+            status = os.fstat(descriptor)
+            _no_directory(status, path)
+            self.attributes = described(status)
+            self.regular = stat.S_ISREG(status.st_mode)
+            if self.regular and 0 < status.st_size <= small:
+                data = os.pread(descriptor, small + 1, 0)
+                # One that has grown since is read like any other.
+                self.data = data if len(data) <= small else None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if self.data is not None:
+            self.close()
+
+    def read(self, offset: int, size: int) -> tuple[int, bytes]:
+        """What is at an offset, and the offset; a pipe or a device gives what comes next."""
+        if self.regular:
+            return offset, os.pread(self.descriptor, size, offset)
+        return offset, os.read(self.descriptor, size)
+
+    def read_sparsely(self, offset: int, size: int) -> tuple[int, bytes]:
+        """The same from where there is something other than a hole."""
+        try:
+            start = os.lseek(self.descriptor, offset, os.SEEK_DATA)
+            end = os.lseek(self.descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                # Nothing but a hole, up to the end.
+                return offset, b""
+            return self.read(offset, size)
+        return start, os.pread(self.descriptor, min(size, end - start), start)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def real(path: bytes) -> bytes:
+    """The path from the root on, without links."""
+    return os.path.realpath(path)
+
+
+def link_target(path: bytes) -> bytes:
+    """Where a link leads."""
+    return os.readlink(path)
