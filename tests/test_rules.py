@@ -21,7 +21,6 @@ NOT_YET = {
     "R184": "patterns for remote names",
     "R185": "scp",
     "R186": "completion of remote names",
-    "case 259": "scp",
 }
 
 # Tested as far as they concern what there is; the rest comes with what it is about.

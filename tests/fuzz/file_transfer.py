@@ -9,7 +9,7 @@ from tests.fuzz.harness import Harness
 from tests.sftp.paper_files import PaperFiles, drain, feed
 
 from tellin.errors import MalformedPacket, ProtocolError, TellinError
-from tellin.sftp import messages
+from tellin.sftp import messages, rcp
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient
 from tellin.sftp.handlers import Handlers, Permits
@@ -133,7 +133,100 @@ def _client_seeds() -> Iterator[bytes]:
     yield from (framed(message, number) for message, number in replies)
 
 
+class _Nowhere:
+    """Keeps nothing, and holds a sink to its word: what begins ends, and names are names."""
+
+    def __init__(self) -> None:
+        self.left = -1
+        self.depth = 0
+
+    def begin_file(self, name: bytes, mode: int, size: int, times: rcp.Times | None) -> None:
+        self._named(name, mode)
+        assert self.left < 0
+        assert 0 <= size < 2**63
+        if mode == 0o222:
+            raise PermissionError(13, "Permission denied")
+        self.left = size
+
+    def _named(self, name: bytes, mode: int) -> None:
+        assert name not in {b"", b".", b".."}
+        assert not {0, ord("/")} & {*name}
+        assert 0 <= mode <= 0o7777
+
+    def data(self, view: memoryview) -> None:
+        assert 0 < len(view) <= self.left
+        self.left -= len(view)
+
+    def end_file(self) -> None:
+        assert self.left == 0
+        self.left = -1
+
+    def drop_file(self) -> None:
+        self.end_file()
+
+    def begin_directory(self, name: bytes, mode: int, times: rcp.Times | None) -> None:
+        self._named(name, mode)
+        assert self.left < 0
+        self.depth += 1
+
+    def end_directory(self) -> None:
+        self.depth -= 1
+        assert self.depth >= 0
+
+    def told(self, text: bytes) -> None:
+        assert b"\n" not in text
+
+
+def to_rcp_sink(data: bytes) -> None:
+    """Whole or in pieces the answers are the same, and an error is MalformedPacket."""
+    whole = _rcp_answers(data, len(data) or 1)
+    assert whole.startswith(b"\0")
+    if len(data) < 2000:
+        assert _rcp_answers(data, 3) == whole
+
+
+def _rcp_answers(data: bytes, step: int) -> bytes:
+    sink = rcp.Sink(_Nowhere(), recursive=True, accepts=lambda name: name != b"odd")
+    out = b""
+    with suppress(MalformedPacket):
+        for at in range(0, len(data), step):
+            sink.received(memoryview(data)[at : at + step])
+            out += sink.to_send()
+        sink.ended()
+    return out + sink.to_send()
+
+
+def to_rcp_source(data: bytes) -> None:
+    """Answers of any kind are told one by one, with a text of one line."""
+    answers = rcp.Answers()
+    with suppress(MalformedPacket):
+        answers.received(memoryview(data)[:5])
+        answers.received(memoryview(data)[5:])
+    while (answer := answers.take()) is not None:
+        assert answer.code in {rcp.OK, rcp.FAILED, rcp.OVER}
+        assert b"\n" not in answer.text
+
+
+_RCP = [
+    b"T5 0 6 0\nD0755 0 d\nC0644 4 a\nfour\0E\n",
+    b"C0644 0 a\n\0C0222 1 b\nC0600 2 c\nab\1scp: c: bad\n",
+    b"C0644 3 odd\nodd\0",
+    b"\2over\n",
+]
+
 HARNESSES = [
+    Harness(
+        "rcp_sink",
+        to_rcp_sink,
+        covers=["tellin.sftp.rcp.Sink.received"],
+        seeds=lambda: _RCP,
+    ),
+    Harness(
+        "rcp_source",
+        to_rcp_source,
+        covers=["tellin.sftp.rcp.Answers.received"],
+        seeds=lambda: [b"\0\0\1failed\n\0", b"\2over\n", b"sh: scp: not found\n"],
+    ),
     Harness("file_server", to_server, covers=[], seeds=_server_seeds),
     Harness(
         "file_server_user",
