@@ -21,6 +21,7 @@ from bench import (
     memory,
     processes,
     report,
+    tunnels,
 )
 from bench.pairs import Bench
 from bench.results import Results
@@ -36,6 +37,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "memory": (memory.run, "server memory of idle sessions"),
     "echo": (echo.run, "keystroke echo, p50 and p99"),
     "keys": (keys.run, "ssh-keygen, with and without a passphrase"),
+    "tunnels": (tunnels.run, "forwarded ports: large flows, short connections, one that stalls"),
     "latency": (latency.run, "100 ms of round trip: exec both ways, round trips of a login"),
 }
 

@@ -237,6 +237,9 @@ class _Spawned(asyncssh.SSHServerSession[bytes]):
 
 
 class _HandlingServer(asyncssh.SSHServer):
+    def connection_requested(self, *_: object) -> bool:
+        return True
+
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         return _Handler()
 
@@ -285,6 +288,20 @@ async def _execute(orders: agent.Orders) -> int:
         )
         await process.wait_closed()
         return 255 if process.exit_status is None else process.exit_status
+
+
+async def _tunnel(orders: agent.Orders) -> int:
+    """Forward one port until this process is ended."""
+    way, port, target = orders.tunnel.split()
+    async with _connected(orders) as connection:
+        if way == "-L":
+            made = await connection.forward_local_port(
+                orders.host, int(port), orders.host, int(target)
+            )
+        else:
+            made = await connection.forward_socks(orders.host, int(port))
+        await made.wait_closed()
+    return 0
 
 
 # ---- library -----------------------------------------------------------------------------------
@@ -437,6 +454,8 @@ def main(role: str, text: str) -> int:
     with _runner(orders) as runner:
         if role == "exec":
             return runner.run(_execute(orders))
+        if role == "tunnel":
+            return runner.run(_tunnel(orders))
         if role == "server":
             _BLOCK = agent.pattern()
             runner.run(_serve(orders))

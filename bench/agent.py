@@ -54,6 +54,7 @@ class Orders:
         self.loop = str(told.get("loop") or "asyncio")
         self.mode = str(told.get("mode") or "spawn")
         self.command = str(told.get("command") or "")
+        self.tunnel = str(told.get("tunnel") or "")
 
 
 def announce(port: int) -> None:

@@ -83,7 +83,17 @@ def _tellin_argv(workspace: Workspace, call: Call) -> list[str]:
     return [str(TELLIN), "ssh", *_openssh_options(workspace, call), *pacing, HOST, call.command]
 
 
-def library_orders(workspace: Workspace, call: Call, *, loop: str) -> str:
+def tunnel_argv(
+    client: Client, workspace: Workspace, call: Call, *, way: str, port: int, target: int
+) -> list[str]:
+    """The command line that forwards ``port`` of this machine and runs nothing (``-N``)."""
+    assert client.program is not None
+    where = f"{HOST}:{port}:{HOST}:{target}" if way == "-L" else f"{HOST}:{port}"
+    # In front of the destination and the command, which are the last two words.
+    return [*client.program(workspace, call)[:-2], "-N", way, where, HOST]
+
+
+def library_orders(workspace: Workspace, call: Call, *, loop: str, tunnel: str = "") -> str:
     """The JSON that an adapter's process takes as its target."""
     public = workspace.host_key.with_suffix(".pub").read_text(encoding="ascii").strip()
     return json.dumps(
@@ -99,6 +109,7 @@ def library_orders(workspace: Workspace, call: Call, *, loop: str) -> str:
             "kex": call.kex,
             "loop": loop,
             "command": call.command,
+            "tunnel": tunnel,
         }
     )
 

@@ -128,7 +128,7 @@ def tellin_library_absent() -> str | None:
     return done.stderr.decode(errors="replace").strip().splitlines()[-1]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -156,7 +156,7 @@ def _start_program(name: str, argv: tuple[str, ...], extra: str) -> Callable[[Wo
         config = workspace.folder / f"{name}.conf"
         text = _SSHD_CONFIG.format(host=HOST, authorized_keys=workspace.authorized_keys) + extra
         config.write_text(text.lstrip(), encoding="utf-8")
-        port, log = _free_port(), workspace.folder / f"{name}.log"
+        port, log = free_port(), workspace.folder / f"{name}.log"
         options = ["-D", "-e", "-f", str(config), "-p", str(port), "-h", str(workspace.host_key)]
         with log.open("wb") as output:
             process = start(

@@ -64,6 +64,10 @@ class Settings:
     idle_program_sessions: int = 60
     # echo
     keystrokes: int = 300
+    # tunnels
+    tunnel_bytes: int = 256 * MIB
+    tunnel_connections: int = 4000
+    tunnel_flow_bytes: int = 1 * MIB
     # latency: one way, in seconds; sizes by how fast a pair is expected to be
     delay: float = 0.05
     delayed_bytes: int = 32 * MIB
@@ -91,6 +95,9 @@ class Settings:
             idle_sessions=200,
             idle_program_sessions=20,
             keystrokes=100,
+            tunnel_bytes=64 * MIB,
+            tunnel_connections=800,
+            tunnel_flow_bytes=256 << 10,
             delayed_bytes=12 * MIB,
             delayed_fast_bytes=128 * MIB,
             delayed_rounds=1,

@@ -218,11 +218,47 @@ def _key_targets() -> list[Target]:
     ]
 
 
+def _tunnel_targets() -> list[Target]:
+    found = [
+        Target(
+            text=f"tunnel {way} {direction}, MB/s: tellin / openssh",
+            ours=Figure(f"tunnel {way}", "tellin", f"{direction} MB/s"),
+            theirs=Figure(f"tunnel {way}", "openssh", f"{direction} MB/s"),
+            sense=">=",
+            bound=1.2,
+        )
+        for way in ("-L", "-D")
+        for direction in ("down", "up")
+    ]
+    connections = "16 at a time/s"
+    for other, bound in (("uvloop", 2.0), ("openssh", 0.5)):
+        table = "tunnel connections -L"
+        found.append(
+            Target(
+                text=f"{table}, {connections}: tellin / {other}",
+                ours=Figure(table, "tellin", connections),
+                theirs=Figure(table, other, connections),
+                sense=">=",
+                bound=bound,
+            )
+        )
+    found.append(
+        Target(
+            text="tunnel flows: with one stalled, of the rate without",
+            ours=Figure("tunnel flows", "tellin", "stalled/free"),
+            sense=">=",
+            bound=0.9,
+        )
+    )
+    return found
+
+
 TARGETS: tuple[Target, ...] = (
     *_bulk_targets(),
     *_login_targets(),
     *_small_targets(),
     *_key_targets(),
+    *_tunnel_targets(),
 )
 
 
