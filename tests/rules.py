@@ -132,7 +132,8 @@ RULES: Final[dict[int, str]] = {
     154: "a session is bound while the agent is locked; who comes from elsewhere stays from elsewhere",
     155: "an agent's frames and lists are bounded before they are read",
     156: "wrong passphrases make everybody wait",
-    159: "an agent's socket is its owner's, and root's",
+    158: "whoever runs a shared connection's master is asked, where that is wanted, about every request",
+    159: "an agent's socket and a control socket are their owner's, and root's",
     # Files
     172: "a name that a server chose is no path, and one that was asked for",
     173: "what is fetched into a directory lands in it, and a listing holds names alone",
@@ -414,4 +415,12 @@ CASES: Final[dict[int, str]] = {
     327: "variables that are not set",
     329: "a reload of a broken file",
     330: "a second server at the same port",
+    # 20 Control sockets
+    331: "no HELLO, one of another version, a second one",
+    333: "a session without descriptors, with too few, too many, or unusable ones",
+    334: "a request id twice, a request that nobody knows",
+    335: "a passenger that dies",
+    337: "a stale socket, somebody else's, a link, a file, a name too long",
+    338: "what -O asks for, in each state",
+    339: "a passenger that does not read",
 }

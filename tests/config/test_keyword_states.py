@@ -24,6 +24,7 @@ SSH = "programs/test_ssh_keywords.py::test_"
 ELSEWHERE = "interop/test_client_keywords.py::test_"
 TRUST = "programs/test_ssh_trust.py::test_"
 AGENT = "interop/test_agent.py::test_"
+SHARED = "programs/test_ssh_sharing.py::test_"
 FORWARDED = "interop/test_forwarding.py::test_"
 SOCKETS = "a_socket_that_is_listened_on_is_ours_alone_unless_the_mask_says_more"
 ALIAS = "interop/test_article_config.py::test_row_16_an_alias_brings_host_user_port_and_key"
@@ -57,6 +58,9 @@ CLIENT = {
     "ConnectTimeout": "interop/test_bad_peers.py::test_silent_port",
     "DynamicForward": FORWARDED
     + "d_leads_where_socks_says_by_every_version_with_names_and_numbers",
+    "ControlMaster": SHARED + "the_first_of_auto_is_the_master_and_stays_for_control_persist",
+    "ControlPath": SHARED + "the_place_may_be_made_of_tokens",
+    "ControlPersist": SHARED + "the_first_of_auto_is_the_master_and_stays_for_control_persist",
     "EscapeChar": SSH + "escape_char_begins_escapes",
     "ExitOnForwardFailure": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "FingerprintHash": SSH + "fingerprint_hash_is_how_keys_are_shown",
@@ -250,7 +254,6 @@ def test_the_tests_that_show_it_are_there_and_speak_of_it(
 # What asks for something that is not there.
 ASKING = {
     "ChannelTimeout": "session=5m",
-    "ControlMaster": "auto",
     "DynamicForward": "1080",
     "EnableEscapeCommandline": "yes",
     "ForwardX11": "yes",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz import agents, cores, file_transfer, files, key_material, messages
+from tests.fuzz import agents, cores, file_transfer, files, key_material, messages, sharing
 
 HARNESSES = [
     *messages.HARNESSES,
@@ -15,6 +15,7 @@ HARNESSES = [
     *agents.HARNESSES,
     *file_transfer.HARNESSES,
     *cores.HARNESSES,
+    *sharing.HARNESSES,
 ]
 
 # What reads bytes or text that came from elsewhere calls itself one of these.

@@ -33,16 +33,28 @@ class LocalForwards(Leader):
     ) -> None:
         super().__init__(loop, core, link, journal, on_quiet=on_quiet)
         self._config = config
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[tuple[Forward, Acceptor]] = []
 
     def begin(self) -> bool:
         """Listen wherever the configuration says; false if something of it could not be had."""
         whole = True
         for forward in (*self._config.local_forward, *self._config.dynamic_forward):
-            if not self._begin(forward):
+            if not self.add(forward):
                 self._journal.error("Could not request local forwarding.")
                 whole = False
         return whole
+
+    def add(self, forward: Forward) -> bool:
+        """Listen for one more, unless that is done already; false if it could not be had."""
+        return any(one == forward for one, _ in self._acceptors) or self._begin(forward)
+
+    def cancel(self, forward: Forward) -> bool:
+        """Listen for it no more; false if nothing was listened for."""
+        found = [(one, acceptor) for one, acceptor in self._acceptors if one == forward]
+        for row in found:
+            row[1].close()
+            self._acceptors.remove(row)
+        return bool(found)
 
     def lost(self) -> None:
         """The connection is gone: there is nowhere to lead anybody."""
@@ -51,7 +63,7 @@ class LocalForwards(Leader):
 
     def close(self) -> None:
         """Take no more connections; those that there are go on."""
-        for acceptor in self._acceptors:
+        for _, acceptor in self._acceptors:
             acceptor.close()
         self._acceptors.clear()
 
@@ -61,13 +73,12 @@ class LocalForwards(Leader):
         )
         made = self._listen_unix(forward) if forward.listen_path else self._listen(forward)
         for listening in made:
-            self._acceptors.append(
-                Acceptor(
-                    self._loop,
-                    listening,
-                    lambda stream, address: self.accept(forward, stream, address),
-                )
+            acceptor = Acceptor(
+                self._loop,
+                listening,
+                lambda stream, address: self.accept(forward, stream, address),
             )
+            self._acceptors.append((forward, acceptor))
         return bool(made)
 
     def _listen(self, forward: Forward) -> list[Socket]:

@@ -5,7 +5,6 @@ The requests leave in one flight behind the channel's confirmation, and input fo
 server takes them in order, so waiting for its answers would only cost round trips.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -345,23 +344,3 @@ class Session:
             if self._source is not None:
                 self._source.close()
             self._input_out()
-
-
-def selected_environment(
-    patterns: tuple[str, ...],
-    settings: tuple[str, ...],
-    *,
-    fits: Callable[[str, str], bool],
-    environment: Any = os.environb,
-) -> tuple[tuple[bytes, bytes], ...]:
-    """The variables to send: those that SendEnv's patterns name, then those of SetEnv."""
-    chosen: dict[bytes, bytes] = {}
-    if patterns:
-        for variable, value in environment.items():
-            name = os.fsdecode(variable)
-            if any(fits(name, pattern) for pattern in patterns):
-                chosen[variable] = value
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        chosen[os.fsencode(name)] = os.fsencode(text)
-    return tuple(chosen.items())

@@ -394,17 +394,16 @@ class SshConfig(
     control_master: str = keyword(
         "ControlMaster",
         kinds.choice("no", "yes", "ask", "auto", "autoask", also=kinds.AS_YES_NO, shown=kinds.TRUE_FALSE),
-        default="no", tier=Tier.EVERYDAY, later=Later("sharing", ("no",)),
+        default="no", tier=Tier.EVERYDAY,
         doc="Whether other clients may share this connection.",
     )
     control_path: str | None = keyword(
         "ControlPath", ssh_kinds.CONTROL_PATH, default=None, tokens=ANYWHERE,
-        tier=Tier.EVERYDAY, later=Later("sharing", None),
+        tier=Tier.EVERYDAY,
         doc="The socket by which a connection is shared.",
     )
     control_persist: int | None = keyword(
         "ControlPersist", ssh_kinds.CONTROL_PERSIST, default=None, tier=Tier.EVERYDAY,
-        later=Later("sharing", None),
         doc="How long a shared connection stays without a client; yes and 0 are for ever.",
     )
     dynamic_forward: tuple[Forward, ...] = keyword(

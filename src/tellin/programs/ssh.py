@@ -25,12 +25,12 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46AaCfGgknNqsTtVvxy] [-B bind_interface] [-b bind_address]
+usage: ssh [-46AaCfGgkMnNqsTtVvxy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-D [bind_address:]port] [-E log_file]
            [-e escape_char] [-F configfile] [-I pkcs11] [-i identity_file]
            [-J destination] [-L address] [-l login_name] [-m mac_spec]
-           [-o option] [-P tag] [-p port] [-W host:port]
-           destination [command [argument ...]]
+           [-O ctl_cmd] [-o option] [-P tag] [-p port] [-S ctl_path]
+           [-W host:port] destination [command [argument ...]]
        ssh [-Q query_option]"""
 
 # What a flag without a value is short for.
@@ -58,14 +58,12 @@ _VALUED: Final = {
     "e": "EscapeChar",
     "I": "PKCS11Provider",
     "m": "MACs",
+    "S": "ControlPath",
 }
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
     "K": "GSSAPI",
-    "M": "connection sharing",
-    "O": "connection sharing",
     "R": "remote forwarding",
-    "S": "connection sharing",
     "w": "tunnel devices",
     "X": "X11 forwarding",
     "Y": "X11 forwarding",
@@ -74,7 +72,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLPVQWiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLMOPVQWiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -97,6 +95,8 @@ class Invocation:
         self.level = ""
         self.stdio: Forward | None = None
         """Where -W leads."""
+        self.control = ""
+        """What -O wants of a master."""
         self._defaults: tuple[str, ...] = ()
         self._verbosity = 0
 
@@ -129,9 +129,26 @@ class Invocation:
             raise Failure(f"Bad {what} forwarding specification '{visible(value)}'") from None
         self.options.append(f"{keyword}={quoted(value)}")
 
+    def _master(self, _: str) -> None:
+        again = self._given("ControlMaster")[:1] == ["yes"]
+        self.options.insert(0, f"ControlMaster={'ask' if again else 'yes'}")
+
+    def _control(self, value: str) -> None:
+        if self.stdio is not None:
+            raise Failure("Cannot specify multiplexing command with -W")
+        if self.control:
+            raise Failure("Multiplexing command already specified")
+        from tellin.programs.ssh_passenger import COMMANDS
+
+        if value not in COMMANDS:
+            raise Failure("Invalid multiplex command.")
+        self.control = value
+
     def _stdio_forward(self, value: str) -> None:
         if self.stdio is not None:
             raise Failure("stdio forward already specified")
+        if self.control:
+            raise Failure("Cannot specify stdio forward with -O")
         try:
             self.stdio = parse_forward(value, socks=True)
         except ConfigError:
@@ -251,6 +268,8 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "G": Invocation._show_config,
     "J": Invocation._jump,
     "L": Invocation._local_forward,
+    "M": Invocation._master,
+    "O": Invocation._control,
     "i": Invocation._identity,
     "l": Invocation._login_name,
     "o": Invocation._option,
@@ -393,6 +412,19 @@ def _run(arguments: list[str]) -> int:
 
 def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int:
     config.check_permitted()
+    if invocation.control and config.control_path is None:
+        raise ConfigError('No ControlPath specified for "-O" command')
+    if config.control_path is not None:
+        # Loaded before all that a connection of our own needs: who rides another's needs none of it.
+        from tellin.programs.ssh_passenger import ride
+        from tellin.programs.ssh_wishes import wanted_command
+
+        command = b"" if invocation.control else wanted_command(invocation.command, config)
+        status = ride(
+            config, journal, command=command, stdio=invocation.stdio, control=invocation.control
+        )
+        if status is not None:
+            return status
     from tellin.programs.ssh_connecting import Connecting
     from tellin.runtime.loop import SmallLoop
 

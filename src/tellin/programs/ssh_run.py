@@ -4,7 +4,7 @@
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,7 @@ from tellin.config.known_hosts import Entry, KnownHosts
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.requests import Request
 from tellin.keys.public import PublicKey
-from tellin.programs.command import Failure
+from tellin.programs.ssh_wishes import wanted_command
 from tellin.protocol.events import Authenticated, ChannelAsked, GlobalRequested
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
@@ -144,6 +144,12 @@ class Forwards(Protocol):
     def begin(self) -> bool:
         """Listen; false if something could not be had."""
 
+    def add(self, forward: Forward) -> bool:
+        """Listen for one more; false if it could not be had."""
+
+    def cancel(self, forward: Forward) -> bool:
+        """Listen for it no more; false if nothing was listened for."""
+
     def lost(self) -> None:
         """The connection is gone."""
 
@@ -157,6 +163,22 @@ class Lends(Protocol):
 
     def requests(self) -> tuple[tuple[Request, bool], ...]:
         """What a session asks for."""
+
+
+class Sharing(Protocol):
+    """Those who use our connection: `tellin.programs.ssh_master.Sharing`, where there may be some."""
+
+    ends_when_quiet: bool
+
+    @property
+    def visitors(self) -> Sized:
+        """Those who are here."""
+
+    def settle(self) -> None:
+        """Somebody came or went."""
+
+    def close(self) -> None:
+        """The connection is gone."""
 
 
 class Run:
@@ -183,7 +205,7 @@ class Run:
         self._config = config
         self._journal = journal
         self._connecting = connecting
-        self._command = _command(command, config)
+        self._command = wanted_command(command, config)
         self._place = HostPlace(
             host=config.host,
             port=config.port,
@@ -200,6 +222,7 @@ class Run:
         self._sources: Sources | None = None
         self._check: Basis | None = None
         self._killed = 0
+        self._sharing: Sharing | None = None
 
     def run(self) -> int:
         """Go through all of it; the exit status."""
@@ -233,6 +256,8 @@ class Run:
         finally:
             if self._visit is not None:
                 self._visit.leave()
+            if self._sharing is not None:
+                self._sharing.close()
         status = self._result()
         if (journal.level >= VERBOSE or journal.debugs) and self.connection.core.authenticated:
             self._sum_up(status)
@@ -352,7 +377,9 @@ class Run:
             return
         if config.local_command is not None and config.permit_local_command:
             _run_local_command(config.local_command, journal)
-        if config.fork_after_authentication:
+        if config.control_path is not None and config.control_master != "no":
+            self._share()
+        elif config.fork_after_authentication:
             self._go_to_background()
         self._learning.begin()
         journal.debug("Entering interactive session.")
@@ -364,24 +391,13 @@ class Run:
 
     def _begin_forwarding(self) -> bool:
         """Listen where the configuration says; false if the connection ends because that failed."""
-        config, connection = self._config, self.connection
+        config = self._config
         if not config.local_forward and not config.dynamic_forward:
             return True
-        # Who forwards nothing does not wait for this.
-        from tellin.client.forwarding import LocalForwards
-
-        self._forwards = LocalForwards(
-            self._loop,
-            connection.core,
-            connection.link,
-            config,
-            self._journal,
-            on_quiet=self._quiet,
-        )
-        if self._forwards.begin() or not config.exit_on_forward_failure:
+        if self.forwards().begin() or not config.exit_on_forward_failure:
             return True
         self._status = FAILED
-        connection.quit()
+        self.connection.quit()
         return False
 
     def _lend(self) -> tuple[tuple[Request, bool], ...]:
@@ -401,7 +417,7 @@ class Run:
                 config=config,
                 journal=self._journal,
                 unsafe=self._check is not None and self._check.unsafe,
-                on_quiet=self._quiet,
+                on_quiet=self._end_if_unused,
             )
         return self._lending.requests()
 
@@ -409,10 +425,59 @@ class Run:
         """Whether something is being forwarded."""
         return any(one is not None and one.open for one in (self._forwards, self._lending))
 
-    def _quiet(self) -> None:
-        """The last connection of one kind has gone."""
-        if self._session_ended and not self._is_busy():
+    def forwards(self) -> Forwards:
+        """What listens here for connections that lead through ours."""
+        if self._forwards is None:
+            # Who forwards nothing does not wait for this.
+            from tellin.client.forwarding import LocalForwards
+
+            self._forwards = LocalForwards(
+                self._loop,
+                self.connection.core,
+                self.connection.link,
+                self._config,
+                self._journal,
+                on_quiet=self._end_if_unused,
+            )
+        return self._forwards
+
+    def _share(self) -> None:
+        """Be the master of a connection that others may use, perhaps beyond our own session."""
+        from tellin.programs.ssh_master import begin, detach
+
+        config = self._config
+        self._sharing = sharing = begin(
+            self._loop,
+            self.connection,
+            config,
+            self._journal,
+            forwards=self.forwards,
+            lend=self._lend,
+            on_quiet=self._nobody_shares,
+            on_exit=self.terminate,
+        )
+        if sharing is not None and config.control_persist is not None:
+            # What comes back is the master alone; our session is a passenger of its own.
+            detach(sharing, self._command, self._stdio)
+            self._config = config.replaced(session_type="none")
+            self._stdio = self._visit = None
+        elif config.fork_after_authentication:
+            self._go_to_background()
+
+    def _nobody_shares(self) -> None:
+        self._session_ended = True
+        self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        """End the connection unless somebody needs it: as OpenSSH, nobody is cut off."""
+        sharing = self._sharing
+        if not self._session_ended:
+            if sharing is not None:
+                sharing.settle()
+        elif not self._is_busy() and (sharing is None or not sharing.visitors):
             self.connection.quit()
+        elif self._visit is not None:
+            self._visit.leave()
 
     def _warn_of_weak_exchange(self) -> None:
         config, journal = self._config, self._journal
@@ -448,11 +513,9 @@ class Run:
         assert self._visit is not None
         self._status = self._visit.status
         self._session_ended = True
-        if self._is_busy():
-            # As OpenSSH: connections that are being forwarded are not cut off.
-            self._visit.leave()
-        else:
-            self.connection.quit()
+        if self._sharing is not None:
+            self._sharing.ends_when_quiet = True
+        self._end_if_unused()
 
     def _event(self, event: Any) -> None:
         if tell_owner(event):
@@ -501,6 +564,8 @@ class Run:
         if self._forwards is not None:
             self._forwards.lost()
         lose_all(self.connection.core)
+        if self._sharing is not None:
+            self._sharing.close()
 
     def terminate(self) -> None:
         """End the connection because the user said so."""
@@ -533,22 +598,6 @@ class Run:
                 journal.info(connection.error.hint)
             return FAILED
         return self._status
-
-
-def _command(words: list[str], config: SshConfig) -> bytes:
-    """The command as the shell on the other side gets it, or nothing for a shell."""
-    configured = config.remote_command
-    if words and configured and config.session_type == "default":
-        raise Failure("Cannot execute command-line and remote command.")
-    command = os.fsencode(" ".join(words)) if words else os.fsencode(configured or "")
-    if config.session_type == "subsystem" and not command:
-        raise Failure("You must specify a subsystem to invoke.")
-    if config.session_type == "none":
-        # -N has the last word, as with OpenSSH: scripts give both.
-        return b""
-    if config.fork_after_authentication and not command:
-        raise Failure("Cannot fork into background without a command to execute.")
-    return command
 
 
 def _run_local_command(command: str, journal: Journal) -> None:

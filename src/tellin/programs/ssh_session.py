@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tellin.client.connection import ClientConnection
-from tellin.client.session import Session, SessionPlan, selected_environment
+from tellin.client.session import Session, SessionPlan
 from tellin.config.kinds import traffic_class
 from tellin.config.patterns import match_pattern
 from tellin.config.ssh_config import SshConfig
@@ -23,6 +23,7 @@ from tellin.connection.requests import (
     SubsystemRequest,
     WindowChange,
 )
+from tellin.programs.ssh_wishes import selected_environment, wants_terminal
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 
@@ -74,7 +75,7 @@ class SshSession:
         """The user is in: open the session."""
         config, journal, connection = self._config, self._journal, self.connection
         terminal, edit = None, None
-        if self._wants_terminal():
+        if wants_terminal(config, journal, command=bool(self._command)):
             # Who asks for no terminal does not wait for it.
             from tellin.programs.ssh_terminal import Terminal
 
@@ -159,21 +160,6 @@ class SshSession:
 
     # The plan
 
-    def _wants_terminal(self) -> bool:
-        config = self._config
-        if config.session_type != "default" or config.request_tty == "no":
-            return False
-        if config.request_tty == "force":
-            return True
-        if self._command and config.request_tty != "yes":
-            return False
-        if config.stdin_null or not os.isatty(0):
-            self._journal.info(
-                "Pseudo-terminal will not be allocated because stdin is not a terminal."
-            )
-            return False
-        return True
-
     def _plan(
         self, terminal: PtyRequest | None, edit: Callable[[bytes], bytes] | None
     ) -> SessionPlan:
@@ -194,10 +180,11 @@ class SshSession:
         return ExecRequest(self._command) if self._command else ShellRequest()
 
     def _started(self) -> None:
-        # Nothing else will be opened: a command on the other side that takes over this
-        # connection's socket cannot do so either.
-        self._journal.debug(f"Requesting {NO_MORE_SESSIONS}")
-        self.connection.core.request(NO_MORE_SESSIONS)
+        if self._config.control_master == "no" or self._config.control_path is None:
+            # Nothing else will be opened: a command on the other side that takes over this
+            # connection's socket cannot do so either.
+            self._journal.debug(f"Requesting {NO_MORE_SESSIONS}")
+            self.connection.core.request(NO_MORE_SESSIONS)
         if self._screen is not None:
             self._screen.enter()
 

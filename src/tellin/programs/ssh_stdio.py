@@ -29,6 +29,7 @@ class StdioForward:
         journal: Journal,
         *,
         on_over: Callable[[], object],
+        descriptors: tuple[int, int] = (0, 1),
     ) -> None:
         self.connection = connection
         self.status = 0
@@ -37,6 +38,7 @@ class StdioForward:
         self._target = target
         self._journal = journal
         self._on_over = on_over
+        self._descriptors = descriptors
         self._channel: Any = None
         self._source: FdSource | None = None
         self._sink: FdSink | None = None
@@ -51,13 +53,13 @@ class StdioForward:
     def start(self) -> None:
         """The user is in: ask for the channel."""
         target, connection = self._target, self.connection
-        host, port = target.listen_host or "", target.listen_port
-        self._channel = channel = connection.core.open_channel(*direct_target(host, port, ""))
+        place = direct_target(target.listen_host or "", target.listen_port, target.listen_path)
+        self._channel = channel = connection.core.open_channel(*place)
         channel.owner = self
         link = connection.link
         self._sink = channel.sink = FdSink(
             self._loop,
-            1,
+            self._descriptors[1],
             channel,
             link,
             inherited=True,
@@ -66,7 +68,12 @@ class StdioForward:
             on_finished=self._all_written,
         )
         self._source = FdSource(
-            self._loop, 0, channel, link, inherited=True, on_end=lambda _: self._all_read()
+            self._loop,
+            self._descriptors[0],
+            channel,
+            link,
+            inherited=True,
+            on_end=lambda _: self._all_read(),
         )
         link.flush_soon()
 

@@ -1,0 +1,514 @@
+# SPDX-License-Identifier: MIT
+"""One connection for many runs of ``ssh``: tellin as the master, as the passenger, and as both, with OpenSSH as the other."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.interop.peers import OpenSSHServer
+from tests.interop.target import Completed, Target, free_port
+from tests.programs.ssh_runs import LONGEST, Ssh, Typist, asked, askpass, having, said
+
+from tellin.mux.messages import Alive, AliveCheck, Hello, framed
+
+pytestmark = pytest.mark.peer("sshd")
+
+_OPENSSH = pytest.mark.peer("ssh")
+# Which program is the master, and which one uses its connection.
+BOTH_WAYS = [
+    pytest.param("tellin", "tellin"),
+    pytest.param("tellin", "ssh", marks=_OPENSSH),
+    pytest.param("ssh", "tellin", marks=_OPENSSH),
+]
+MASTERS = ["tellin", pytest.param("ssh", marks=_OPENSSH)]
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[OpenSSHServer]:
+    account = request.getfixturevalue("account") if os.geteuid() == 0 else None
+    options = {"MaxSessions": "60", "AcceptEnv": "GIVEN"}
+    with OpenSSHServer(
+        tmp_path_factory.mktemp("server"), account=account, options=options
+    ) as running:
+        yield running
+
+
+class Shared:
+    """A control socket, and runs of either program that know its place."""
+
+    def __init__(self, directory: Path, target: Target) -> None:
+        self.directory = directory
+        self.socket = directory / "s"
+        self._target = target
+        self._made: list[Ssh] = []
+        self._masters: list[int] = []
+
+    def by(self, program: str) -> Ssh:
+        made = Ssh(self.directory, self._target)
+        if program != "tellin":
+            made.program = (program,)
+        self._made.append(made)
+        return made
+
+    def flags(self, *more: str) -> list[str]:
+        return ["-S", str(self.socket), *more]
+
+    def begin(
+        self, program: str, *options: str, master: str = "-M", env: dict[str, str] | None = None
+    ) -> int:
+        """Start a master in the background; its process id."""
+        flags = self.flags(master, *having("ControlPersist=yes", *options))
+        done = self.by(program).run("true", flags=flags, env=env)
+        assert (done.status, done.stdout) == (0, b""), done
+        return self.pid()
+
+    def pid(self) -> int:
+        """The master's process id, as it tells it."""
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(self.socket))
+            stream.sendall(framed(Hello(4)) + framed(AliveCheck(0)))
+            wanted = len(framed(Hello(4))) + len(framed(Alive(0, 0)))
+            data = b""
+            while len(data) < wanted:
+                piece = stream.recv(wanted - len(data))
+                assert piece, data
+                data += piece
+        self._masters.append(int.from_bytes(data[-4:], "big"))
+        return self._masters[-1]
+
+    def run(
+        self,
+        program: str,
+        *words: str,
+        input: bytes = b"",  # noqa: A002  (as subprocess calls it)
+        flags: Sequence[str] = (),
+    ) -> Completed:
+        return self.by(program).run(*words, flags=self.flags(*flags), input=input)
+
+    def control(self, program: str, command: str, *more: str) -> Completed:
+        return self.run(program, flags=["-O", command, *more])
+
+    def stop(self) -> None:
+        for made in self._made:
+            made.stop()
+        for pid in self._masters:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def shared(server: OpenSSHServer) -> Iterator[Shared]:
+    # A short name: a socket's path has 108 bytes.
+    with tempfile.TemporaryDirectory(prefix="tellin-") as made:
+        one = Shared(Path(made), server.target)
+        yield one
+        one.stop()
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+# Sessions
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_a_passenger_has_streams_a_status_and_variables_of_its_own(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    shared.begin(master, "SendEnv=GIVEN")
+    connection = shared.run(passenger, "echo $SSH_CONNECTION").stdout
+    done = shared.run(
+        passenger, "cat; echo error >&2; echo $SSH_CONNECTION; exit 3", input=b"in\n"
+    )
+    assert done == Completed(3, b"in\n" + connection, b"error\n")
+    assert shared.run(passenger, "kill -9 $$").status == 255
+    ssh = shared.by(passenger)
+    flags = shared.flags(*having("SendEnv=GIVEN"))
+    assert ssh.run("echo $GIVEN", flags=flags, env={"GIVEN": "a b"}).stdout == b"a b\n"
+    # What the command leaves in a pipe comes whole, whoever is slow.
+    assert len(shared.run(passenger, "head -c 3000000 /dev/zero").stdout) == 3_000_000
+
+
+@pytest.mark.parametrize("passenger", MASTERS)
+def test_fifty_sessions_over_one_master(shared: Shared, passenger: str) -> None:
+    shared.begin("tellin")
+    count = 50 if passenger == "ssh" else 4
+    runs = [
+        shared.by(passenger).start("cat; echo $SSH_CONNECTION", flags=shared.flags())
+        for _ in range(count)
+    ]
+    for number, run in enumerate(runs):
+        assert run.stdin is not None
+        run.stdin.write(b"%d\n" % number)
+        run.stdin.flush()
+    # All of them are there at once before any ends.
+    for number, run in enumerate(runs):
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"%d\n" % number
+    ends = {run.communicate()[0] for run in runs}
+    assert len(ends) == 1
+    assert all(run.returncode == 0 for run in runs)
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_the_masters_death_is_255_for_its_passengers(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    pid = shared.begin(master)
+    run = shared.by(passenger).start("echo here; cat", flags=shared.flags())
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"here\n"
+    os.kill(pid, signal.SIGKILL)
+    assert run.wait(LONGEST) == 255
+
+
+@pytest.mark.parametrize("passenger", MASTERS)
+def test_case_335_a_passengers_death_ends_its_command_and_nothing_is_left(
+    shared: Shared, passenger: str
+) -> None:
+    pid = shared.begin("tellin")
+    before = open_files(pid)
+    for _ in range(3):
+        run = shared.by(passenger).start("echo $$; exec cat", flags=shared.flags())
+        assert run.stdout is not None
+        command = int(run.stdout.readline())
+        assert alive(command)
+        # Its input stays open: only the passenger is gone.
+        run.kill()
+        until(lambda: not alive(command))  # noqa: B023  (it is asked before the next round)
+    until(lambda: open_files(pid) <= before)
+    assert shared.run(passenger, "true").status == 0
+
+
+def test_case_339_who_does_not_read_holds_up_itself_alone(shared: Shared) -> None:
+    pid = shared.begin("tellin")
+
+    def memory() -> int:
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text("ascii"))
+        assert found is not None
+        return int(found[1])
+
+    before = memory()
+    flood = "head -c 300000000 /dev/zero; echo done >&2"
+    run = shared.by("tellin").start(flood, flags=shared.flags())
+    assert run.stdout is not None
+    assert run.stdout.read(1) == b"\0"
+    for _ in range(3):
+        assert shared.run("tellin", "echo here").stdout == b"here\n"
+    # A window, not three hundred megabytes.
+    assert memory() - before < 60_000
+    run.kill()
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_a_terminal_is_the_passengers_own(shared: Shared, master: str, passenger: str) -> None:
+    shared.begin(master)
+    ssh = shared.by(passenger)
+    command = "trap 'stty size' WINCH; stty size; while read line; do echo got $line; done"
+    argv = ssh.argv(command, flags=shared.flags("-t"))
+    program = argv[0] if "/" in argv[0] else f"/usr/bin/{argv[0]}"
+    typist = Typist([program, *argv[1:]], env=ssh.environment, size=(30, 90))
+    typist.expect("30 90")
+    typist.type("word\n")
+    typist.expect("got word")
+    typist.resize(40, 100)
+    os.kill(typist.pid, signal.SIGWINCH)
+    typist.type("more\n")
+    typist.expect("40 100")
+    # The escape ends this session, and nobody else's.
+    typist.type("\n~.")
+    typist.expect("Shared connection to .* closed")
+    typist.end()
+    assert shared.run(passenger, "echo here").stdout == b"here\n"
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_two_descriptors_lead_to_a_place_behind_the_server(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    shared.begin(master)
+    where = f"127.0.0.1:{shared.by('ssh').target.port}"
+    run = shared.by(passenger).start(flags=shared.flags("-W", where))
+    assert run.stdout is not None
+    assert run.stdout.readline().startswith(b"SSH-2.0-")
+    run.kill()
+    done = shared.run(passenger, flags=["-W", f"127.0.0.1:{free_port()}"])
+    assert done.status == 255
+    assert said(done) == ["Stdio forwarding request failed: Session open refused by peer"]
+
+
+# What -O asks for
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_case_338_o_says_what_openssh_s_says(shared: Shared, master: str, passenger: str) -> None:
+    pid = shared.begin(master)
+    assert said(shared.control(passenger, "check")) == [f"Master running (pid={pid})"]
+    port, far = free_port(), shared.by("ssh").target.port
+    spec = f"{port}:127.0.0.1:{far}"
+    assert shared.control(passenger, "forward", "-L", spec) == Completed(0, b"", b"")
+    # Once more is no mistake.
+    assert shared.control(passenger, "forward", "-L", spec) == Completed(0, b"", b"")
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        assert stream.recv(4) == b"SSH-"
+    assert shared.control(passenger, "cancel", "-L", spec) == Completed(0, b"", b"")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    done = shared.control(passenger, "cancel", "-L", spec)
+    assert said(done) == [
+        "mux_client_forward: forwarding request failed: port not forwarded",
+        "muxclient: master cancel forward request failed",
+    ]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        spec = f"127.0.0.1:{taken.getsockname()[1]}:localhost:1"
+        done = shared.control(passenger, "forward", "-L", spec)
+    assert done.status == 255
+    assert said(done) == [
+        "mux_client_forward: forwarding request failed: Port forwarding failed",
+        "muxclient: master forward request failed",
+    ]
+    assert said(shared.control(passenger, "exit")) == ["Exit request sent."]
+    until(lambda: not alive(pid))
+    assert not shared.socket.exists()
+    done = shared.control(passenger, "check")
+    why = f"Control socket connect({shared.socket}): No such file or directory"
+    assert (done.status, said(done)) == (255, [why])
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_case_338_a_master_that_was_stopped_ends_with_its_last_session(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    pid = shared.begin(master)
+    run = shared.by(passenger).start("echo here; cat; echo there", flags=shared.flags())
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"here\n"
+    assert said(shared.control(passenger, "stop")) == ["Stop listening request sent."]
+    assert not shared.socket.exists()
+    assert alive(pid)
+    assert run.communicate(b"")[0] == b"there\n"
+    assert run.returncode == 0
+    until(lambda: not alive(pid))
+
+
+def test_conninfo_and_channels_tell_of_the_connection(shared: Shared) -> None:
+    shared.begin("tellin")
+    about = shared.control("tellin", "conninfo")
+    assert about.status == 0
+    assert b"  cipher " in about.stdout
+    run = shared.by("tellin").start("echo here; cat", flags=shared.flags())
+    assert run.stdout is not None
+    run.stdout.readline()
+    assert b"client-session (open)" in shared.control("tellin", "channels").stdout
+    run.communicate(b"")
+
+
+# The master's life
+
+
+@pytest.mark.parametrize("program", MASTERS)
+def test_the_first_of_auto_is_the_master_and_stays_for_control_persist(
+    shared: Shared, program: str
+) -> None:
+    flags = having("ControlMaster=auto", "ControlPersist=1")
+    first = shared.run(program, "echo $SSH_CONNECTION", flags=flags)
+    pid = shared.pid()
+    second = shared.run(program, "echo $SSH_CONNECTION", flags=flags)
+    assert (first.stdout, first.stderr) == (second.stdout, b"")
+    until(lambda: not alive(pid))
+    assert not shared.socket.exists()
+
+
+def test_the_place_may_be_made_of_tokens(shared: Shared) -> None:
+    ssh = shared.by("tellin")
+    target = ssh.target
+    flags = having(f"ControlPath={shared.directory}/%p-%r-%C", "ControlMaster=auto")
+    run = ssh.start("echo here; cat", flags=flags)
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"here\n"
+    (found,) = (path.name for path in shared.directory.iterdir() if path.is_socket())
+    assert re.fullmatch(rf"{target.port}-{target.user}-[0-9a-f]{{40}}", found)
+    done = ssh.run(flags=[*flags, "-O", "check"])
+    assert said(done) == [f"Master running (pid={run.pid})"]
+    run.communicate(b"")
+
+
+@pytest.mark.parametrize("program", MASTERS)
+def test_a_master_in_the_foreground_waits_for_who_shares_it(shared: Shared, program: str) -> None:
+    master = shared.by(program).start("echo here; cat", flags=shared.flags("-M"))
+    assert master.stdout is not None
+    assert master.stdin is not None
+    assert master.stdout.readline() == b"here\n"
+    run = shared.by("tellin").start("echo here; cat; echo there", flags=shared.flags())
+    assert run.stdout is not None
+    run.stdout.readline()
+    master.stdin.close()
+    assert shared.run("tellin", "echo here").stdout == b"here\n"
+    assert run.communicate(b"")[0] == b"there\n"
+    assert master.wait(LONGEST) == 0
+    assert not shared.socket.exists()
+
+
+@pytest.mark.parametrize("program", MASTERS)
+def test_a_second_master_at_the_same_place_shares_nothing(shared: Shared, program: str) -> None:
+    pid = shared.begin("tellin")
+    done = shared.run(program, "echo here", flags=["-M"])
+    line = f"ControlSocket {shared.socket} already exists, disabling multiplexing"
+    assert (done.stdout, said(done)) == (b"here\n", [line])
+    assert shared.pid() == pid
+
+
+def test_the_socket_is_its_owners_alone(shared: Shared) -> None:
+    shared.begin("tellin")
+    assert shared.socket.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in shared.directory.iterdir() if path.is_socket()] == ["s"]
+
+
+@pytest.mark.root
+def test_r159_another_user_is_not_heard_even_where_the_file_lets_him_in(shared: Shared) -> None:
+    pid = shared.begin("tellin")
+    shared.directory.chmod(0o755)
+    shared.socket.chmod(0o666)
+    code = (
+        "import os, socket, sys\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        "sys.stdout.buffer.write(s.recv(100))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(shared.socket)],
+        capture_output=True,
+        check=False,
+        timeout=LONGEST,
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert shared.pid() == pid
+
+
+@pytest.mark.root
+def test_r159_case_337_a_socket_of_somebody_else_is_handed_nothing(shared: Shared) -> None:
+    shared.directory.chmod(0o777)
+    code = (
+        "import os, socket, sys\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
+        "print('ready', flush=True); c, _ = s.accept(); print(c.recv(100), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", code, str(shared.socket)], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        done = shared.run("tellin", "echo here")
+        assert done.stdout == b"here\n"
+        why = f"Control socket connect({shared.socket}): it belongs to somebody else"
+        assert said(done) == [why]
+        assert other.stdout.readline() == b"b''\n"
+
+
+def test_case_337_what_is_no_masters_socket_is_not_connected_to(shared: Shared) -> None:
+    auto = having("ControlMaster=auto")
+    # Nobody listens any more: it is replaced.
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(shared.socket))
+    done = shared.run("tellin", "echo here", flags=auto)
+    assert done == Completed(0, b"here\n", b"")
+    assert not shared.socket.exists()
+    # No socket at all: it stays, and so does what is in it.
+    shared.socket.write_text("precious", "ascii")
+    done = shared.run("tellin", "echo here", flags=auto)
+    assert done.stdout == b"here\n"
+    assert said(done) == [f"ControlSocket {shared.socket} already exists, disabling multiplexing"]
+    assert shared.socket.read_text("ascii") == "precious"
+    shared.socket.unlink()
+    # A link leads to whoever made it.
+    pid = shared.begin("tellin")
+    link = shared.directory / "link"
+    link.symlink_to(shared.socket)
+    done = shared.by("tellin").run(flags=["-S", str(link), "-O", "check"])
+    assert (done.status, said(done)) == (
+        255,
+        [f"Control socket connect({link}): Too many levels of symbolic links"],
+    )
+    assert alive(pid)
+    # And a name that no socket can have.
+    long = shared.directory / ("x" * 108)
+    done = shared.by("tellin").run(flags=["-S", str(long), "-O", "check"])
+    assert said(done) == [f"Control socket connect({long}): File name too long"]
+
+
+# Asking
+
+
+@pytest.mark.parametrize("passenger", MASTERS)
+def test_r158_whoever_runs_the_master_is_asked_about_every_request(
+    shared: Shared, passenger: str
+) -> None:
+    answers = ["yes", *["no"] * (6 if passenger == "ssh" else 5), "yes"]
+    env = askpass(shared.directory, *answers)
+    pid = shared.begin("tellin", master="-MM", env=env)
+    port = free_port()
+    refused = "Master refused {}: Permission denied"
+    assert shared.run(passenger, "echo here", flags=["-W", "127.0.0.1:1"]).status == 255
+    done = shared.control(passenger, "forward", "-L", f"{port}:localhost:1")
+    assert said(done)[0] == refused.format("forwarding request")
+    assert shared.control(passenger, "cancel", "-D", f"{port}").status == 0
+    done = shared.control(passenger, "stop")
+    assert said(done) == [refused.format("stop listening request")]
+    done = shared.control(passenger, "exit")
+    assert said(done) == [refused.format("termination request")]
+    if passenger == "ssh":
+        assert shared.control(passenger, "proxy").status == 255
+    assert alive(pid)
+    assert shared.run(passenger, "echo here").stdout == b"here\n"
+    host = "127.0.0.1"
+    questions = [
+        f"Allow shared connection to {host}? ",
+        "Allow forward to [127.0.0.1]:1? ",
+        f"Open local forward LOCALHOST:{port} -> localhost:1 on {host}? ",
+        f"Cancel dynamic forward LOCALHOST:{port} -> * on {host}? ",
+        f"Disable further multiplexing on shared connection to {host}? ",
+        f"Terminate shared connection to {host}? ",
+        f"Allow multiplexed proxy connection to {host}? ",
+        f"Allow shared connection to {host}? ",
+    ]
+    if passenger != "ssh":
+        del questions[-2]
+    assert asked(shared.directory) == questions
+
+
+def test_r158_without_anybody_to_ask_the_answer_is_no(shared: Shared) -> None:
+    flags = shared.flags("-MM", "-N", "-f", *having("ControlPersist=yes"))
+    assert shared.by("tellin").run(flags=flags).status == 0
+    pid = shared.pid()
+    done = shared.control("tellin", "exit")
+    assert said(done) == ["Master refused termination request: Permission denied"]
+    assert alive(pid)
