@@ -26,6 +26,7 @@ TRUST = "programs/test_ssh_trust.py::test_"
 AGENT = "interop/test_agent.py::test_"
 SHARED = "programs/test_ssh_sharing.py::test_"
 FORWARDED = "interop/test_forwarding.py::test_"
+REMOTE = "interop/test_remote_forwarding.py::test_"
 SOCKETS = "a_socket_that_is_listened_on_is_ours_alone_unless_the_mask_says_more"
 ALIAS = "interop/test_article_config.py::test_row_16_an_alias_brings_host_user_port_and_key"
 FROZEN = (
@@ -94,6 +95,8 @@ CLIENT = {
     "::test_when_keys_are_pressed_is_hidden_among_fakes",
     "PasswordAuthentication": METHOD_OFF,
     "PermitLocalCommand": LOCAL_COMMAND,
+    "PermitRemoteOpen": REMOTE
+    + "r_without_a_target_leads_where_socks_says_within_permit_remote_open",
     "PKCS11Provider": "interop/test_pkcs11.py"
     "::test_pkcs11provider_logs_in_and_asks_for_the_pin_once",
     "Port": ALIAS,
@@ -105,6 +108,8 @@ CLIENT = {
     "PubkeyAuthentication": SSH + "pubkey_authentication_can_be_off",
     "RefuseConnection": SSH + "refuse_connection_says_why_and_connects_to_nobody",
     "RekeyLimit": SSH + "rekey_limit_by_time_holds_where_little_moves",
+    "RemoteForward": REMOTE
+    + "r_leads_a_port_of_the_server_here_both_ways_and_each_direction_ends_alone",
     "RemoteCommand": SSH + "r112_remote_command_is_run_and_is_not_beside_another",
     "RequestTTY": SSH + "request_tty_at_a_terminal",
     "RequiredRSASize": SSH + "required_rsa_size_refuses_a_shorter_host_key",

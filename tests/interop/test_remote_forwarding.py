@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: MIT
 """Remote forwarding beside OpenSSH's: the server listens, and what comes there is led to where the client is."""
 
+import re
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from tests.interop.conftest import Make, Running
+from tests.interop.pairs import ALL_SERVERS
+from tests.interop.servers import Server
 from tests.interop.target import free_port
 from tests.interop.test_forwarding import (
+    CLIENTS,
     MEETINGS,
     MUCH,
+    ask_by_socks,
     dial,
     dial_path,
+    everything,
     late_echo,
+    reached,
     running_with,
+    said,
     service,
     there_and_back,
     wording,
@@ -51,3 +62,164 @@ def test_r_joins_sockets_of_both_file_systems_and_ports(
             for name in "ab":
                 with dial_path(home / name) as stream:
                     assert there_and_back(stream, b"hello") == b"hello"
+
+
+@CLIENTS
+def test_r_has_the_server_listen_where_it_is_told_and_gateway_ports_allows(
+    client: str, tmp_path: Path, make_client: Make
+) -> None:
+    """r145: on the server's own addresses alone unless its configuration says more."""
+    heard = {}
+    with service() as port, ALL_SERVERS["tellin"](tmp_path) as server:
+        for gateway in ("no", "clientspecified", "yes"):
+            server.reload({"GatewayPorts": gateway})  # type: ignore[attr-defined]
+            ports = [free_port() for _ in range(6)]
+            lead = f"127.0.0.1:{port}"
+            words = ["-N", "-R", f"{ports[0]}:{lead}", "-R", f"127.0.0.2:{ports[1]}:{lead}"]
+            words += ["-R", f":{ports[2]}:{lead}", "-R", f"*:{ports[3]}:{lead}"]
+            words += ["-R", f"[127.0.0.1]:{ports[4]}:[127.0.0.1]:{port}"]
+            words += ["-R", f"localhost:{ports[5]}:{lead}"]
+            with running_with(wording(make_client(client), server.target, *words)):
+                dial(ports[5]).close()
+                heard[gateway] = [reached(number) for number in ports]
+    assert heard["no"] == ["1"] * 6
+    assert heard["clientspecified"] == ["1", "2", "1234", "1234", "1", "1"]
+    assert heard["yes"] == ["1234"] * 6
+
+
+def lines_until(process: subprocess.Popen[bytes], words: str) -> list[str]:
+    """What a client says, up to the line that holds ``words``."""
+    assert process.stderr is not None
+    said = []
+    while line := process.stderr.readline():
+        said.append(line.decode().rstrip("\r\n"))
+        if words in said[-1]:
+            return said
+    raise AssertionError(f"{words!r} is not in {said}")
+
+
+def allocated(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """The port that a server has chosen, and what is said of where it leads."""
+    line = lines_until(process, "Allocated port")[-1]
+    found = re.fullmatch(r"Allocated port (\d+) for remote forward to (\S+)", line)
+    assert found is not None, line
+    return int(found[1]), found[2]
+
+
+@MEETINGS
+def test_r_with_port_0_says_which_port_it_is(
+    client: str, server: str, running: Running, make_client: Make
+) -> None:
+    with service() as port:
+        words = ("-N", "-R", f"0:127.0.0.1:{port}")
+        argv = wording(make_client(client), running(server).target, *words, LogLevel="INFO")
+        with running_with(argv) as process:
+            theirs, leading = allocated(process)
+            assert leading == f"127.0.0.1:{port}"
+            with dial(theirs) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+
+
+@MEETINGS
+def test_r_without_a_target_leads_where_socks_says_within_permit_remote_open(
+    client: str, server: str, running: Running, make_client: Make
+) -> None:
+    target = running(server).target
+    with service(late_echo) as port, service() as other:
+        argv = wording(make_client(client), target, "-N", "-R", "0", LogLevel="INFO")
+        with running_with(argv) as process:
+            theirs, leading = allocated(process)
+            assert leading == "socks:0"
+            for version, host in (("4", "127.0.0.1"), ("4a", "localhost"), ("5", "127.0.0.1"),
+                                  ("5", "localhost")):  # fmt: skip
+                with dial(theirs) as stream:
+                    assert ask_by_socks(stream, version, host, port)[1] in {0, 0x5A}
+                    assert there_and_back(stream, b"hello") == b"hello"
+            with dial(theirs) as stream:
+                ask_by_socks(stream, "5", "127.0.0.1", port)
+                assert there_and_back(stream, MUCH) == MUCH
+        permit = wording(
+            make_client(client), target, "-N", "-R", "0",
+            LogLevel="INFO", PermitRemoteOpen=f"127.0.0.1:{port}",
+        )  # fmt: skip
+        with running_with(permit) as process:
+            theirs, _ = allocated(process)
+            with dial(theirs) as stream:
+                ask_by_socks(stream, "5", "127.0.0.1", port)
+                assert there_and_back(stream, b"hello") == b"hello"
+            with dial(theirs) as stream, suppress(ConnectionResetError):
+                # OpenSSH just closes.
+                assert ask_by_socks(stream, "4", "127.0.0.1", other)[:2] in {b"", b"\0\x5b"}
+                assert everything(stream) == b""
+
+
+# What the server refuses: its options, the forwarding that is asked for.
+REFUSALS: list[tuple[dict[str, str], str]] = [
+    ({}, "127.0.0.1:TAKEN:a:1"),
+    ({}, "/no/such/directory/s:a:1"),
+    ({"AllowTcpForwarding": "local"}, "0:a:1"),
+    ({"PermitListen": "9"}, "FREE"),
+    ({}, "HOME/file:a:1"),
+    ({"AllowTcpForwarding": "no"}, "FREE:a:1"),
+    ({"AllowStreamLocalForwarding": "no"}, "HOME/new:HOME/x"),
+]
+
+
+@pytest.mark.peer("ssh", "sshd")
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        pytest.param(*case, marks=() if number < 2 else pytest.mark.slow)
+        for number, case in enumerate(REFUSALS)
+    ],
+)
+def test_what_the_server_refuses_is_said_in_openssh_s_words_and_may_end_it(
+    options: dict[str, str], place: str, tmp_path: Path, make_client: Make, home: Path
+) -> None:
+    (home / "file").write_text("", "utf-8")
+    with service() as taken:
+        where = place.replace("TAKEN", str(taken)).replace("HOME", str(home))
+        where = where.replace("FREE", str(free_port()))
+
+        def ending(server: Server, client: str, *, fatal: str, clear: str = "no") -> object:
+            return said(
+                make_client(client), server.target, "-R", where, LogLevel="INFO",
+                ExitOnForwardFailure=fatal, ClearAllForwardings=clear, RemoteCommand="sleep 0.3",
+            )  # fmt: skip
+
+        with (
+            ALL_SERVERS["sshd"](tmp_path, options=options) as sshd,
+            ALL_SERVERS["tellin"](tmp_path, options=options) as tellin,
+        ):
+            at = place.partition(":")[0].replace("HOME", str(home))
+            at = f"path {at}" if place[0] in "/H" else f"port {where.split(':')[place[0] == '1']}"
+            failed = f"remote port forwarding failed for listen {at}"
+            assert ending(sshd, "ssh", fatal="yes") == (255, [f"Error: {failed}"])
+            assert ending(tellin, "ssh", fatal="yes") == (255, [f"Error: {failed}"])
+            assert ending(sshd, "tellin", fatal="yes") == (255, [f"Error: {failed}"])
+            assert ending(tellin, "tellin", fatal="yes") == (255, [f"Error: {failed}"])
+            assert ending(sshd, "ssh", fatal="no") == (0, [f"Warning: {failed}"])
+            assert ending(tellin, "tellin", fatal="no") == (0, [f"Warning: {failed}"])
+            assert ending(tellin, "tellin", fatal="yes", clear="yes") == (0, [])
+
+
+@pytest.mark.peer("ssh", "sshd")
+def test_a_target_here_that_does_not_answer_is_said_in_openssh_s_words(
+    running: Running, make_client: Make, home: Path
+) -> None:
+    nobody = free_port()
+    lines = []
+    for client in ("ssh", "tellin"):
+        theirs = [free_port() for _ in range(3)]
+        words = ["-N", "-R", f"{theirs[0]}:127.0.0.1:{nobody}", "-R", f"{theirs[1]}:{home}/no"]
+        words += ["-R", f"{theirs[2]}:no-such.invalid:9"]
+        argv = wording(make_client(client), running("sshd").target, *words, LogLevel="INFO")
+        with running_with(argv) as process:
+            for port in theirs:
+                with dial(port) as stream, suppress(ConnectionResetError):
+                    assert everything(stream) == b""
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+            lines.append(errors.decode().replace("\r", "").splitlines())
+    assert lines[1] == lines[0]
+    assert lines[0]

@@ -605,7 +605,7 @@ def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-R", "1:a:2", "host"], b"-R (remote forwarding) is not supported"),
+        (["-w", "0:0", "host"], b"-w (tunnel devices) is not supported"),
         (["-K", "host"], b"-K (GSSAPI) is not supported"),
         (["-z", "host"], b"unknown option -- z"),
         (["host", "-p"], b"option requires an argument -- p"),

@@ -152,6 +152,13 @@ def _destination(fields: list[_Field]) -> _Place:
     return place
 
 
+def names_place(place: str, host: str, port: int) -> bool:
+    """Whether an entry of PermitOpen or PermitRemoteOpen names this one; names are compared as they are written."""
+    name, _, number = place.rpartition(":")
+    name = name.removeprefix("[").removesuffix("]")
+    return (name == "*" or name.lower() == host.lower()) and number in {"*", str(port)}
+
+
 def _forwards(*, remote: bool, socks: bool, grammar: str) -> Kind[tuple[Forward, ...]]:
     def read(words: list[str]) -> tuple[Forward, ...]:
         most = 1 if socks else 2

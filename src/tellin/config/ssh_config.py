@@ -487,7 +487,6 @@ class SshConfig(
     )
     permit_remote_open: tuple[str, ...] = keyword(
         "PermitRemoteOpen", kinds.OPEN_PLACES, default=("any",), tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="Where connections to a forwarded port of the server's may ask to go by SOCKS.",
     )
     proxy_jump: str | None = keyword(
@@ -504,7 +503,6 @@ class SshConfig(
     )
     remote_forward: tuple[Forward, ...] = keyword(
         "RemoteForward", forwards.REMOTE, default=(), merge=append_new, tier=Tier.EVERYDAY,
-        later=Later("forwarding", ()),
         doc="Let the server listen and lead each connection to a place that we reach.",
     )
     stream_local_bind_mask: int = keyword(

@@ -63,7 +63,6 @@ _VALUED: Final = {
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
     "K": "GSSAPI",
-    "R": "remote forwarding",
     "w": "tunnel devices",
     "X": "X11 forwarding",
     "Y": "X11 forwarding",
@@ -72,7 +71,7 @@ _REFUSED: Final = {
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLMOPVQWiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLMOPRVQWiloptqvy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -121,6 +120,9 @@ class Invocation:
 
     def _dynamic_forward(self, value: str) -> None:
         self._forward("dynamic", "DynamicForward", value, socks=True)
+
+    def _remote_forward(self, value: str) -> None:
+        self._forward("remote", "RemoteForward", value, remote=True)
 
     def _forward(self, what: str, keyword: str, value: str, **kind: bool) -> None:
         try:
@@ -276,6 +278,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "P": Invocation._tag,
     "p": Invocation._port,
     "Q": Invocation._query,
+    "R": Invocation._remote_forward,
     "q": Invocation._quiet,
     "t": Invocation._terminal_wanted,
     "V": Invocation._version,

@@ -28,13 +28,19 @@ MOST_VISITORS: Final = 1024
 
 
 class Forwards(Protocol):
-    """What listens here: `tellin.client.forwarding.LocalForwards`."""
+    """What listens here and there: `tellin.programs.ssh_forwards.SshForwards`."""
 
     def add(self, forward: Forward) -> bool:
         """Listen for one more; false if it could not be had."""
 
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more; false if nothing was listened for."""
+
+    def add_remote(self, forward: Forward, done: Callable[[int | None], object]) -> None:
+        """Have the server listen for one more; ``done`` gets the port it chose, 0, or None for a no."""
+
+    def cancel_remote(self, forward: Forward) -> bool:
+        """Have it listen there no more; false if it did not."""
 
 
 class Sharing:
@@ -163,14 +169,14 @@ class Sharing:
     def open_forward(self, way: int, forward: Forward, done: Callable[[int | None], None]) -> None:
         """Begin it; ``done`` gets the port that the server chose or 0, or None where it failed."""
         if way == REMOTE:
-            self.journal.error("remote forwarding for others is not supported")
-            done(None)
+            self._forwards().add_remote(forward, done)
         else:
             done(0 if self._forwards().add(forward) else None)
 
     def close_forward(self, way: int, forward: Forward) -> str:
         """End it; what went wrong, or nothing."""
-        found = way != REMOTE and self._forwards().cancel(forward)
+        forwards = self._forwards()
+        found = (forwards.cancel_remote if way == REMOTE else forwards.cancel)(forward)
         return "" if found else "port not forwarded"
 
     def _arrived(self, stream: Socket, address: object) -> None:

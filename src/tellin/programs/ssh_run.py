@@ -137,9 +137,13 @@ class Takers(Protocol):
 
 
 class Forwards(Protocol):
-    """What is forwarded: `tellin.client.forwarding.LocalForwards`."""
+    """What is forwarded: `tellin.programs.ssh_forwards.SshForwards`."""
 
-    open: int
+    pending: bool
+
+    @property
+    def open(self) -> int:
+        """How many connections are being forwarded."""
 
     def begin(self) -> bool:
         """Listen; false if something could not be had."""
@@ -149,6 +153,12 @@ class Forwards(Protocol):
 
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more; false if nothing was listened for."""
+
+    def add_remote(self, forward: Forward, done: Callable[[int | None], object]) -> None:
+        """Have the server listen for one more; ``done`` gets the port it chose, 0, or None for a no."""
+
+    def cancel_remote(self, forward: Forward) -> bool:
+        """Have it listen there no more; false if it did not."""
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -201,7 +211,7 @@ class Run:
         self._stdio = stdio
         self._forwards: Forwards | None = None
         self._lending: Lends | None = None
-        self._session_ended = False
+        self._session_ended = self._background_due = self._given_up = False
         self._config = config
         self._journal = journal
         self._connecting = connecting
@@ -392,7 +402,7 @@ class Run:
     def _begin_forwarding(self) -> bool:
         """Listen where the configuration says; false if the connection ends because that failed."""
         config = self._config
-        if not config.local_forward and not config.dynamic_forward:
+        if not (config.local_forward or config.dynamic_forward or config.remote_forward):
             return True
         if self.forwards().begin() or not config.exit_on_forward_failure:
             return True
@@ -429,17 +439,26 @@ class Run:
         """What listens here for connections that lead through ours."""
         if self._forwards is None:
             # Who forwards nothing does not wait for this.
-            from tellin.client.forwarding import LocalForwards
+            from tellin.programs.ssh_forwards import SshForwards
 
-            self._forwards = LocalForwards(
+            self._forwards = SshForwards(
                 self._loop,
-                self.connection.core,
-                self.connection.link,
+                self.connection,
+                lambda: self.incoming,
                 self._config,
                 self._journal,
                 on_quiet=self._end_if_unused,
+                on_settled=self._forwards_settled,
             )
         return self._forwards
+
+    def _forwards_settled(self, whole: bool) -> None:
+        """The server has said where it listens for us."""
+        if not whole and self._config.exit_on_forward_failure:
+            self._given_up = True
+            self.terminate()
+        elif self._background_due:
+            self._go_to_background()
 
     def _share(self) -> None:
         """Be the master of a connection that others may use, perhaps beyond our own session."""
@@ -496,6 +515,10 @@ class Run:
             )
 
     def _go_to_background(self) -> None:
+        # Whoever comes back from it may rely on what the server listens on.
+        self._background_due = self._forwards is not None and self._forwards.pending
+        if self._background_due:
+            return
         self._journal.debug("forking to background")
         if os.fork():
             # Without a word: the child has the terminal's output and the connection.
@@ -583,6 +606,8 @@ class Run:
         visit = self._visit
         if self._killed:
             journal.verbose(f"Killed by signal {self._killed}.")
+            return FAILED
+        if self._given_up:
             return FAILED
         if visit is not None and visit.had_terminal:
             journal.info(f"Connection to {connection.place.host} closed.")

@@ -20,7 +20,7 @@ REFUSED = "open failed"
 class Leading:
     """Owns a channel from the peer's question on; a Tunnel takes it over when both ends are there.
 
-    ``on_failed`` hears that no address answered, before the peer does; ``on_over`` is called once,
+    ``on_failed`` hears why no address answered, before the peer does; ``on_over`` is called once,
     when nothing is left. A channel that is open already (its peer has said through it where it is
     to lead) is closed where another would be refused.
     """
@@ -45,7 +45,7 @@ class Leading:
         link: Outlet,
         channel: Channel,
         *,
-        on_failed: Callable[[], object],
+        on_failed: Callable[[str], object],
         on_connected: Callable[[Tunnel], object] | None = None,
         on_over: Callable[[], object] | None = None,
     ) -> None:
@@ -83,8 +83,9 @@ class Leading:
         attempt, self._attempt = self._attempt, None
         if stream is None:
             error = attempt.error if attempt is not None else None
-            self._on_failed()
-            self.refuse(os.strerror(error.errno) if error is not None and error.errno else REFUSED)
+            why = os.strerror(error.errno) if error is not None and error.errno else REFUSED
+            self._on_failed(why)
+            self.refuse(why)
             return
         channel = self.channel
         if channel.standing is Standing.ASKED:

@@ -7,6 +7,7 @@ All of this happens in the process of the user who is logged in, with that user'
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from tellin.config.forwards import names_place
 from tellin.config.key_options import KeyOptions
 from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
@@ -73,7 +74,7 @@ class ForwardingRules(Record):
     def allows_port(self, host: str, port: int) -> bool:
         """Whether to this one."""
         places = self.permit_open
-        listed = places == _ANY or any(_covers(place, host, port) for place in places)
+        listed = places == _ANY or any(names_place(place, host, port) for place in places)
         return listed and all(one.allows_open(host, port) for one in self.options)
 
     def allows_socket(self) -> bool:
@@ -107,13 +108,6 @@ def _listens(place: str, host: str, port: int) -> bool:
     name, _, number = place.rpartition(":")
     name = name.removeprefix("[").removesuffix("]")
     return number in {"*", str(port)} and match_pattern(host.lower(), name)
-
-
-def _covers(place: str, host: str, port: int) -> bool:
-    """Whether an entry of PermitOpen names this target; names are compared as they are written."""
-    name, _, number = place.rpartition(":")
-    name = name.removeprefix("[").removesuffix("]")
-    return (name == "*" or name.lower() == host.lower()) and number in {"*", str(port)}
 
 
 def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> ForwardingRules:
@@ -287,7 +281,7 @@ class Forwarding:
             connection.core,
             connection.link,
             channel,
-            on_failed=lambda: self.note(ERROR, f"connect_to {shown}: failed."),
+            on_failed=lambda _: self.note(ERROR, f"connect_to {shown}: failed."),
             on_connected=led,
         )
         channel.owner = Led(leading)

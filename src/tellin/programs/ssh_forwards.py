@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""What ``ssh`` forwards: the places of both sides, and when it can leave the shell or has to give up."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tellin.client.connection import ClientConnection
+from tellin.client.listening import Takers
+from tellin.config.forwards import Forward
+from tellin.config.ssh_config import SshConfig
+from tellin.runtime.journal import Journal
+from tellin.runtime.listeners import FAMILIES
+from tellin.runtime.loop import SmallLoop
+
+
+class Here(Protocol):
+    """What listens here, once it is loaded: `tellin.client.forwarding.LocalForwards`."""
+
+    open: int
+
+    def begin(self) -> bool:
+        """Listen wherever the configuration says."""
+
+    def add(self, forward: Forward) -> bool:
+        """Listen for one more."""
+
+    def cancel(self, forward: Forward) -> bool:
+        """Listen for it no more."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
+class There(Protocol):
+    """What the server listens on, once it is loaded: `tellin.client.remote_forwards.RemoteForwards`."""
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+
+    def begin(self) -> None:
+        """Ask for everything that the configuration names."""
+
+    def add(self, forward: Forward, done: Callable[[int | None], object]) -> None:
+        """Ask for one more."""
+
+    def cancel(self, forward: Forward) -> bool:
+        """Have the server listen there no more."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
+class SshForwards:
+    """Everything that the configuration names.
+
+    ``on_quiet`` is called when no forwarded connection is left; ``on_settled`` once the server has
+    answered for all of its places, with whether it listens on each.
+    """
+
+    def __init__(
+        self,
+        loop: SmallLoop,
+        connection: ClientConnection,
+        incoming: Callable[[], Takers],
+        config: SshConfig,
+        journal: Journal,
+        *,
+        on_quiet: Callable[[], object],
+        on_settled: Callable[[bool], object],
+    ) -> None:
+        self.pending = False
+        """Whether the server has not answered for all of its places."""
+        self._config = config
+        self._on_quiet = on_quiet
+        self._on_settled = on_settled
+        self._loop = loop
+        self._connection = connection
+        self._incoming = incoming
+        self._journal = journal
+        self._here: Here | None = None
+        self._there: There | None = None
+
+    # Who forwards one way does not wait for what the other takes.
+
+    def _local(self) -> Here:
+        if self._here is None:
+            from tellin.client.forwarding import LocalForwards
+
+            self._here = LocalForwards(
+                self._loop,
+                self._connection.core,
+                self._connection.link,
+                self._config,
+                self._journal,
+                on_quiet=self._quiet,
+            )
+        return self._here
+
+    def _remote(self) -> There:
+        if self._there is None:
+            from tellin.client.remote_forwards import RemoteForwards
+
+            self._there = RemoteForwards(
+                self._loop,
+                self._connection.core,
+                self._connection.link,
+                self._incoming(),
+                config=self._config,
+                journal=self._journal,
+                family=FAMILIES[self._config.address_family],
+                on_settled=self._settled,
+                on_quiet=self._quiet,
+            )
+        return self._there
+
+    @property
+    def open(self) -> int:
+        """How many connections are being forwarded."""
+        here = 0 if self._here is None else self._here.open
+        return here + (0 if self._there is None else self._there.open)
+
+    def begin(self) -> bool:
+        """Listen here and have the server listen; false if something could not be had here."""
+        config = self._config
+        whole = not (config.local_forward or config.dynamic_forward) or self._local().begin()
+        if config.remote_forward and (whole or not config.exit_on_forward_failure):
+            self.pending = True
+            self._remote().begin()
+        return whole
+
+    def add(self, forward: Forward) -> bool:
+        """Listen here for one more; false if it could not be had."""
+        return self._local().add(forward)
+
+    def cancel(self, forward: Forward) -> bool:
+        """Listen for it no more; false if nothing was listened for."""
+        return self._local().cancel(forward)
+
+    def add_remote(self, forward: Forward, done: Callable[[int | None], object]) -> None:
+        """Have the server listen for one more; ``done`` gets the port it chose, 0, or None for a no."""
+        self._remote().add(forward, done)
+
+    def cancel_remote(self, forward: Forward) -> bool:
+        """Have it listen there no more; false if it did not."""
+        return self._remote().cancel(forward)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._here is not None:
+            self._here.lost()
+        if self._there is not None:
+            self._there.lost()
+
+    def _settled(self, whole: bool) -> None:
+        self.pending = False
+        self._on_settled(whole)
+
+    def _quiet(self) -> None:
+        if not self.open:
+            self._on_quiet()
