@@ -65,8 +65,9 @@ class Connecting:
         # identification, and a good deal after it.
         self._greeting = greeting
         for _ in range(2):
-            self._loop.call_soon(self._loop.stop)
-            self._loop.run_until(self._is_answered)
+            if not self._answered:
+                self._loop.call_soon(self._loop.stop)
+                self._loop.run_until(lambda: False)
         self._greeting = b""
 
     def wait(self) -> Socket:

@@ -28,6 +28,8 @@ _BACK_OFF: Final = 0.5
 # RFC 8305 section 8: how long one address may be silent before the next is tried beside it.
 _HEAD_START: Final = 0.25
 
+_ON_ITS_WAY: Final = (0, errno.EINPROGRESS, errno.EALREADY)
+
 Address = tuple[int, Any]
 """A family and the address in the form that this family has."""
 
@@ -277,7 +279,7 @@ class Attempt:
                 # Refused at once (no such family, no route): no need to wait before the next.
                 self._failed(number, error)
                 continue
-            if self._at < len(self._addresses):
+            if self._at < len(self._addresses) and not self._over:
                 self._next = self._loop.call_later(_HEAD_START, self._try_next)
             return
         if not self._open and not self._over:
@@ -288,15 +290,20 @@ class Attempt:
         try:
             if self._prepare is not None:
                 self._prepare(made)
-            try:
-                made.connect(address)
-            except BlockingIOError as error:
-                # EAGAIN is not "wait" but a local socket whose queue is full.
-                if error.errno != errno.EINPROGRESS:
-                    raise
+            code = made.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                # Asked once more: who listens on this machine has answered by now.
+                code = made.connect_ex(address)
+            # EAGAIN is not "wait" but a local socket whose queue is full.
+            if code not in _ON_ITS_WAY:
+                raise OSError(code, os.strerror(code))
         except BaseException:
             made.close()
             raise
+        if not code:
+            self.address = address
+            self._finish(made)
+            return
         self._open[made.fileno()] = number, made
         self._loop.add_writer(made.fileno(), self._answered, made.fileno())
 
