@@ -261,7 +261,6 @@ ASKING = {
     "ChannelTimeout": "session=5m",
     "DynamicForward": "1080",
     "EnableEscapeCommandline": "yes",
-    "ForwardX11": "yes",
     "GSSAPIAuthentication": "yes",
     "HostbasedAuthentication": "yes",
     "LocalForward": "8080 localhost:80",

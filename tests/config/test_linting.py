@@ -475,7 +475,7 @@ def test_of_the_files_that_openssh_comes_with_only_what_is_true_is_said() -> Non
     said = {(one.kind, one.keyword) for one in found if one.kind is not Kind.UNSUPPORTED}
     assert said <= {(Kind.WEAK, "X11Forwarding")}
     waiting = {one.keyword for one in found if one.kind is Kind.UNSUPPORTED}
-    assert waiting <= {"UsePAM", "GSSAPIAuthentication", "X11Forwarding"}
+    assert waiting <= {"UsePAM", "GSSAPIAuthentication"}
 
 
 def test_a_keyword_whose_feature_is_left_out_is_no_mistake_of_a_client() -> None:

@@ -324,14 +324,14 @@ def test_people_files_load_though_features_are_missing() -> None:
     text = (
         "Host *\n  HostbasedAuthentication yes\n  AddKeysToAgent yes\n  ControlMaster auto\n"
         "  ControlPath ~/.ssh/cm-%r@%h:%p\n  ControlPersist 10m # long\n  GSSAPIAuthentication no\n"
-        "  ForwardX11 yes\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
+        "  Tunnel yes\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
     )
     found = read_ssh_config(paper(text), "host")
     assert found.port == 2222
     assert [(left.keyword, left.value, left.line) for left in found.not_yet] == [
         ("HostbasedAuthentication", "yes", 2),
         ("ControlMaster", "auto", 4),
-        ("ForwardX11", "yes", 8),
+        ("Tunnel", "yes", 8),
     ]
     assert found.warnings == ()
     assert f"{USER} line 10: Deprecated option UseRoaming is ignored" in found.story

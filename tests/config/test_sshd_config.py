@@ -78,7 +78,6 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "Include",
         "Prot 22",
         "Port 22 # a\0b",
-        "X11Forwarding yes",
         "UsePAM yes",
         "ChrootDirectory /x",
         "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
@@ -321,7 +320,6 @@ WAITING = {
     "ChannelTimeout", "ChrootDirectory", "ExposeAuthInfo", "GSSAPIAuthentication",
     "HostbasedAuthentication", "KerberosAuthentication", "LogVerbose",
     "PermitTunnel", "RDomain", "UnusedConnectionTimeout",
-    "X11Forwarding",
 }  # fmt: skip
 
 

@@ -6,13 +6,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz import agents, cores, file_transfer, files, key_material, messages, sharing
+from tests.fuzz import (
+    agents,
+    cores,
+    displays,
+    file_transfer,
+    files,
+    key_material,
+    messages,
+    sharing,
+)
 
 HARNESSES = [
     *messages.HARNESSES,
     *files.HARNESSES,
     *key_material.HARNESSES,
     *agents.HARNESSES,
+    *displays.HARNESSES,
     *file_transfer.HARNESSES,
     *cores.HARNESSES,
     *sharing.HARNESSES,

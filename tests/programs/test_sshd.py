@@ -922,8 +922,8 @@ def faults(place: Place) -> dict[str, tuple[Sequence[str | Path], int, str]]:
             ["-t", "-f", written("c3", "Match Bogus x\n")], 255, ".*/c3 line 1: .*Bogus.*",
         ),
         "a keyword to come": (
-            ["-t", "-f", written("c4", "X11Forwarding yes\n")], 255,
-            r".*/c4 line 1: X11Forwarding is not supported .*",
+            ["-t", "-f", written("c4", "UsePAM yes\n")], 255,
+            r".*/c4 line 1: UsePAM is not supported .*",
         ),
         "no host key": (["-t", *none, "-h", "/nonexistent/k"], 1, no_key),
         "a host key that others may read": (

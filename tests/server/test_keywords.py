@@ -432,9 +432,6 @@ WAITING = {
     "PermitUserRC": "the daemon",
     "RDomain": "the daemon",
     "UnusedConnectionTimeout": "forwarding",
-    "X11DisplayOffset": "forwarding",
-    "X11Forwarding": "forwarding",
-    "X11UseLocalhost": "forwarding",
 }
 MATCHABLE = {row.spelling: row for row in SshdConfig.rows.values() if row.in_match}
 

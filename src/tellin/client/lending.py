@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What of ours programs on the server may use: the agent; asked for with a session, and taken care of here."""
+"""What of ours programs on the server may use, agent and display; asked for with a session, and taken care of here."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from tellin.client.agent_forwarding import AgentForwarding
 from tellin.client.agents import open_agent
 from tellin.config.ssh_config import SshConfig
-from tellin.connection.forwarding import AGENT
+from tellin.connection.forwarding import AGENT, X11
 from tellin.connection.requests import AgentForwarding as AgentRequest
 from tellin.connection.requests import Request
 from tellin.errors import ConnectFailed
@@ -29,6 +29,18 @@ class Takers(Protocol):
 
     def take(self, channel_type: str, taker: Callable[[ChannelAsked], object]) -> None:
         """From here on ``taker`` gets channels of that type."""
+
+
+class Display(Protocol):
+    """Our display: `tellin.client.x11_forwarding.X11Forwarding`, which few sessions load."""
+
+    open: int
+
+    def request(self) -> Request:
+        """What a session asks for."""
+
+    def asked(self, event: ChannelAsked) -> None:
+        """The server wants a channel to it."""
 
 
 class Lending:
@@ -62,15 +74,54 @@ class Lending:
         self._environment = environment
         self._on_quiet = on_quiet
         self._agent: AgentForwarding | None = None
+        self._display: Display | None = None
 
     @property
     def open(self) -> int:
         """How many connections there are."""
-        return 0 if self._agent is None else self._agent.open
+        return sum(one.open for one in (self._agent, self._display) if one is not None)
 
     def requests(self) -> tuple[Asked, ...]:
         """What a session that begins asks for, as the configuration has it."""
-        return self._agent_requests()
+        return self._display_requests() + self._agent_requests()
+
+    def _display_requests(self) -> tuple[Asked, ...]:
+        config, journal = self._config, self._journal
+        if not config.forward_x11:
+            return ()
+        if self._unsafe:
+            journal.error(_UNSAFE.format("X11"))
+            return ()
+        if self._display is None:
+            # Who shows no windows does not wait for this.
+            from tellin.client.x11_forwarding import (  # noqa: PLC0415  (start-up time)
+                X11Forwarding,
+                display_of,
+                obtain,
+            )
+
+            name = display_of(self._environment, journal)
+            access = name and obtain(
+                name,
+                xauth=config.xauth_location,
+                trusted=config.forward_x11_trusted,
+                timeout=config.forward_x11_timeout,
+                journal=journal,
+            )
+            if not name or not access:
+                return ()
+            self._display = X11Forwarding(
+                self._loop,
+                self._core,
+                self._link,
+                name,
+                access,
+                journal=journal,
+                on_quiet=self._on_quiet,
+            )
+            self._incoming.take(X11, self._display.asked)
+        journal.debug("Requesting X11 forwarding with authentication spoofing.")
+        return ((self._display.request(), True),)
 
     def _agent_requests(self) -> tuple[Asked, ...]:
         config, journal = self._config, self._journal

@@ -20,6 +20,7 @@ from tellin.connection.requests import (
     ShellRequest,
     SubsystemRequest,
     WindowChange,
+    X11Request,
 )
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.core import PING_EXTENSION
@@ -39,6 +40,7 @@ _CALLED: Final[dict[type[Request], str]] = {
     ShellRequest: "shell",
     SubsystemRequest: "subsystem",
     PtyRequest: "PTY allocation",
+    X11Request: "X11 forwarding",
 }
 
 
@@ -201,6 +203,10 @@ class Session:
             self._journal.error(f"PTY allocation request failed on channel {number}")
             return
         name = _CALLED.get(type(event.request), event.request.name)
+        if isinstance(event.request, X11Request):
+            # And without windows.
+            self._journal.error(f"{name} request failed on channel {number}")
+            return
         self.refusal = f"{name} request failed on channel {number}"
         self._journal.error(self.refusal)
         self.close()

@@ -429,16 +429,15 @@ class SshConfig(
         doc="Whether the server may ask our agent; or which agent, as a path or $NAME.",
     )
     forward_x11: bool = keyword(
-        "ForwardX11", kinds.YES_NO, default=False, later=Later("forwarding", (False,)),
+        "ForwardX11", kinds.YES_NO, default=False,
         doc="Whether programs there may show windows here.",
     )
     forward_x11_timeout: int = keyword(
         "ForwardX11Timeout", ssh_kinds.time_or_none(1200), default=1200, tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="For how long windows that are not trusted may be opened; 0 is for ever.",
     )
     forward_x11_trusted: bool = keyword(
-        "ForwardX11Trusted", kinds.YES_NO, default=False, later=Later("forwarding", None),
+        "ForwardX11Trusted", kinds.YES_NO, default=False,
         doc="Whether programs there may do to our display whatever ours may.",
     )
     gateway_ports: bool = keyword(
@@ -528,7 +527,6 @@ class SshConfig(
     )
     xauth_location: str = keyword(
         "XAuthLocation", kinds.PATH, default="/usr/bin/xauth", tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="The program that keeps the keys of displays.",
     )
     # fmt: on

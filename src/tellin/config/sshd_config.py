@@ -466,19 +466,19 @@ class SshdConfig(
         doc="Whether accounts and sessions go through PAM.",
     )
     x11_display_offset: int = keyword(
-        "X11DisplayOffset", kinds.integer(0, 65535 - 6000), default=10, in_match=True, later=Later("forwarding", None),
+        "X11DisplayOffset", kinds.integer(0, 65535 - 6000), default=10, in_match=True,
         doc="The first display number for forwarding.",
     )
     x11_forwarding: bool = keyword(
-        "X11Forwarding", kinds.YES_NO, default=False, in_match=True, later=Later("forwarding", (False,)),
+        "X11Forwarding", kinds.YES_NO, default=False, in_match=True,
         doc="Whether sessions may open windows on the client's display.",
     )
     x11_use_localhost: bool = keyword(
-        "X11UseLocalhost", kinds.YES_NO, default=True, in_match=True, later=Later("forwarding", None),
+        "X11UseLocalhost", kinds.YES_NO, default=True, in_match=True,
         doc="Whether displays listen on the loopback address alone.",
     )
     xauth_location: str = keyword(
-        "XAuthLocation", kinds.PATH, default="/usr/bin/xauth", later=Later("forwarding", None),
+        "XAuthLocation", kinds.PATH, default="/usr/bin/xauth",
         doc="The program that keeps the keys of displays.",
     )
 

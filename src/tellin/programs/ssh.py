@@ -25,7 +25,7 @@ from tellin.runtime.surroundings import LocalSurroundings
 FAILED: Final = 255
 
 USAGE: Final = """\
-usage: ssh [-46AaCfGgkMnNqsTtVvxy] [-B bind_interface] [-b bind_address]
+usage: ssh [-46AaCfGgkMnNqsTtVvXxYy] [-B bind_interface] [-b bind_address]
            [-c cipher_spec] [-D [bind_address:]port] [-E log_file]
            [-e escape_char] [-F configfile] [-I pkcs11] [-i identity_file]
            [-J destination] [-L address] [-l login_name] [-m mac_spec]
@@ -47,7 +47,9 @@ _PLAIN: Final = {
     "n": ("StdinNull=yes",),
     "s": ("SessionType=subsystem",),
     "T": (),
+    "X": ("ForwardX11=yes",),
     "x": ("ForwardX11=no",),
+    "Y": ("ForwardX11=yes", "ForwardX11Trusted=yes"),
 }
 _OTHER_SESSION: Final = {"N": ("none", "s"), "s": ("subsystem", "N")}
 # What a flag with a value is short for.
@@ -64,8 +66,6 @@ _VALUED: Final = {
 _REFUSED: Final = {
     "K": "GSSAPI",
     "w": "tunnel devices",
-    "X": "X11 forwarding",
-    "Y": "X11 forwarding",
     "Z": "listing the keys that would be tried",
 }
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")

@@ -413,7 +413,7 @@ class Run:
     def _lend(self) -> tuple[tuple[Request, bool], ...]:
         """What a session asks for of what the server is lent."""
         config, connection = self._config, self.connection
-        if config.forward_agent == "no":
+        if config.forward_agent == "no" and not config.forward_x11:
             return ()
         # Who lends nothing does not wait for this.
         from tellin.client.lending import Lending

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from tellin.errors import ConfigError
 
 
-def output_of(argv: Sequence[str], *, limit: int, seconds: float) -> bytes:
+def output_of(argv: Sequence[str], *, limit: int, seconds: float, quiet: bool = False) -> bytes:
     """What a program writes on its standard output, once it has ended well; no shell is asked.
+
+    ``quiet`` throws away what it writes on its standard error.
 
     ConfigError: it cannot be run, ends otherwise, writes more than ``limit`` bytes, or takes longer
     than ``seconds``; then it is killed, with what it has started.
@@ -23,6 +25,7 @@ def output_of(argv: Sequence[str], *, limit: int, seconds: float) -> bytes:
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
             start_new_session=True,
         )
     except (OSError, ValueError) as problem:

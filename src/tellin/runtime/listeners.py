@@ -107,7 +107,7 @@ def listen_to(
         chosen = port or (listening[0].getsockname()[1] if listening else 0)
         place = (address[0], chosen, *address[2:])
         try:
-            listening.append(_listen_on(kind, place, backlog))
+            listening.append(listen_on(kind, place, backlog))
         except OSError as error:
             failure = error
             if on_error is not None:
@@ -117,11 +117,12 @@ def listen_to(
     return listening
 
 
-def _listen_on(family: int, address: Any, backlog: int) -> Socket:
+def listen_on(family: int, address: Any, backlog: int, *, reuse: bool = True) -> Socket:
+    """Listen on one address; ``reuse`` is for the port of a server that was stopped a moment ago."""
     made = Socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
     try:
-        # The port of a server that was stopped a moment ago is not taken.
-        made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if reuse:
+            made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if family == AF_INET6:
             # IPv4 has a socket of its own; addresses are not shown as ::ffff:1.2.3.4 then.
             made.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""What the programs of a session may reach on the client's side: its agent."""
+"""What the programs of a session may reach on the client's side: its agent and its display."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from tellin.config.key_options import KeyOptions
 from tellin.config.sshd_config import SshdConfig
-from tellin.connection.requests import AgentForwarding, Request
+from tellin.connection.requests import AgentForwarding, Request, X11Request
 from tellin.runtime.journal import DEBUG1
+from tellin.runtime.listeners import FAMILIES
 from tellin.runtime.loop import Loop
 from tellin.server.agent_forwarding import AgentSocket
 from tellin.server.connection import ServerConnection
+from tellin.server.x11_forwarding import X11Display, X11Rules
 from tellin.wire import Record
 
 
@@ -22,14 +24,23 @@ class ReachRules(Record):
     """
 
     agent: bool = False
+    display: X11Rules | None = None
 
 
 def rules(config: SshdConfig, options: Sequence[KeyOptions]) -> ReachRules:
     """From the configuration and the keys of a login."""
     if config.disable_forwarding:
         return ReachRules()
+    agent, display = config.allow_agent_forwarding, None
+    if config.x11_forwarding and all(one.permit_x11_forwarding for one in options):
+        display = X11Rules(
+            offset=config.x11_display_offset,
+            loopback=config.x11_use_localhost,
+            xauth=config.xauth_location,
+            family=FAMILIES[config.address_family],
+        )
     return ReachRules(
-        agent=config.allow_agent_forwarding and all(one.permit_agent_forwarding for one in options)
+        agent=agent and all(one.permit_agent_forwarding for one in options), display=display
     )
 
 
@@ -58,11 +69,12 @@ class ConnectionReach:
 class SessionReach:
     """One session's part in it: only what its client has asked for is told to its programs."""
 
-    __slots__ = ("_agent", "_whole")
+    __slots__ = ("_agent", "_display", "_whole")
 
     def __init__(self, whole: ConnectionReach) -> None:
         self._whole = whole
         self._agent = False
+        self._display: X11Display | None = None
 
     def asked(self, request: Request) -> bool:
         """Do what is asked before the start, if that is possible."""
@@ -70,7 +82,19 @@ class SessionReach:
 
     def environment(self) -> Mapping[str, str]:
         """What the session's programs are told."""
-        return {"SSH_AUTH_SOCK": self._whole.agent.path} if self._agent else {}
+        told = {"SSH_AUTH_SOCK": self._whole.agent.path} if self._agent else {}
+        if self._display is not None:
+            told |= self._display.environment()
+        return told
+
+    def prepare(self, environment: Mapping[str, str], then: Callable[[], object]) -> bool:
+        """Do what the programs need first, and call ``then`` behind it; false where that is nothing."""
+        return self._display is not None and self._display.prepare(environment, then)
+
+    def close(self) -> None:
+        """The session is over."""
+        if self._display is not None:
+            self._display.close()
 
     def _agent_asked(self, _request: AgentForwarding) -> bool:
         whole = self._whole
@@ -80,7 +104,21 @@ class SessionReach:
         self._agent = self._agent or whole.agent.begin()
         return self._agent
 
+    def _display_asked(self, request: X11Request) -> bool:
+        whole = self._whole
+        if whole.rules.display is None:
+            whole.note(
+                DEBUG1, "X11 forwarding disabled in server configuration file, or by a key."
+            )
+            return False
+        if self._display is None:
+            self._display = X11Display(
+                whole.loop, whole.connection, whole.rules.display, note=whole.note
+            )
+        return self._display.begin(request)
+
 
 _REQUESTS: Final[dict[type[Request], Callable[[SessionReach, Any], bool]]] = {
     AgentForwarding: SessionReach._agent_asked,
+    X11Request: SessionReach._display_asked,
 }

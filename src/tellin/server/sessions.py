@@ -24,6 +24,7 @@ from tellin.connection.requests import (
     SignalRequest,
     SubsystemRequest,
     WindowChange,
+    X11Request,
 )
 from tellin.connection.requests import ExitStatus as ExitStatusRequest
 from tellin.runtime.journal import INFO, VERBOSE
@@ -78,6 +79,12 @@ class Reach(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """What the programs are told."""
+
+    def prepare(self, environment: Mapping[str, str], then: Callable[[], object], /) -> bool:
+        """Do what they need first, and call ``then`` behind it; false where that is nothing."""
+
+    def close(self) -> None:
+        """The session is over."""
 
 
 class CommandSession:
@@ -262,7 +269,10 @@ class CommandSession:
         else:
             # A client's own command of that name is one for the shell.
             built_in = _built_in(wanted) if forced or subsystem else []
-            self._run(wanted, original=command if forced else None, built_in=built_in)
+            original = command if forced else None
+            run = partial(self._run, wanted, original=original, built_in=built_in)
+            if self._reach is None or not self._reach.prepare(self._environment(original), run):
+                run()
         return True
 
     def _run(
@@ -547,6 +557,8 @@ class CommandSession:
         elif self._pty is not None:
             self._pty.close()
         self._sources = []
+        if self._reach is not None:
+            self._reach.close()
         if self._started:
             self._note(f"Close session: user {self._rules.account.name}")
         if self._on_closed is not None:
@@ -597,6 +609,7 @@ _REQUESTS: Final[dict[type[Request], Callable[[CommandSession, Any], bool]]] = {
     PtyRequest: CommandSession._pty_requested,
     EnvironmentRequest: CommandSession._environment_requested,
     AgentForwarding: CommandSession._reach_requested,
+    X11Request: CommandSession._reach_requested,
     ShellRequest: CommandSession._shell_requested,
     ExecRequest: CommandSession._exec_requested,
     SubsystemRequest: CommandSession._subsystem_requested,
