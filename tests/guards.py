@@ -1576,6 +1576,63 @@ AGENT: Final = (
         "::test_a_key_kept_to_destinations_goes_on_by_the_permitted_way_alone",
     ),
     _guard(
+        "R143",
+        "connection/x11.py",
+        "if len(text) > 2 * LONGEST_COOKIE or not _HEX.fullmatch(text):",
+        "if len(text) > 2 * LONGEST_COOKIE:",
+        "server/test_x11_forwarding.py"
+        "::test_what_cannot_be_a_cookie_is_refused_and_the_session_goes_on",
+    ),
+    _guard(
+        "R143",
+        "connection/x11.py",
+        "if len(protocol) > LONGEST_PROTOCOL or not _PROTOCOL.fullmatch(protocol):",
+        "if len(protocol) > LONGEST_PROTOCOL:",
+        "server/test_x11_forwarding.py"
+        "::test_what_cannot_be_a_cookie_is_refused_and_the_session_goes_on",
+    ),
+    _guard(
+        "R144",
+        "client/x11_forwarding.py",
+        """        journal.debug(str(error))
+        return None
+    else:""",
+        """        journal.debug(str(error))
+        return _list(xauth, (), display, journal)
+    else:""",
+        "client/test_lending.py"
+        "::test_r144_the_displays_own_cookie_is_given_to_nobody_who_is_not_trusted",
+    ),
+    _guard(
+        "R144",
+        "client/x11_forwarding.py",
+        "if self._until is not None and self.loop.time() >= self._until:",
+        "if False:",
+        "interop/test_x11.py::test_r144_what_comes_after_forward_x11_timeout_is_refused",
+    ),
+    _guard(
+        "R144",
+        "connection/x11.py",
+        "if held[_HEAD_BYTES : _HEAD_BYTES + name] != protocol or not same:",
+        "if held[_HEAD_BYTES : _HEAD_BYTES + name] != protocol:",
+        "client/test_lending.py::test_a_forged_cookie_is_refused_as_soon_as_it_can_be_told",
+    ),
+    _guard(
+        "R145",
+        "server/x11_forwarding.py",
+        "for host in LOOPBACK if self._rules.loopback else EVERYWHERE:",
+        "for host in EVERYWHERE:",
+        "server/test_x11_forwarding.py"
+        "::test_r145_a_display_listens_on_loopback_alone_and_nobody_listens_beside_it",
+    ),
+    _guard(
+        "R146",
+        "client/incoming.py",
+        "if taker is None:",
+        "if taker is None and not self._takers:",
+        "client/test_lending.py::test_r146_what_was_not_asked_for_is_refused_whatever_else_was",
+    ),
+    _guard(
         "R159",
         "programs/agent_place.py",
         "if status.st_mode & 0o077:",

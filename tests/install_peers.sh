@@ -25,6 +25,10 @@ have plink && have puttygen || wanted="$wanted putty-tools"
 have softhsm2-util || wanted="$wanted softhsm2"
 # What people give as a ProxyCommand; the one that also hands over a connected socket.
 have nc || wanted="$wanted netcat-openbsd"
+# A display without a screen, a program that looks at it, and what keeps its cookies.
+have Xvfb || wanted="$wanted xvfb"
+have xdpyinfo || wanted="$wanted x11-utils"
+have xauth || wanted="$wanted xauth"
 # An editor that takes the whole of a terminal.
 have vim || have vim.tiny || wanted="$wanted vim-tiny"
 # Shells that complete tellin's command lines.

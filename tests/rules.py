@@ -122,7 +122,10 @@ RULES: Final[dict[int, str]] = {
     140: "channels are limited over all types, half-open ones too",
     141: "floods both ways over many tiny windows come to their end",
     142: "unknown global requests get FAILURE and nothing more",
+    143: "a display's cookie and its protocol are words that xauth takes for nothing else",
+    144: "no cookie for who is not trusted: no display; and none after ForwardX11Timeout",
     145: "a forwarded port listens on this machine alone, unless somebody says otherwise",
+    146: "a server opens nothing on a client that was not asked for",
     148: "connections are made for a client with the rights of its user",
     149: "beside a forced command nothing is forwarded unless that is said",
     # Agents and tokens

@@ -24,6 +24,7 @@ SSH = "programs/test_ssh_keywords.py::test_"
 ELSEWHERE = "interop/test_client_keywords.py::test_"
 TRUST = "programs/test_ssh_trust.py::test_"
 AGENT = "interop/test_agent.py::test_"
+WINDOWS = "interop/test_x11.py::test_"
 SHARED = "programs/test_ssh_sharing.py::test_"
 FORWARDED = "interop/test_forwarding.py::test_"
 REMOTE = "interop/test_remote_forwarding.py::test_"
@@ -68,6 +69,11 @@ CLIENT = {
     "ForkAfterAuthentication": SSH + "fork_after_authentication_leaves_us_behind",
     "ForwardAgent": "interop/test_agent_forwarding.py"
     "::test_forward_agent_names_another_agent_by_its_path_or_by_a_variable",
+    "ForwardX11": WINDOWS + "programs_there_show_windows_here",
+    "ForwardX11Timeout": WINDOWS + "r144_what_comes_after_forward_x11_timeout_is_refused",
+    "ForwardX11Trusted": WINDOWS
+    + "without_xauth_windows_are_shown_to_those_who_are_trusted_alone",
+    "XAuthLocation": WINDOWS + "without_xauth_windows_are_shown_to_those_who_are_trusted_alone",
     "GatewayPorts": FORWARDED + "l_listens_where_it_is_told",
     "GlobalKnownHostsFile": SSH + "global_known_hosts_file_is_a_record_too",
     "HashKnownHosts": TRUST + "names_are_hashed_where_that_is_wanted",
@@ -159,6 +165,7 @@ SERVER = {
             *("PubkeyAuthOptions", "RefuseConnection", "RequiredRSASize"),
             *("GatewayPorts", "PermitListen", "StreamLocalBindMask", "StreamLocalBindUnlink"),
             *("SetEnv", "Subsystem", "TrustedUserCAKeys"),
+            *("X11DisplayOffset", "X11Forwarding", "X11UseLocalhost"),
         ),
         IN_MATCH,
     ),
@@ -195,6 +202,7 @@ SERVER = {
     "::test_syslog_facility_is_where_its_lines_go_also_after_a_reload",
     "TCPKeepAlive": DAEMON + "tcp_keep_alive_is_the_systems_own_timer",
     "UseDNS": DAEMON + "use_dns_lets_rules_speak_of_names",
+    "XAuthLocation": "server/test_x11_forwarding.py::test_without_xauth_there_is_no_display",
     "VersionAddendum": DAEMON + "version_addendum_stands_in_the_first_line",
 }
 

@@ -313,7 +313,7 @@ SPECIAL = {
     "IgnoreRhosts": "no", "PAMServiceName": "x", "PermitListen": "none", "PermitOpen": "none",
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
     "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
-    "X11DisplayOffset": "9", "X11UseLocalhost": "no", "GatewayPorts": "clientspecified",
+    "X11DisplayOffset": "9", "X11UseLocalhost": "no", "X11Forwarding": "yes", "GatewayPorts": "clientspecified",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {

@@ -135,6 +135,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "ssh-keygen": _programs("ssh-keygen"),
     "ssh-agent": _programs("ssh-agent", "ssh-add"),
     "nc": _programs("nc"),
+    "xvfb": _programs("Xvfb", "xauth", "xdpyinfo"),
     "dropbear": _dropbear,
     "dbclient": _programs("dbclient", "dropbearconvert"),
     "plink": _programs("plink", "puttygen"),

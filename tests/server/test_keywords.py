@@ -37,6 +37,7 @@ from tellin.connection.requests import (
     PtyRequest,
     ShellRequest,
     SubsystemRequest,
+    X11Request,
 )
 from tellin.errors import NegotiationFailed, ProtocolError
 from tellin.keys.certificates import Certificate
@@ -315,6 +316,16 @@ def _agent(sshd: Keywords) -> bool:
     return sshd.log_in().session().ask(AgentForwarding())
 
 
+def _display(sshd: Keywords) -> str:
+    """The display that a session gets, if it gets one."""
+    session = sshd.log_in().session()
+    if not session.ask(X11Request(False, "MIT-MAGIC-COOKIE-1", "00" * 16, 0)):
+        return "none"
+    assert session.ask(ExecRequest(b"echo $DISPLAY"))
+    session.finish()
+    return bytes(session.out.data).decode().strip()
+
+
 def _banner(sshd: Keywords) -> str:
     caller = sshd.call().ready()
     caller.none(sshd.user)
@@ -341,6 +352,8 @@ AUTHORITY: dict[str, object] = {**NO_FILE, "TrustedUserCAKeys": "AUTHORITIES"}
 
 # Every keyword that may stand in a Match block stands in one of three tables.
 # In force: what stands outside, what stands in the block, and what shows that the block holds.
+# A cookie is nothing that these would write down.
+NO_XAUTH = {"XAuthLocation": "/bin/true"}
 IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], object]] = {
     "AcceptEnv": ({}, "OTHER", lambda sshd: _variable(sshd, "OTHER"), "given"),
     "AllowAgentForwarding": ({}, "no", _agent, False),
@@ -405,6 +418,15 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "RekeyLimit": ({}, "64K", lambda sshd: _rekeys(sshd) > 5, True),
     "SetEnv": ({}, "TELLIN_SET=by-match", lambda sshd: sshd.run("echo $TELLIN_SET"), "by-match\n"),
     "Subsystem": ({}, "more echo more", lambda sshd: _subsystem(sshd, "more"), "more"),
+    "X11DisplayOffset": (
+        {"X11Forwarding": "yes", **NO_XAUTH}, "700",
+        lambda sshd: _display(sshd).startswith("localhost:7"), True,
+    ),
+    "X11Forwarding": (NO_XAUTH, "yes", lambda sshd: _display(sshd) != "none", True),
+    "X11UseLocalhost": (
+        {"X11Forwarding": "yes", **NO_XAUTH}, "no",
+        lambda sshd: _display(sshd).startswith(f"{socket.gethostname()}:"), True,
+    ),
 }  # fmt: skip
 # In force, and shown by a test of its own: root's, and what needs an account without a password.
 OWN_TESTS: dict[str, Callable[..., None]] = {
