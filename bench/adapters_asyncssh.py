@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -261,6 +262,7 @@ async def _serve(orders: agent.Orders) -> None:
         backlog=1000,
         agent_forwarding=False,
         x11_forwarding=False,
+        sftp_factory=True,
     )
     agent.announce(server.get_port())
     loop = asyncio.get_running_loop()
@@ -418,6 +420,20 @@ class Operations:
                 "digest": digest,
             }
 
+    async def files(self, verb: str, source: str, target: str) -> dict[str, float]:
+        """Fetch or send a file or a tree; neither the login nor the talk's beginning is in the seconds."""
+        async with (
+            _connected(self._orders) as connection,
+            connection.start_sftp_client() as files,
+        ):
+            used, started = time.process_time(), time.perf_counter()
+            await getattr(files, verb)(source, target, recurse=True)
+            return {
+                "seconds": time.perf_counter() - started,
+                "cpu": time.process_time() - used,
+                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            }
+
     async def hold(self, count: int, command: str) -> int:
         """Open idle sessions, a connection each, sixteen logins at a time."""
         gate = asyncio.Semaphore(16)
@@ -465,7 +481,7 @@ def main(role: str, text: str) -> int:
         def blocking(call: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
             return lambda **arguments: runner.run(call(**arguments))
 
-        names = ("login", "commands", "echo", "bulk", "hold", "release")
+        names = ("login", "commands", "echo", "bulk", "files", "hold", "release")
         agent.answer_requests({name: blocking(getattr(operations, name)) for name in names})
     return 0
 

@@ -37,6 +37,7 @@ MaxStartups 2000:30:2000
 MaxSessions 1000
 PidFile none
 LogLevel ERROR
+Subsystem sftp internal-sftp
 """
 _OPENSSH_CONFIG = """
 PrintMotd no

@@ -74,6 +74,14 @@ class Settings:
     delayed_fast_bytes: int = 512 * MIB
     delayed_rounds: int = 3
     delayed_logins_a_round: int = 2
+    # files
+    file_bytes: int = 512 * MIB
+    small_files: int = 2000
+    small_file_bytes: int = 4096
+    delayed_file_bytes: int = 256 * MIB
+    delayed_slow_file_bytes: int = 32 * MIB
+    delayed_small_files: int = 400
+    delayed_slow_small_files: int = 10
     # no single client process may take longer than this
     patience: float = 120.0
 
@@ -98,6 +106,12 @@ class Settings:
             tunnel_bytes=64 * MIB,
             tunnel_connections=800,
             tunnel_flow_bytes=256 << 10,
+            file_bytes=128 * MIB,
+            small_files=500,
+            delayed_file_bytes=96 * MIB,
+            delayed_slow_file_bytes=16 * MIB,
+            delayed_small_files=200,
+            delayed_slow_small_files=4,
             delayed_bytes=12 * MIB,
             delayed_fast_bytes=128 * MIB,
             delayed_rounds=1,

@@ -253,12 +253,47 @@ def _tunnel_targets() -> list[Target]:
     return found
 
 
+def _file_targets() -> list[Target]:
+    found = []
+    for stage, metric, bound in (
+        ("large", "MB/s", 1.8),
+        ("small", "files/s", 1.3),
+        ("delayed large", "MB/s", 5.0),
+        ("delayed small", "files/s", 50.0),
+    ):
+        for verb in ("get", "put"):
+            table = f"files {stage} {verb}"
+            found.append(
+                Target(
+                    text=f"SFTP {verb}, {stage}, {metric}: tellin / openssh",
+                    ours=Figure(table, "tellin-library->tellin", metric),
+                    theirs=Figure(table, "openssh", metric),
+                    sense=">=",
+                    bound=bound,
+                )
+            )
+    for verb in ("get", "put"):
+        table = f"files large {verb}"
+        for other, bound in (("openssh", 1.0), ("paramiko->openssh", 4.0)):
+            found.append(
+                Target(
+                    text=f"SFTP {verb}, large, at OpenSSH's server, MB/s: tellin / {other}",
+                    ours=Figure(table, "tellin-library->openssh", "MB/s"),
+                    theirs=Figure(table, other, "MB/s"),
+                    sense=">=",
+                    bound=bound,
+                )
+            )
+    return found
+
+
 TARGETS: tuple[Target, ...] = (
     *_bulk_targets(),
     *_login_targets(),
     *_small_targets(),
     *_key_targets(),
     *_tunnel_targets(),
+    *_file_targets(),
 )
 
 

@@ -2134,6 +2134,35 @@ TRANSFERS: Final = (
         LIBRARY_TREES + "test_r175_a_link_is_not_written_through",
     ),
     _guard(
+        "R183",
+        "sftp/remote_files.py",
+        "if len(found) > MOST_ENTRIES or size > MOST_LISTING:",
+        "if len(found) > 100 * MOST_ENTRIES:",
+        "client/test_file_objects.py::test_r183_a_listing_without_an_end_is_stopped",
+    ),
+    _guard(
+        "R184",
+        "sftp/globs.py",
+        "if len(name) > LONGEST or (",
+        "if (",
+        "sftp/test_globs.py::test_r184_what_is_longer_than_any_name_is_not_looked_at",
+    ),
+    _guard(
+        "R184",
+        "sftp/remote_files.py",
+        "seen.add((directory, len(parts)))",
+        "seen.add((directory, -1))",
+        "client/test_trees.py::test_r184_a_directory_is_looked_through_once_for_each_part",
+    ),
+    _guard(
+        "R176",
+        "client/remote_file.py",
+        "self._failure = error",
+        "self._failure = None",
+        "client/test_file_objects.py"
+        "::test_r176_a_write_that_failed_is_raised_by_all_that_comes_after_it",
+    ),
+    _guard(
         "case 253",
         "client/copying.py",
         "if attributes.is_directory and directory.leads_back(real):",

@@ -329,6 +329,35 @@ async def test_case_253_a_tree_without_an_end_is_given_up(tmp_path: Path) -> Non
 
 
 @awaited
+async def test_r184_a_directory_is_looked_through_once_for_each_part() -> None:
+    """However many ways there are to share it out among several stars."""
+    asked: list[bytes] = []
+
+    def answer(number: int, rest: bytes) -> Message:
+        if number == 11:
+            asked.append(rest[4:])
+            return Handle(rest[4:]) if rest.count(b"d") < 8 else NO
+        if number == 12:
+            count = asked.count(rest[4:])
+            named = Name((Entry(b"d", b"", FOLDER),))
+            return named if read.setdefault((rest[4:], count), True) else END
+        return OK
+
+    class Once(dict[tuple[bytes, int], bool]):
+        def setdefault(self, key: tuple[bytes, int], default: bool = True) -> bool:
+            if key in self:
+                return False
+            self[key] = default
+            return True
+
+    read = Once()
+    async with scripted_files(answer) as files:
+        found = await files.glob("**/" * 4 + "x")
+    assert found == []
+    assert len(asked) <= 9 * 5
+
+
+@awaited
 async def test_r174_a_tree_has_no_set_user_id_unless_it_is_preserved(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("small", "large"):

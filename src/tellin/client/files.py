@@ -4,13 +4,21 @@
 import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, overload
 
 from tellin.client.copying import Links, Mover, Source, Target, TreeCopy, Wishes
 from tellin.client.file_talk import FileTalk
 from tellin.client.file_verbs import FileChanges, RemotePath, encoded
+from tellin.client.mirroring import (
+    Mirror,
+    Mirrored,
+    local_remover,
+    mirror_wishes,
+    remover,
+    same_bytes,
+)
 from tellin.client.remote import Carrier
-from tellin.client.remote_file import RemoteFile
+from tellin.client.remote_file import RemoteFile, RemoteTextFile
 from tellin.client.sides import (
     Fetching,
     LocalSource,
@@ -65,21 +73,45 @@ class Files(FileChanges):
     PermissionError. Any number of coroutines may use it at once.
     """
 
+    @overload
     async def open(
         self, path: RemotePath, mode: str = "r", *, permissions: int | None = None
-    ) -> RemoteFile:
-        """Open a file; ``mode`` as for Python's ``open``, and always of bytes.
+    ) -> RemoteFile: ...
+
+    @overload
+    async def open(
+        self,
+        path: RemotePath,
+        mode: str = "r",
+        *,
+        encoding: str,
+        errors: str = "strict",
+        permissions: int | None = None,
+    ) -> RemoteTextFile: ...
+
+    async def open(
+        self,
+        path: RemotePath,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str = "strict",
+        permissions: int | None = None,
+    ) -> RemoteFile | RemoteTextFile:
+        """Open a file; ``mode`` as for Python's ``open``, of bytes or, with an ``encoding``, of text.
 
         ``permissions`` are for one that is made.
         """
-        flags = _MODES.get(mode.replace("b", "", 1))
+        flags = _MODES.get(mode.replace("b" if encoding is None else "t", "", 1))
         if flags is None:
             raise UsageError(
-                f"a file is not opened as {mode!r}", hint="r, w, a or x, perhaps with +"
+                f"a file is not opened as {mode!r}",
+                hint="r, w, a or x, perhaps with +; with an encoding it is of text",
             )
         where = encoded(path)
         handle = await self._files.open(where, flags, Attributes(permissions=permissions))
-        return RemoteFile(self._files, handle, where, append=bool(flags & OPEN_APPEND))
+        file = RemoteFile(self._files, handle, where, append=bool(flags & OPEN_APPEND))
+        return file if encoding is None else RemoteTextFile(file, encoding, errors)
 
     async def get(
         self,
@@ -219,13 +251,65 @@ class Files(FileChanges):
         await TreeCopy(self._files.waits, source, target, mover, wishes).run(pairs)
 
     async def mget(
-        self, patterns: RemotePath | Sequence[RemotePath], local: LocalPath = ".", **wishes: Any
+        self, /, patterns: RemotePath | Sequence[RemotePath], local: LocalPath = ".", **wishes: Any
     ) -> None:
-        """``get`` of all that fits patterns; into a directory."""
+        """``get`` of all that fits patterns, as ``glob`` finds it, into a directory."""
         found: list[RemotePath] = []
         for pattern in _each(patterns):
             found += await self._fitting(pattern)
         await self.get(found, local, **wishes)
+
+    async def mirror_put(
+        self,
+        local: LocalPath,
+        remote: RemotePath,
+        *,
+        delete: bool = False,
+        checksum: bool = False,
+        dry_run: bool = False,
+        progress_handler: Progress | None = None,
+    ) -> Mirrored:
+        """Make the tree at ``remote`` like the one here: files are sent whose size or time differs.
+
+        With ``checksum`` their bytes are read and compared, and not the times. What is not here is
+        removed there only with ``delete``. A ``dry_run`` says what would be done, and does nothing.
+        """
+        files, wishes = self._files, mirror_wishes(progress_handler)
+        mirror = Mirror(
+            files.waits,
+            source=LocalSource(files.waits),
+            beside=RemoteSource(files),
+            target=RemoteTarget(files),
+            mover=Sending(files, wishes),
+            same=(lambda here, there: same_bytes(files, there, here)) if checksum else None,
+            remove=remover(files),
+        )
+        source, target = os.fsencode(local), encoded(remote)
+        return await mirror.run(source, target, wishes, delete=delete, dry_run=dry_run)
+
+    async def mirror_get(
+        self,
+        remote: RemotePath,
+        local: LocalPath,
+        *,
+        delete: bool = False,
+        checksum: bool = False,
+        dry_run: bool = False,
+        progress_handler: Progress | None = None,
+    ) -> Mirrored:
+        """Make the tree here like the one at ``remote``; the rest is as for ``mirror_put``."""
+        files, wishes = self._files, mirror_wishes(progress_handler)
+        mirror = Mirror(
+            files.waits,
+            source=RemoteSource(files),
+            beside=LocalSource(files.waits),
+            target=LocalTarget(files.waits),
+            mover=Fetching(files, wishes),
+            same=(lambda there, here: same_bytes(files, there, here)) if checksum else None,
+            remove=local_remover(files.waits),
+        )
+        source, target = encoded(remote), os.fsencode(local)
+        return await mirror.run(source, target, wishes, delete=delete, dry_run=dry_run)
 
     async def _fitting(self, pattern: RemotePath) -> list[bytes]:
         found = await self._files.glob(encoded(pattern))

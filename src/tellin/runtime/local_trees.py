@@ -7,7 +7,7 @@ the files of a transfer land elsewhere (R175).
 """
 
 # Paths are bytes, as they are: pathlib takes none.
-# ruff: noqa: PTH102, PTH115, PTH116, PTH118
+# ruff: noqa: PTH102, PTH108, PTH115, PTH116, PTH118
 
 import errno
 import os
@@ -289,3 +289,13 @@ def real(path: bytes) -> bytes:
 def link_target(path: bytes) -> bytes:
     """Where a link leads."""
     return os.readlink(path)
+
+
+def remove(path: bytes, is_directory: bool) -> None:
+    """Remove a file, a link or a whole directory, in which no link is followed."""
+    if is_directory:
+        from shutil import rmtree  # noqa: PLC0415  (programs start without it, and seldom remove)
+
+        rmtree(path)
+    else:
+        os.unlink(path)

@@ -17,6 +17,10 @@ MOST: Final = 64 << 20
 UNMEASURED: Final = 4 << 20
 # A good round is forgotten slowly: one slow answer says little of the link.
 _FADING: Final = 0.9
+# So much more than the best round before is a link that could carry more still; and a link on which
+# a request takes so many seconds is a long one.
+_RISING: Final = 1.5
+_LONG: Final = 0.02
 
 
 class Pace:
@@ -78,10 +82,13 @@ class Pace:
             return
         elapsed = now - self._began
         if elapsed > 0:
-            self._rate = max(self._rate * _FADING, self._delivered / elapsed)
+            rate = self._delivered / elapsed
+            # A long link whose end is not in sight yet is filled in half as many rounds.
+            rises = rate > _RISING * self._rate and self._shortest > _LONG
+            self._rate = max(self._rate * _FADING, rate)
             if self._limited:
                 self._limited = False
-                # By doubling at most: the first rounds know little.
-                wanted = min(2 * self._rate * self._shortest, 2.0 * self.window, MOST)
+                gain = 4.0 if rises else 2.0
+                wanted = min(gain * self._rate * self._shortest, gain * self.window, MOST)
                 self.window = max(int(wanted), LEAST)
         self._began, self._left, self._delivered = now, self.flying, 0

@@ -28,7 +28,9 @@ _ENTRY: Final = 200
 MOST_DEPTH: Final = 64
 # Requests for the same directory that are on their way together.
 _READING_AHEAD: Final = 4
-# Where a server does not say how many files it holds open.
+# So many files at once fill a long link with small ones; where a server does not say how many it
+# holds open, fewer.
+_MOST_HANDLES: Final = 128
 _HANDLES: Final = 64
 _DEEP: Final = b"**"
 
@@ -88,7 +90,7 @@ class RemoteFiles:
     def handles(self) -> int:
         """How many files may be open at once, of those that the server allows."""
         most = self.limits.most_handles
-        return max(1, min(_HANDLES, most // 2)) if most else _HANDLES
+        return max(1, min(_MOST_HANDLES, most // 2)) if most else _HANDLES
 
     # Asking
 
