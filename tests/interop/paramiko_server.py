@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import paramiko
 from paramiko.common import (
@@ -79,12 +80,92 @@ class Door(paramiko.ServerInterface):
         return self._start(channel, ["/bin/sh"])
 
     def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
+        if name == "sftp":
+            return super().check_channel_subsystem_request(channel, name)
         return name == "echo" and self._start(channel, ["cat"])
 
     def _start(self, channel: paramiko.Channel, argv: list) -> bool:
         run = on_terminal if self.terminal else on_pipes
         threading.Thread(target=run, args=(channel, argv, self.terminal), daemon=True).start()
         return True
+
+
+def told(function: Any, *args: Any, **named: Any) -> Any:
+    """What came of it, or its error as one of the protocol's codes."""
+    try:
+        found = function(*args, **named)
+    except OSError as error:
+        return paramiko.SFTPServer.convert_errno(error.errno)
+    return paramiko.SFTP_OK if found is None else found
+
+
+class OpenFile(paramiko.SFTPHandle):
+    """A file that a client has open."""
+
+    def stat(self) -> Any:
+        return told(lambda: paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno())))
+
+    def chattr(self, attr: Any) -> Any:
+        return told(paramiko.SFTPServer.set_file_attr, self.filename, attr)
+
+
+class LocalFiles(paramiko.SFTPServerInterface):
+    """This machine's files: Paramiko's users bring their own."""
+
+    def list_folder(self, path: str) -> Any:
+        def listed() -> list[Any]:
+            return [
+                paramiko.SFTPAttributes.from_stat(os.lstat(f"{path}/{name}"), name)
+                for name in os.listdir(path)  # noqa: PTH208
+            ]
+
+        return told(listed)
+
+    def stat(self, path: str) -> Any:
+        return told(lambda: paramiko.SFTPAttributes.from_stat(os.stat(path)))  # noqa: PTH116
+
+    def lstat(self, path: str) -> Any:
+        return told(lambda: paramiko.SFTPAttributes.from_stat(os.lstat(path)))
+
+    def open(self, path: str, flags: int, attr: Any) -> Any:
+        def opened() -> Any:
+            mode = attr.st_mode if attr.st_mode is not None else 0o666
+            descriptor = os.open(path, flags, mode)
+            kind = "r+b" if flags & os.O_RDWR else "wb" if flags & os.O_WRONLY else "rb"
+            file = OpenFile(flags)
+            file.filename = path
+            stream = os.fdopen(descriptor, kind)
+            file.readfile = file.writefile = stream
+            return file
+
+        return told(opened)
+
+    def remove(self, path: str) -> Any:
+        return told(os.remove, path)
+
+    def rename(self, oldpath: str, newpath: str) -> Any:
+        return told(os.rename, oldpath, newpath)
+
+    def posix_rename(self, oldpath: str, newpath: str) -> Any:
+        return told(os.replace, oldpath, newpath)
+
+    def mkdir(self, path: str, attr: Any) -> Any:
+        return told(os.mkdir, path, attr.st_mode if attr.st_mode is not None else 0o777)
+
+    def rmdir(self, path: str) -> Any:
+        return told(os.rmdir, path)
+
+    def chattr(self, path: str, attr: Any) -> Any:
+        return told(paramiko.SFTPServer.set_file_attr, path, attr)
+
+    def symlink(self, target_path: str, path: str) -> Any:
+        return told(os.symlink, target_path, path)
+
+    def readlink(self, path: str) -> Any:
+        return told(os.readlink, path)
+
+    def canonicalize(self, path: str) -> str:
+        return os.path.realpath(path)
 
 
 def pump(blocks: Iterable[bytes], send: Callable, child: subprocess.Popen) -> None:
@@ -161,6 +242,7 @@ def serve(connection: socket.socket, settings: dict) -> None:
             transport.get_security_options().kex = settings["options"]["kex"]
         for path in settings["host_keys"]:
             transport.add_server_key(paramiko.PKey.from_path(path))
+        transport.set_subsystem_handler("sftp", paramiko.SFTPServer, LocalFiles)
         transport.start_server(server=Door(settings), event=threading.Event())
 
 
