@@ -31,7 +31,10 @@ class Deeds:
 
     def change_level(self, step: int) -> str:
         self.done.append(f"level {step:+}")
-        return "DEBUG1"
+        return "LogLevel DEBUG"
+
+    def command_line(self) -> None:
+        self.done.append("command line")
 
     def suspend(self) -> None:
         self.done.append("suspend")
@@ -46,9 +49,9 @@ class Deeds:
         self.done.append("background")
 
 
-def edit(*pieces: bytes, character: str = "~") -> tuple[bytes, Deeds]:
+def edit(*pieces: bytes, character: str = "~", **options: bool) -> tuple[bytes, Deeds]:
     deeds = Deeds()
-    escapes = Escapes(character, deeds)
+    escapes = Escapes(character, deeds, **options)
     return b"".join(escapes.edit(piece) for piece in pieces), deeds
 
 
@@ -100,6 +103,38 @@ def test_help_begins_on_a_line_of_its_own() -> None:
     assert all("~" in line or "escape" in line for line in deeds.shown)
     for letter in ".BRVv#I&?":
         assert any(f"~{letter}" in line or letter == "v" for line in deeds.shown[2:])
+
+
+def test_help_names_what_there_is() -> None:
+    whole = edit(b"~?", command_line=True)[1].shown
+    without = edit(b"~?")[1].shown
+    shared = edit(b"~?", command_line=True, shared=True)[1].shown
+    assert [line for line in whole if line not in without] == [" ~C   - open a command line"]
+    letters = [line.split()[0] for line in whole[2:-1]]
+    assert letters == ["~.", "~B", "~C", "~R", "~V/v", "~^Z", "~#", "~I", "~&", "~?", "~~"]
+    # Of a connection that is another program's there is less to decide.
+    assert [line.split()[0] for line in shared[2:-1]] == ["~.", "~B", "~R", "~#", "~I", "~?", "~~"]
+    assert {whole[2], shared[2]} > {" ~.   - terminate session"}
+
+
+def test_a_command_line_is_there_only_where_it_is_allowed() -> None:
+    assert edit(b"~C", command_line=True)[1].done == ["command line"]
+    _, deeds = edit(b"~C")
+    assert (deeds.done, deeds.shown) == ([], ["commandline disabled"])
+
+
+@pytest.mark.parametrize(("typed", "shown"), [("C", "C"), ("V", "V"), ("v", "v"), ("&", "&")])
+def test_what_belongs_to_another_program_is_not_done(typed: str, shown: str) -> None:
+    _, deeds = edit(f"~{typed}".encode(), command_line=True, shared=True)
+    assert deeds.done == []
+    assert deeds.shown == [f"~{shown} escape not available to multiplexed sessions"]
+    _, deeds = edit(b"~\x1a", shared=True)
+    assert deeds.shown == ["~^Z escape not available to multiplexed sessions"]
+
+
+def test_levels_are_told_of() -> None:
+    assert edit(b"~v")[1].shown == ["~v [LogLevel DEBUG]"]
+    assert edit(b"~V")[1].shown == ["~V [LogLevel DEBUG]"]
 
 
 def test_channels_and_information_are_shown() -> None:

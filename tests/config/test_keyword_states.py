@@ -52,6 +52,7 @@ CLIENT = {
     "CASignatureAlgorithms": SSH + "ca_signature_algorithms_limit_who_vouches_for_hosts",
     "CertificateFile": "interop/test_certificates.py"
     "::test_a_certificate_for_five_minutes_logs_in_and_a_hosts_leaves_no_question",
+    "ChannelTimeout": SSH + "channel_timeout_ends_a_session_in_which_nothing_moves",
     "CheckHostIP": ELSEWHERE + "check_host_ip_wants_the_key_of_the_address_too",
     "Ciphers": ALGORITHMS,
     "ClearAllForwardings": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
@@ -63,6 +64,8 @@ CLIENT = {
     "ControlMaster": SHARED + "the_first_of_auto_is_the_master_and_stays_for_control_persist",
     "ControlPath": SHARED + "the_place_may_be_made_of_tokens",
     "ControlPersist": SHARED + "the_first_of_auto_is_the_master_and_stays_for_control_persist",
+    "EnableEscapeCommandline": "programs/test_ssh_terminal.py"
+    "::test_forwardings_come_and_go_by_the_command_line",
     "EscapeChar": SSH + "escape_char_begins_escapes",
     "ExitOnForwardFailure": FORWARDED + "what_cannot_be_had_is_said_in_openssh_s_words",
     "FingerprintHash": SSH + "fingerprint_hash_is_how_keys_are_shown",
@@ -164,6 +167,7 @@ SERVER = {
             *("PubkeyAcceptedAlgorithms", "PubkeyAuthentication", "RekeyLimit", "RevokedKeys"),
             *("PubkeyAuthOptions", "RefuseConnection", "RequiredRSASize"),
             *("GatewayPorts", "PermitListen", "StreamLocalBindMask", "StreamLocalBindUnlink"),
+            *("ChannelTimeout", "UnusedConnectionTimeout"),
             *("SetEnv", "Subsystem", "TrustedUserCAKeys"),
             *("X11DisplayOffset", "X11Forwarding", "X11UseLocalhost"),
         ),
@@ -266,9 +270,7 @@ def test_the_tests_that_show_it_are_there_and_speak_of_it(
 
 # What asks for something that is not there.
 ASKING = {
-    "ChannelTimeout": "session=5m",
     "DynamicForward": "1080",
-    "EnableEscapeCommandline": "yes",
     "GSSAPIAuthentication": "yes",
     "HostbasedAuthentication": "yes",
     "LocalForward": "8080 localhost:80",

@@ -208,6 +208,15 @@ def test_rekey_limit_by_time_holds_where_little_moves(ssh: Ssh) -> None:
     assert sent == 3
 
 
+def test_channel_timeout_ends_a_session_in_which_nothing_moves(ours: Ssh) -> None:
+    flags = ["-v", *having("ChannelTimeout=session:shell=1s session=2s")]
+    done = ours.run("sleep 60", flags=flags, input=None)
+    assert done.status == 255
+    assert b"channel 0: closing after 2 seconds of inactivity\r\n" in done.stderr
+    done = ours.run("for i in 1 2 3; do sleep 1; echo $i; done; exit 7", flags=flags)
+    assert (done.status, done.stdout) == (7, b"1\n2\n3\n")
+
+
 def test_of_rekey_limit_size_and_time_have_each_their_first_value(
     ssh: Ssh, tmp_path: Path
 ) -> None:

@@ -3,13 +3,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.interop.peers import OpenSSHServer, Server, no_terminals_of_sshd
+from tests.interop.target import free_port
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import Ssh, Typist
 
@@ -110,6 +113,62 @@ def test_help_about_escapes_and_the_way_out(ssh: Ssh) -> None:
         assert termios.tcgetattr(typist.terminal) == before
 
 
+def greeted(port: int) -> bool:
+    """Whether a server greets us there, once it is listened on."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 60) as there:
+                there.settimeout(60)
+                return there.recv(8) == b"SSH-2.0-"
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_forwardings_come_and_go_by_the_command_line(ssh: Ssh) -> None:
+    flags = ["-o", "EnableEscapeCommandline=yes", "-o", "PermitLocalCommand=yes"]
+    port = free_port()
+    with Typist(ssh.argv(flags=flags), env=ssh.environment) as typist:
+
+        def command(line: str, answer: str) -> None:
+            typist.type("\r~C")
+            typist.expect(r"\r\nssh> ")
+            typist.type(f"{line}\n")
+            typist.expect(answer)
+
+        typist.type("echo rea''dy\n")
+        typist.expect(r"ready\r\n")
+        command(f"-L 127.0.0.1:{port}:127.0.0.1:{ssh.target.port}", r"Forwarding port\.")
+        with socket.create_connection(("127.0.0.1", port), 60) as there:
+            there.settimeout(60)
+            assert there.recv(8) == b"SSH-2.0-"
+            typist.type("\r~#")
+            typist.expect(r"  #0 client-session \(t4 \[session:shell\] r0 ")
+            typist.expect(rf"  #1 direct-tcpip: listening port {port} for 127.0.0.1 port \d+, c")
+        command(f"-KL 127.0.0.1:{port}", r"Canceled forwarding\.")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        command(f"-KL 127.0.0.1:{port}", r"Unknown port forwarding\.")
+        command(f"-R {port}:127.0.0.1:{ssh.target.port}", r"Forwarding port\.")
+        command("", r"")
+        assert greeted(port)
+        command(f"-KR {port}", r"Canceled forwarding\.")
+        command("-L nonsense", r"Bad local forwarding specification\.")
+        command("!echo lo''cal", r"local\r\n")
+        command("", r"")
+        typist.type("exit 9\r")
+        assert typist.end() == 9
+
+
+def test_there_is_no_command_line_unless_the_configuration_says_so(ssh: Ssh) -> None:
+    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+        typist.type("\r~C")
+        typist.expect(r"commandline disabled\r\n")
+        typist.type("exit 3\r")
+        assert typist.end() == 3
+
+
 def test_new_keys_may_be_asked_for_by_hand(ssh: Ssh) -> None:
     with Typist(ssh.argv(flags=["-v"]), env=ssh.environment) as typist:
         typist.expect(r"SSH2_MSG_NEWKEYS received\r+\n")
@@ -130,7 +189,7 @@ def test_ctrl_z_behind_the_escape_stops_us_until_we_are_continued(ssh: Ssh) -> N
         typist.type("echo rea''dy\n")
         typist.expect(r"ready\r\n")
         typist.type("\r~\x1a")
-        typist.expect(r"suspend tellin ssh")
+        typist.expect(r"suspend ssh")
         typist.type("stty size; jobs\n")
         typist.expect(r"Stopped")
         typist.type("fg\n")
@@ -153,14 +212,22 @@ def test_the_escape_character_typed_twice_is_sent(ssh: Ssh) -> None:
 
 
 def test_into_the_background_with_the_input_at_its_end(ssh: Ssh) -> None:
-    with Typist(ssh.argv(flags=QUIET), env=ssh.environment) as typist:
+    # Under a shell: a program that the terminal itself belongs to takes all others with it.
+    shell = ["/bin/sh", "-i"]
+    with Typist(shell, env={**ssh.environment, "PS1": "HERE ", "ENV": ""}) as typist:
         before = termios.tcgetattr(typist.terminal)
-        typist.type("echo rea''dy\r")
+        command = " ".join(f"'{word}'" for word in ssh.argv(flags=QUIET))
+        typist.type(f"{command}\n")
+        typist.type("trap 'sleep 0.2; echo o\\ver' EXIT; echo rea''dy\n")
         typist.expect(r"ready\r\n")
         typist.type("\r~&")
-        typist.expect(r"\[backgrounded\]")
-        assert typist.end() == 0
+        typist.expect(r"~& \[backgrounded\]\r\n")
+        typist.expect(r"HERE ")
         assert termios.tcgetattr(typist.terminal) == before
+        # A shell hears of the end of what is typed by ^D alone.
+        typist.expect(r"over\r+\n")
+        typist.type("exit\n")
+        assert typist.end() == 0
 
 
 def test_a_terminal_is_asked_for_only_where_it_makes_sense(ssh: Ssh) -> None:

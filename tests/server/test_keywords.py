@@ -47,6 +47,7 @@ from tellin.protocol.events import (
     Authenticated,
     AuthenticationRefused,
     Banner,
+    ChannelClosed,
     ChannelOpened,
     ChannelOpenRefused,
     Closed,
@@ -326,6 +327,31 @@ def _display(sshd: Keywords) -> str:
     return bytes(session.out.data).decode().strip()
 
 
+def _idle_closed(sshd: Keywords) -> bool:
+    """Whether a shell that says nothing is ended; the client goes on."""
+    caller = sshd.log_in()
+    session = caller.session()
+    assert session.ask(ExecRequest(b"sleep 60"))
+    try:
+        caller.wait(ChannelClosed, seconds=60 if sshd.expected else 2.5)
+    except AssertionError:
+        return False
+    sshd.log("channel 0: closing after 1 seconds of inactivity")
+    assert sshd.run("echo more", caller=caller) == "more\n"
+    return True
+
+
+def _unused_closed(sshd: Keywords) -> bool:
+    """Whether a client that opens nothing is sent away; before the login is LoginGraceTime's."""
+    caller = sshd.log_in()
+    try:
+        caller.closed(60 if sshd.expected else 2.5)
+    except AssertionError:
+        return False
+    sshd.log(f"terminating inactive connection from user {sshd.user} 127.0.0.1 port")
+    return True
+
+
 def _banner(sshd: Keywords) -> str:
     caller = sshd.call().ready()
     caller.none(sshd.user)
@@ -377,6 +403,8 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "RevokedKeys": ({}, "KEYS", _may_in, False),
     "TrustedUserCAKeys": (NO_FILE, "AUTHORITIES", _certified_may_in, True),
     "AllowStreamLocalForwarding": ({}, "no", lambda sshd: _led(sshd, "socket"), False),
+    "ChannelTimeout": ({}, "direct-tcpip=1h session:comm*=1", _idle_closed, True),
+    "UnusedConnectionTimeout": ({}, "1", _unused_closed, True),
     "AllowTcpForwarding": ({}, "no", lambda sshd: _led(sshd, "port"), False),
     "DisableForwarding": ({}, "yes", lambda sshd: _led(sshd, "port"), False),
     "PermitOpen": ({}, "none", lambda sshd: _led(sshd, "port"), False),
@@ -438,7 +466,6 @@ OWN_TESTS: dict[str, Callable[..., None]] = {
 # Waiting: the part that brings the feature. Until then a block may ask for nothing but the absence
 # of it. Where a row's ``later`` goes, its keyword moves to one of the tables above.
 WAITING = {
-    "ChannelTimeout": "forwarding",
     "ChrootDirectory": "the daemon",
     "ExposeAuthInfo": "the daemon",
     "GSSAPIAuthentication": "Kerberos, which tellin leaves out",
@@ -453,7 +480,6 @@ WAITING = {
     "PermitTunnel": "forwarding",
     "PermitUserRC": "the daemon",
     "RDomain": "the daemon",
-    "UnusedConnectionTimeout": "forwarding",
 }
 MATCHABLE = {row.spelling: row for row in SshdConfig.rows.values() if row.in_match}
 

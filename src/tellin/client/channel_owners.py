@@ -8,6 +8,7 @@ from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import (
     ChannelClosed,
     ChannelEnded,
+    ChannelIdle,
     ChannelOpened,
     ChannelOpenRefused,
     ChannelReplied,
@@ -53,6 +54,8 @@ TELLING: Final[dict[type, Callable[[ChannelOwner, Any], None]]] = {
     ChannelEnded: lambda owner, _: owner.ended(),
     ChannelWritable: lambda owner, _: owner.writable(),
     ChannelClosed: lambda owner, _: owner.closed(),
+    # Nobody waits for the server's answer to our close: it may be gone for good.
+    ChannelIdle: lambda owner, _: owner.lost(),
 }
 
 

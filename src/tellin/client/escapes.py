@@ -3,21 +3,27 @@
 
 from typing import Final, Protocol
 
-HELP: Final = (
-    "Supported escape sequences:",
-    " {0}.   - terminate connection",
-    " {0}B   - send a BREAK to the remote system",
-    " {0}R   - request rekey",
-    " {0}V/v - decrease/increase verbosity (LogLevel)",
-    " {0}^Z  - suspend tellin ssh",
-    " {0}#   - list open channels",
-    " {0}I   - show information about the connection",
-    " {0}&   - go to the background, with the session's input at its end",
-    " {0}?   - this message",
+# What follows the escape character, what it does, and whether a session that rides on another
+# program's connection has it too: that program's logs, job control and forwardings are its own.
+_HELP: Final = (
+    (".", "terminate connection (and the sessions that share it)", False),
+    (".", "terminate session", True),
+    ("B", "send a BREAK to the remote system", True),
+    ("C", "open a command line", False),
+    ("R", "request rekey", True),
+    ("V/v", "decrease/increase verbosity (LogLevel)", False),
+    ("^Z", "suspend ssh", False),
+    ("#", "list forwarded connections", True),
+    ("I", "show information about the connection", True),
+    ("&", "background ssh (when waiting for connections to terminate)", False),
+    ("?", "this message", True),
+)
+_LAST: Final = (
     " {0}{0}   - send the escape character by typing it twice",
     "(Note that escapes are only recognized immediately after newline.)",
 )
 _SUSPEND: Final = 0x1A
+_SPACE: Final = 0x20
 _LINE_ENDS: Final = (0x0A, 0x0D)
 
 
@@ -37,7 +43,10 @@ class Actions(Protocol):
         """Ask for new keys."""
 
     def change_level(self, step: int) -> str:
-        """Say more or less; returns the level's name."""
+        """Say more or less; returns what is to be told of it."""
+
+    def command_line(self) -> None:
+        """Let the user type one command for this program."""
 
     def suspend(self) -> None:
         """Stop the program as Ctrl-Z does."""
@@ -58,24 +67,39 @@ class Escapes:
     An escape counts only behind a line's end, so that no text pasted in mid-line is one.
     """
 
-    def __init__(self, character: str, actions: Actions) -> None:
+    def __init__(
+        self,
+        character: str,
+        actions: Actions,
+        *,
+        command_line: bool = False,
+        shared: bool = False,
+    ) -> None:
+        """``command_line`` is EnableEscapeCommandline; ``shared``: the connection is another program's."""
         self._character = ord(character)
         self._shown = character if character.isprintable() else f"^{chr(ord(character) | 64)}"
         self._actions = actions
+        self._command_line = command_line
+        self._shared = shared
         self._at_line_start = True
         self._escaped = False
         self._deeds = {
             ord("."): self._terminate,
             ord("B"): self._break,
             ord("R"): self._rekey,
-            ord("V"): self._quieter,
-            ord("v"): self._louder,
             ord("#"): self._channels,
             ord("I"): self._information,
-            ord("&"): self._background,
             ord("?"): self._help,
+        }
+        alone = {
+            ord("C"): self._command,
+            ord("V"): self._quieter,
+            ord("v"): self._louder,
+            ord("&"): self._background,
             _SUSPEND: self._suspend,
         }
+        self._deeds |= dict.fromkeys(alone, self._not_shared) if shared else alone
+        self._letter = ""
 
     def edit(self, data: bytes) -> bytes:
         """What of ``data`` goes to the other side."""
@@ -104,6 +128,7 @@ class Escapes:
         if deed is None:
             return False
         self._at_line_start = True
+        self._letter = chr(byte) if byte >= _SPACE else f"^{chr(byte | 64)}"
         deed()
         return True
 
@@ -122,12 +147,20 @@ class Escapes:
         self._actions.rekey()
 
     def _quieter(self) -> None:
-        name = self._actions.change_level(-1)
-        self._actions.show((f"{self._echo('V')} [LogLevel {name}]",))
+        self._actions.show((f"{self._echo('V')} [{self._actions.change_level(-1)}]",))
 
     def _louder(self) -> None:
-        name = self._actions.change_level(1)
-        self._actions.show((f"{self._echo('v')} [LogLevel {name}]",))
+        self._actions.show((f"{self._echo('v')} [{self._actions.change_level(1)}]",))
+
+    def _command(self) -> None:
+        if self._command_line:
+            self._actions.command_line()
+        else:
+            self._actions.show(("commandline disabled",))
+
+    def _not_shared(self) -> None:
+        said = "escape not available to multiplexed sessions"
+        self._actions.show((f"{self._echo(self._letter)} {said}",))
 
     def _channels(self) -> None:
         lines = ("The following connections are open:", *self._actions.open_channels())
@@ -141,9 +174,16 @@ class Escapes:
         self._actions.background()
 
     def _help(self) -> None:
-        lines = tuple(line.format(self._shown) for line in HELP)
-        self._actions.show((self._echo("?"), *lines))
+        rows = [
+            f" {self._shown}{letters:<3} - {text}"
+            for letters, text, everywhere in _HELP
+            if (everywhere or not self._shared)
+            and (letters, everywhere) != (".", not self._shared)
+            and (letters != "C" or self._command_line)
+        ]
+        last = [line.format(self._shown) for line in _LAST]
+        self._actions.show((self._echo("?"), "Supported escape sequences:", *rows, *last))
 
     def _suspend(self) -> None:
-        self._actions.show((f"{self._echo('^Z')} [suspend tellin ssh]",))
+        self._actions.show((f"{self._echo('^Z')} [suspend ssh]",))
         self._actions.suspend()

@@ -56,6 +56,26 @@ class LocalForwards(Leader):
             self._acceptors.remove(row)
         return bool(found)
 
+    def cancel_at(self, place: Forward, *, socks: bool) -> bool:
+        """The same for what listens at a place, wherever it leads; with ``socks`` wherever SOCKS says."""
+        found = [
+            forward
+            for forward, _ in self._acceptors
+            if forward.is_socks is socks and self._listens_at(forward, place)
+        ]
+        for forward in found:
+            self.cancel(forward)
+        return bool(found)
+
+    def _listens_at(self, forward: Forward, place: Forward) -> bool:
+        gateway = self._config.gateway_ports
+        return (forward.listen_port, forward.listen_path) == (
+            place.listen_port,
+            place.listen_path,
+        ) and set(chosen_hosts(forward.listen_host, gateway=gateway)) == set(
+            chosen_hosts(place.listen_host, gateway=gateway)
+        )
+
     def lost(self) -> None:
         """The connection is gone: there is nowhere to lead anybody."""
         self.close()

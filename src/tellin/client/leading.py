@@ -38,6 +38,17 @@ def refusal(event: ChannelOpenRefused) -> str:
     )
 
 
+def _title(forward: Forward, leading: str, stream: Socket, address: Any) -> str:
+    """A connection in OpenSSH's words."""
+    if forward.listen_path or not isinstance(address, tuple):
+        return f"listening path {forward.listen_path} for {leading}"
+    ours = stream.getsockname()
+    return (
+        f"listening port {forward.listen_port} for {leading},"
+        f" connect from {address[0]} port {address[1]} to {ours[0]} port {ours[1]}"
+    )
+
+
 class Leader:
     """Leads sockets through a connection.
 
@@ -76,7 +87,9 @@ class Leader:
                 f"Connection to port {forward.listen_port} forwarding to"
                 f" {forward.host or forward.path} port {forward.port} requested."
             )
-        self.lead(stream, direct_target(forward.host, forward.port, forward.path, origin))
+        target = direct_target(forward.host, forward.port, forward.path, origin)
+        leading = f"{forward.host} port {forward.port}" if forward.host else forward.path
+        self.lead(stream, target, title=_title(forward, leading, stream, address))
 
     def turn_away_asking(self) -> None:
         """There is nowhere to go for those who are still saying where they want to."""
@@ -99,12 +112,21 @@ class Leader:
 
     def _lead_by_socks(self, stream: Socket, request: SocksRequest) -> None:
         assert request.target is not None
-        self.lead(stream, direct_target(*request.target, ""), request)
+        host, port = request.target
+        self.lead(stream, direct_target(host, port, ""), request, title=f"{host} port {port}")
 
     def lead(
-        self, stream: Socket, target: tuple[str, bytes], socks: SocksRequest | None = None
+        self,
+        stream: Socket,
+        target: tuple[str, bytes],
+        socks: SocksRequest | None = None,
+        *,
+        title: str = "",
     ) -> None:
-        """Lead a connection to ``target`` (of ``direct_target``); ``socks`` is who waits for a yes."""
+        """Lead a connection to ``target`` (of ``direct_target``); ``socks`` is who waits for a yes.
+
+        ``title`` says in a list what connection it is.
+        """
         try:
             channel = self._core.open_channel(*target)
         except UsageError as error:
@@ -126,7 +148,7 @@ class Leader:
             if granting is not None:
                 granting.grant()
 
-        Tunnel(
+        tunnel = Tunnel(
             self._loop,
             channel,
             self._link,
@@ -135,6 +157,7 @@ class Leader:
             on_refused=refused,
             on_over=self._one_less,
         )
+        tunnel.title = f"{target[0]}: {title}" if title else ""
         if socks is not None:
             granting = Granting(channel, stream, socks)
         self._link.flush_soon()

@@ -9,6 +9,7 @@ from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import (
     AuthenticationReady,
     ChannelClosed,
+    ChannelIdle,
     ChannelOpened,
     DebugReceived,
     ExtensionsReceived,
@@ -152,6 +153,10 @@ class Narrator:
         left = len(self._core.channels) + 1
         self._journal.debug(f"channel {channel.number}: free: {kind}, nchannels {left}")
 
+    def _idle(self, event: ChannelIdle) -> None:
+        said = f"closing after {event.seconds:g} seconds of inactivity"
+        self._journal.verbose(f"channel {event.channel.number}: {said}")
+
 
 def _shown(direction: Direction) -> str:
     return (
@@ -174,4 +179,5 @@ _WORDS: Final[dict[type, Callable[[Narrator, Any], None]]] = {
     DebugReceived: Narrator._debugged,
     ChannelOpened: Narrator._opened,
     ChannelClosed: Narrator._closed,
+    ChannelIdle: Narrator._idle,
 }

@@ -203,6 +203,15 @@ class RemoteForwards:
                 return True
         return False
 
+    def cancel_at(self, there: Forward) -> bool:
+        """The same for what listens at a place, wherever it leads."""
+        named = asked_place(there)
+        for forward, place, _ in self._standing:
+            # By the port that was asked for, or by the one that the server chose.
+            if named in (asked_place(forward), place):
+                return self.cancel(forward)
+        return False
+
     def lost(self) -> None:
         """The connection is gone."""
         self.led.close()

@@ -129,6 +129,7 @@ class Session:
         plan, channel = self.plan, self.channel
         for request, want_reply in plan.lent:
             channel.request(request, want_reply=want_reply)
+        channel.purpose = _purpose(plan.start)
         if plan.terminal is not None:
             channel.request(plan.terminal, want_reply=True)
         for variable, value in plan.environment:
@@ -218,14 +219,16 @@ class Session:
             self._journal.debug(f"read of standard input: {error.strerror}")
         self._input_out()
 
-    def _input_out(self) -> None:
+    def _input_out(self, last: bytes = b"") -> None:
         """Say that no more comes, behind what has been typed and not sent yet."""
         if self._keystrokes is None:
-            self._say_eof()
+            self._say_eof(last)
         else:
-            self._keystrokes.finish(self._say_eof)
+            self._keystrokes.finish(lambda: self._say_eof(last))
 
-    def _say_eof(self) -> None:
+    def _say_eof(self, last: bytes) -> None:
+        if last:
+            self.channel.send(last)
         self.channel.eof()
         self._link.flush_soon()
 
@@ -344,9 +347,16 @@ class Session:
             self.channel.request(BreakRequest(_BREAK_MILLISECONDS))
             self._link.flush_soon()
 
-    def end_input(self) -> None:
-        """Read no more, and tell the other side that no more will come."""
+    def end_input(self, last: bytes = b"") -> None:
+        """Read no more, send ``last``, and tell the other side that no more will come."""
         if self.stage is Stage.RUNNING:
             if self._source is not None:
                 self._source.close()
-            self._input_out()
+            self._input_out(last)
+
+
+def _purpose(request: Request) -> str:
+    """What ChannelTimeout calls a session."""
+    if isinstance(request, SubsystemRequest):
+        return f"subsystem:{request.subsystem}"
+    return "command" if isinstance(request, ExecRequest) else "shell"

@@ -384,7 +384,6 @@ class SshConfig(
     )
     channel_timeout: tuple[tuple[str, int], ...] = keyword(
         "ChannelTimeout", kinds.CHANNEL_TIMEOUT, default=(), tier=Tier.RARE,
-        later=Later("forwarding", ((),)),
         doc="After how long a silence channels of a type are closed.",
     )
     clear_all_forwardings: bool = keyword(
@@ -412,7 +411,6 @@ class SshConfig(
     )
     enable_escape_commandline: bool = keyword(
         "EnableEscapeCommandline", kinds.YES_NO, default=False, tier=Tier.RARE,
-        later=Later("escapes", (False,)),
         doc="Whether ~C opens a command line.",
     )
     enable_ssh_keysign: bool = keyword(

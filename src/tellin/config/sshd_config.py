@@ -290,7 +290,7 @@ class SshdConfig(
         doc="In which directions ports may be forwarded.",
     )
     channel_timeout: tuple[tuple[str, int], ...] = keyword(
-        "ChannelTimeout", kinds.CHANNEL_TIMEOUT, default=(), in_match=True, tier=Tier.RARE, later=Later("forwarding", ((),)),
+        "ChannelTimeout", kinds.CHANNEL_TIMEOUT, default=(), in_match=True, tier=Tier.RARE,
         doc="After how long a silence channels of a type are closed.",
     )
     chroot_directory: str | None = keyword(
@@ -458,7 +458,7 @@ class SshdConfig(
         doc="What the log says that its lines come from.",
     )
     unused_connection_timeout: int | None = keyword(
-        "UnusedConnectionTimeout", kinds.or_none(kinds.SECONDS), default=None, in_match=True, tier=Tier.RARE, later=Later("forwarding", (None,)),
+        "UnusedConnectionTimeout", kinds.or_none(kinds.SECONDS), default=None, in_match=True, tier=Tier.RARE,
         doc="How long a connection may stay without a channel.",
     )
     use_pam: bool = keyword(

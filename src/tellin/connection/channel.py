@@ -95,7 +95,8 @@ class Channel:
 
     ``sink`` takes data and ``extended_sink`` stderr. Data that comes before there is a ``sink``
     waits for one, within the window: a client sends its command and the command's input in one
-    flight. Stderr that nobody takes is dropped and credited. ``owner`` is the driver's own.
+    flight. Stderr that nobody takes is dropped and credited. ``owner`` is the driver's own, and so
+    is ``purpose``: what a session is for, where that matters (ChannelTimeout).
 
     With ``lingers``, a driver that has still something to say when the peer closes (an exit
     status) gets a ChannelClosing and calls ``close`` itself; else the answer goes out at once.
@@ -115,9 +116,11 @@ class Channel:
         "epoch_start",
         "extended_sink",
         "lingers",
+        "moved",
         "number",
         "owner",
         "peer",
+        "purpose",
         "receive_packet",
         "receive_window",
         "receiving",
@@ -152,6 +155,8 @@ class Channel:
         self._early: bytearray | None = None
         self.extended_sink: Sink | None = None
         self.owner: Any = None
+        self.purpose = ""
+        self.moved = False  # data has come or gone since somebody took this back
         self.lingers = False
         self._arrived: list[memoryview] | None = None
         self._arrived_extended: list[memoryview] | None = None
@@ -211,6 +216,7 @@ class Channel:
 
     def settle(self) -> None:
         """The batch is over: the sinks take what came for them."""
+        self.moved = True
         views, self._arrived = self._arrived, None
         if views:
             sink = self._sink
@@ -276,6 +282,7 @@ class Channel:
         """Send the first ``count`` bytes of the reserved places."""
         self._connection.writer.commit_data(count)
         self.send_window -= count
+        self.moved = True
 
     def send(self, data: bytes | bytearray | memoryview, extended: int | None = None) -> int:
         """Send as much of ``data`` as there is room for; returns how much that was."""

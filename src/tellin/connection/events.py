@@ -77,6 +77,22 @@ class ChannelClosed(Event):
     channel: Channel
 
 
+class ChannelIdle(Event):
+    """Nothing has moved on a channel for too long: we close it, and wait for nobody's answer.
+
+    The driver lets go of what is behind it; nothing that comes afterwards is for anybody.
+    """
+
+    channel: Channel
+    seconds: float
+
+
+class ConnectionUnused(Event):
+    """There has been no channel for too long: it is the driver's to end the connection."""
+
+    seconds: float
+
+
 class ChannelWritable(Event):
     """A channel that had no room for data has some again."""
 

@@ -27,6 +27,12 @@ class Here(Protocol):
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more."""
 
+    def cancel_at(self, place: Forward, *, socks: bool) -> bool:
+        """The same for what listens at a place."""
+
+    def close(self) -> None:
+        """Listen nowhere any more."""
+
     def lost(self) -> None:
         """The connection is gone."""
 
@@ -46,6 +52,9 @@ class There(Protocol):
 
     def cancel(self, forward: Forward) -> bool:
         """Have the server listen there no more."""
+
+    def cancel_at(self, there: Forward) -> bool:
+        """The same for what listens at a place."""
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -144,6 +153,19 @@ class SshForwards:
     def cancel_remote(self, forward: Forward) -> bool:
         """Have it listen there no more; false if it did not."""
         return self._remote().cancel(forward)
+
+    def cancel_at(self, place: Forward, *, socks: bool) -> bool:
+        """Listen at a place no more, wherever it leads; with ``socks`` where SOCKS says."""
+        return self._here is not None and self._here.cancel_at(place, socks=socks)
+
+    def cancel_remote_at(self, place: Forward) -> bool:
+        """Have the server listen at a place no more, wherever it leads."""
+        return self._there is not None and self._there.cancel_at(place)
+
+    def stop_listening(self) -> None:
+        """Listen nowhere here any more; what there is goes on."""
+        if self._here is not None:
+            self._here.close()
 
     def lost(self) -> None:
         """The connection is gone."""

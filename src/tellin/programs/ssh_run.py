@@ -17,6 +17,7 @@ from tellin.client.preferences import CLIENT_SETTINGS, keepalive, settings
 from tellin.client.records import FileRecords, HostPlace, Records, known_types
 from tellin.config.forwards import Forward
 from tellin.config.known_hosts import Entry, KnownHosts
+from tellin.config.patterns import match_pattern
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.requests import Request
 from tellin.keys.public import PublicKey
@@ -159,6 +160,15 @@ class Forwards(Protocol):
 
     def cancel_remote(self, forward: Forward) -> bool:
         """Have it listen there no more; false if it did not."""
+
+    def cancel_at(self, place: Forward, *, socks: bool) -> bool:
+        """Listen at a place no more, wherever it leads."""
+
+    def cancel_remote_at(self, place: Forward) -> bool:
+        """Have the server listen at a place no more."""
+
+    def stop_listening(self) -> None:
+        """Listen nowhere here any more."""
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -356,7 +366,7 @@ class Run:
                 self._journal,
                 command=self._command,
                 on_over=self._session_over,
-                terminate=self.terminate,
+                master=self,
                 lend=self._lend,
             )
 
@@ -383,10 +393,18 @@ class Run:
         else:
             journal.verbose(f"Authenticated to {where} {how}")
         self._warn_of_weak_exchange()
+        if config.channel_timeout:
+            # Few have such rules, and the others do not wait for what they take.
+            from tellin.connection.idleness import idle_rules
+
+            rules = idle_rules(config.channel_timeout)
+            self.connection.core.watch_idleness(rules, fits=match_pattern)
         if not self._begin_forwarding():
             return
         if config.local_command is not None and config.permit_local_command:
-            _run_local_command(config.local_command, journal)
+            from tellin.programs.ssh_command_line import run_local_command
+
+            run_local_command(config.local_command, journal)
         if config.control_path is not None and config.control_master != "no":
             self._share()
         elif config.fork_after_authentication:
@@ -623,21 +641,6 @@ class Run:
                 journal.info(connection.error.hint)
             return FAILED
         return self._status
-
-
-def _run_local_command(command: str, journal: Journal) -> None:
-    """Run LocalCommand and wait for it: on our terminal, before the session has it."""
-    shell = os.environ.get("SHELL") or "/bin/sh"
-    journal.debug(f"Executing {shell} -c {command!a}")
-    try:
-        child = os.posix_spawn(
-            shell, [shell, "-c", command], os.environ, setsigdef=[signal.SIGPIPE, *_ENDINGS]
-        )
-    except OSError as error:
-        # What it would have done is missing, and the session is none the worse for it.
-        journal.error(f"Could not run {shell}: {error.strerror}")
-        return
-    os.waitpid(child, 0)
 
 
 def _write(fd: int, data: bytes) -> None:

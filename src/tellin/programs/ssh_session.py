@@ -23,6 +23,7 @@ from tellin.connection.requests import (
     SubsystemRequest,
     WindowChange,
 )
+from tellin.programs.ssh_command_line import Master, Wishes
 from tellin.programs.ssh_wishes import selected_environment, wants_terminal
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
@@ -41,7 +42,7 @@ class Screen(Protocol):
 
 
 class SshSession:
-    """Starts a session; ``terminate`` is called where the user wants out.
+    """Starts a session on a connection, and does what the user at its terminal wants.
 
     What ``lend`` gives the session asks for first: it is what of ours its programs may use.
     """
@@ -55,7 +56,7 @@ class SshSession:
         *,
         command: bytes,
         on_over: Callable[[], object],
-        terminate: Callable[[], object],
+        master: Master,
         lend: Callable[[], tuple[tuple[Request, bool], ...]],
     ) -> None:
         self.connection = connection
@@ -65,7 +66,7 @@ class SshSession:
         self._journal = journal
         self._command = command
         self._on_over = on_over
-        self._terminate = terminate
+        self._master = master
         self._session: Session | None = None
         self._screen: Screen | None = None
 
@@ -80,7 +81,10 @@ class SshSession:
             from tellin.programs.ssh_terminal import Terminal
 
             screen = Terminal(self, self._loop, journal)
-            terminal, edit = screen.request(), screen.edit(config.escape_char)
+            terminal, edit = (
+                screen.request(),
+                screen.edit(config.escape_char, command_line=config.enable_escape_commandline),
+            )
             self._screen = screen
         self._set_traffic_class(interactive=terminal is not None)
         if journal.debugs and self._command:
@@ -141,7 +145,7 @@ class SshSession:
 
     def terminate(self) -> None:
         """End the connection."""
-        self._terminate()
+        self._master.terminate()
 
     def resize(self, size: WindowChange) -> None:
         """The window has another size now."""
@@ -153,10 +157,23 @@ class SshSession:
         if self._session is not None:
             self._session.send_break()
 
-    def end_input(self) -> None:
-        """No more will be typed."""
+    def end_input(self, last: bytes) -> None:
+        """No more will be typed, but this."""
         if self._session is not None:
-            self._session.end_input()
+            self._session.end_input(last)
+
+    def stop_listening(self) -> None:
+        """Take no more connections that are to be forwarded."""
+        self._master.forwards().stop_listening()
+
+    def run_command_line(self, line: str) -> None:
+        """Do what the user typed for this program."""
+        # Few ever do.
+        from tellin.client.command_line import CommandLine
+
+        wishes = Wishes(self._master, self._journal)
+        permit = self._config.permit_local_command
+        CommandLine(wishes, self._journal.info, permit_local=permit).run(line)
 
     # The plan
 

@@ -2,6 +2,7 @@
 """The user's terminal while an ``ssh`` session has it: raw, resized, and watched for escapes."""
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -14,6 +15,8 @@ from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, 
 
 _LEVEL_NAMES: Final = tuple(name.replace("DEBUG1", "DEBUG") for name in LEVELS)
 _LONGEST_TERMINAL: Final = 128
+# What ends the input of whatever reads from a terminal (^D).
+_END_OF_TYPING: Final = b"\x04"
 _STDIN: Final = 0
 _STDERR: Final = 2
 
@@ -32,8 +35,14 @@ class Owner(Protocol):
     def send_break(self) -> None:
         """Send a BREAK."""
 
-    def end_input(self) -> None:
-        """No more will be typed."""
+    def end_input(self, last: bytes) -> None:
+        """No more will be typed, but this."""
+
+    def stop_listening(self) -> None:
+        """Take no more connections that are to be forwarded."""
+
+    def run_command_line(self, line: str) -> None:
+        """Do what the user typed for this program, and tell what came of it."""
 
 
 class Terminal:
@@ -64,9 +73,13 @@ class Terminal:
             read_modes(_STDIN),
         )
 
-    def edit(self, escape_character: str) -> Callable[[bytes], bytes] | None:
+    def edit(
+        self, escape_character: str, *, command_line: bool
+    ) -> Callable[[bytes], bytes] | None:
         """What every input passes through: the search for escapes, unless there are none."""
-        return Escapes(escape_character, self).edit if escape_character else None
+        if not escape_character:
+            return None
+        return Escapes(escape_character, self, command_line=command_line).edit
 
     def enter(self) -> None:
         """The session has begun: every key goes to the other side."""
@@ -113,9 +126,33 @@ class Terminal:
 
     def change_level(self, step: int) -> str:
         """Say more or less; the new level's name."""
+        if self._journal.to_system:
+            return "Logging to syslog"
         level = min(max(self._journal.level + step, 0), len(_LEVEL_NAMES) - 1)
         self._journal.level = level
-        return _LEVEL_NAMES[level]
+        return f"LogLevel {_LEVEL_NAMES[level]}"
+
+    def command_line(self) -> None:
+        """Ask for one line, on a terminal that is in order meanwhile."""
+        self._later(self._command_line)
+
+    def _command_line(self) -> None:
+        # Few ever ask for it.
+        from tellin.client.command_line import PROMPT
+        from tellin.runtime.prompts import ask
+
+        self._raw.leave()
+        # Ctrl-C takes back what is typed here, and does not end the connection.
+        interrupts = {signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, interrupts)
+        try:
+            line = ask(PROMPT, echo=True)
+            if line is not None:
+                self._owner.run_command_line(line)
+        finally:
+            signal.sigtimedwait(interrupts, 0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts)
+            self._raw.enter()
 
     def suspend(self) -> None:
         """Stop as Ctrl-Z does; the terminal is in order meanwhile."""
@@ -130,10 +167,10 @@ class Terminal:
 
     def open_channels(self) -> tuple[str, ...]:
         """A line for each channel."""
-        return tuple(
-            f"  #{channel.number} client-{channel.channel_type} ({channel.standing.value})"
-            for channel in self._owner.connection.core.channels.values()
-        )
+        from tellin.client.open_channels import describe
+
+        channels = self._owner.connection.core.channels
+        return tuple(f"  {describe(channel)}" for _, channel in sorted(channels.items()))
 
     def information(self) -> tuple[str, ...]:
         """What connection this is."""
@@ -145,9 +182,15 @@ class Terminal:
             lines += [
                 f"  kexalgorithm {algorithms.key_exchange}",
                 f"  hostkeyalgorithm {algorithms.host_key}",
-                f"  cipher {algorithms.client_to_server.cipher}",
-                f"  compression {algorithms.client_to_server.compression}",
             ]
+            for name in ("cipher", "mac", "compression"):
+                both = [
+                    getattr(direction, name) or "<implicit>"
+                    for direction in (algorithms.client_to_server, algorithms.server_to_client)
+                ]
+                lines.append(f"  {name} {' '.join(dict.fromkeys(both))}")
+        sent, received = core.traffic
+        lines.append(f"  sent {sent} bytes, received {received} bytes")
         return tuple(lines)
 
     def background(self) -> None:
@@ -156,6 +199,7 @@ class Terminal:
 
     def _background(self) -> None:
         self.leave()
+        self._owner.stop_listening()
         if os.fork():
             os._exit(0)
-        self._owner.end_input()
+        self._owner.end_input(_END_OF_TYPING)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What joins the floors: bytes in, bytes out, events that may want an answer."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from tellin.connection.channel import Channel
-from tellin.connection.events import GlobalDebt
+from tellin.connection.events import ChannelIdle, ConnectionUnused, GlobalDebt
 from tellin.connection.machine import HIGH_WATER, LANE, Connection, ConnectionSettings
 from tellin.connection.requests import KEEPALIVE
 from tellin.errors import (
@@ -36,6 +37,15 @@ class KeepAlive(Record):
     count: int = 3
 
 
+class Watch(Protocol):
+    """What looks after channels that nobody uses: `tellin.connection.idleness.Idleness`."""
+
+    at: float | None
+
+    def look(self, now: float, /) -> None:
+        """Time has passed."""
+
+
 class Core:
     """One end of a connection, without a socket and without a clock.
 
@@ -49,6 +59,7 @@ class Core:
         "_alive_unanswered",
         "_connection",
         "_events",
+        "_idleness",
         "_keepalive",
         "_transport",
     )
@@ -71,6 +82,7 @@ class Core:
         self._keepalive = keepalive
         self._alive_at: float | None = None
         self._alive_unanswered = 0
+        self._idleness: Watch | None = None
 
     # Bytes
 
@@ -170,6 +182,10 @@ class Core:
         at = self._own_deadline()
         if at is not None and (nearest is None or at < nearest):
             nearest = at
+        if self._idleness is not None:
+            at = self._idleness.at
+            if at is not None and (nearest is None or at < nearest):
+                nearest = at
         return nearest
 
     def _own_deadline(self) -> float | None:
@@ -184,6 +200,9 @@ class Core:
         self._tick_own(now)
         if self._alive_at is not None and now >= self._alive_at and not self.closed:
             self._check_alive(now)
+        watch = self._idleness
+        if watch is not None and watch.at is not None and now >= watch.at and not self.closed:
+            watch.look(now)
 
     def _tick_own(self, now: float) -> None:
         """A role's own clocks."""
@@ -302,6 +321,27 @@ class Core:
         self._keepalive = keepalive
         self._alive_unanswered = 0
         self._alive_at = self._transport.now + keepalive.interval if keepalive.interval else None
+
+    def watch_idleness(self, rules: Any, *, fits: Callable[[str, str], bool]) -> None:
+        """From now on close what nobody uses: ``rules`` is an IdleRules; ``fits`` compares a type with a pattern.
+
+        ChannelIdle tells of each channel that goes, ConnectionUnused of a connection without any.
+        """
+        # Few connections have such rules; the others do not wait for what it takes.
+        from tellin.connection.idleness import Idleness  # noqa: PLC0415  (start-up time)
+
+        def idle(channel: Channel, seconds: float) -> None:
+            channel.close()
+            self._events.append(ChannelIdle(channel, seconds))
+
+        self._idleness = Idleness(
+            self.channels,
+            rules,
+            now=self._transport.now,
+            fits=fits,
+            on_idle=idle,
+            on_unused=lambda seconds: self._events.append(ConnectionUnused(seconds)),
+        )
 
     def ping(self, data: bytes) -> None:
         """Send PING; a PongReceived follows. The peer must have announced ping@openssh.com."""

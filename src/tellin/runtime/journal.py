@@ -53,6 +53,9 @@ class Journal:
 
     __slots__ = ("level", "write")
 
+    to_system = False
+    """Whether its lines go to the system's log, where nobody sees them at once."""
+
     def __init__(self, level: int = QUIET, write: Callable[[str], None] = discard) -> None:
         self.level = level
         self.write = write

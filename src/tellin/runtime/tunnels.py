@@ -47,6 +47,7 @@ class Tunnel:
         "_written",
         "channel",
         "stream",
+        "title",
     )
 
     def __init__(
@@ -62,6 +63,8 @@ class Tunnel:
     ) -> None:
         self.channel = channel
         self.stream = stream
+        self.title = ""
+        """What a list of connections calls it."""
         self._link = link
         self._on_opened = on_opened
         self._on_refused = on_refused

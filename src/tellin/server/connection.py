@@ -14,6 +14,7 @@ from tellin.connection.requests import Request
 from tellin.errors import (
     ChannelOpenFailureReason,
     ConnectionLost,
+    DisconnectReason,
     ProtocolError,
     SignatureFailed,
     TellinError,
@@ -26,16 +27,19 @@ from tellin.protocol.events import (
     ChannelClosed,
     ChannelClosing,
     ChannelEnded,
+    ChannelIdle,
     ChannelOpened,
     ChannelOpenRefused,
     ChannelRequested,
     ChannelWritable,
     Closed,
+    ConnectionUnused,
     Event,
     GlobalRequested,
     HostKeySignatureWanted,
 )
 from tellin.protocol.server import SESSION
+from tellin.runtime.journal import INFO, VERBOSE
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Duplex
 from tellin.runtime.stream import Link
@@ -148,6 +152,7 @@ class ServerConnection:
         "core",
         "link",
         "login",
+        "note",
         "peer",
         "services",
     )
@@ -166,6 +171,8 @@ class ServerConnection:
         self.services = services
         self.peer = peer
         self.login: Login | None = None
+        self.note: Callable[[int, str], object] = _unheard
+        """Takes a level and a line for the log."""
         self._authenticator: Authenticator | None = None
         self._granting: Granted | None = None
         self._open = True
@@ -325,6 +332,21 @@ class ServerConnection:
         if handler is not None:
             handler.closed()
 
+    def _channel_idle(self, event: ChannelIdle) -> None:
+        channel, seconds = event.channel, event.seconds
+        said = f"closing after {seconds:g} seconds of inactivity"
+        self.note(VERBOSE, f"channel {channel.number}: {said}")
+        # Whoever serves it goes now: a client that is gone for good never answers our close.
+        handler, channel.owner = channel.owner, None
+        channel.sink = channel.extended_sink = None
+        if handler is not None:
+            handler.closed()
+
+    def _unused(self, _event: ConnectionUnused) -> None:
+        user = f"user {self.login.user} " if self.login is not None else ""
+        self.note(INFO, f"terminating inactive connection from {user}{self.peer}")
+        self.disconnect(DisconnectReason.BY_APPLICATION, "no channel was open for too long")
+
     def _global_requested(self, event: GlobalRequested) -> None:
         if event.name == HOST_KEYS_PROVE and self._prover is not None:
             self._prover.prove(event)
@@ -345,6 +367,10 @@ class ServerConnection:
         self.services.ended(self, event.error)
 
 
+def _unheard(_level: int, _line: str) -> None:
+    """For those who keep no log."""
+
+
 _HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
     HostKeySignatureWanted: ServerConnection._sign,
     # By its name: who serves may want to see it first.
@@ -359,6 +385,8 @@ _HANDLERS: dict[type[Event], Callable[[ServerConnection, Any], None]] = {
     ChannelWritable: ServerConnection._channel_writable,
     ChannelClosing: ServerConnection._channel_closing,
     ChannelClosed: ServerConnection._channel_closed,
+    ChannelIdle: ServerConnection._channel_idle,
+    ConnectionUnused: ServerConnection._unused,
     GlobalRequested: ServerConnection._global_requested,
     Closed: ServerConnection._closed,
 }

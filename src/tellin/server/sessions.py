@@ -254,6 +254,7 @@ class CommandSession:
         if self._started:
             return False  # case 209
         self._started = True
+        self._channel.purpose = kind.replace(" '", ":").rstrip("'")
         where = f" on {self._pty.name.removeprefix('/dev/')}" if self._pty else ""
         if forced:
             kind = f"forced-command ({rules.forced_by})"

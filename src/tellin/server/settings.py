@@ -23,6 +23,7 @@ from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import SshdSettings
 from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET, LISTENING
 from tellin.connection.host_keys import HOST_KEYS_PROVE
+from tellin.connection.idleness import idle_rules
 from tellin.connection.machine import ConnectionSettings
 from tellin.errors import ConfigError
 from tellin.keys.certificates import Certificate
@@ -162,6 +163,9 @@ def put_in_force(core: ServerProtocol, config: SshdConfig, always: SshdConfig) -
         core.set_rekey_limit(size, float(seconds))
     if keepalive(config) != keepalive(always):
         core.set_keepalive(keepalive(config))
+    if config.channel_timeout or config.unused_connection_timeout:
+        rules = idle_rules(config.channel_timeout, unused=config.unused_connection_timeout)
+        core.watch_idleness(rules, fits=match_pattern)
 
 
 def required_rsa_size(config: SshdConfig) -> int:

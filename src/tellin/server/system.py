@@ -315,6 +315,7 @@ class SystemServices:
         if account is None:
             raise ProtocolError("a login without an account")
         self._rules = self._session_rules(connection, account, login)
+        connection.note = self._journal.say
         settings.put_in_force(connection.core, self._config, self._offer.configuration.always)
         if self._on_login is not None:
             self._on_login()

@@ -30,6 +30,8 @@ class SystemJournal(Journal):
 
     __slots__ = ("_priority", "_program")
 
+    to_system = True
+
     def __init__(
         self, level: int, *, facility: int = syslog.LOG_AUTH, program: str = "sshd"
     ) -> None:
