@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
     from tellin.client.remote_file import RemoteFile as RemoteFile
+    from tellin.client.remote_forwardings import Listener as Listener
     from tellin.client.streams import Stream as Stream
     from tellin.client.tunnel import Tunnel as Tunnel
     from tellin.client.tunnel import TunnelState as TunnelState
@@ -69,6 +70,7 @@ _HOMES = {
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
     "tellin.client.remote_file": ("RemoteFile",),
+    "tellin.client.remote_forwardings": ("Listener",),
     "tellin.client.streams": ("Stream",),
     "tellin.client.tunnel": ("Tunnel", "TunnelState"),
     "tellin.config.known_hosts": ("KnownHosts",),
@@ -128,6 +130,7 @@ __all__ = [
     "KeepAlive",
     "KeyFileError",
     "KnownHosts",
+    "Listener",
     "NegotiationFailed",
     "PrivateKey",
     "Process",

@@ -14,7 +14,7 @@ what is being waited for. A forked child has no connection of its parent's: usin
 error that says so, and closing one does nothing. What is open when the program ends is closed.
 """
 
-from tellin.blocking.client import Connection, Forwarding, Process, Stream, connect
+from tellin.blocking.client import Connection, Forwarding, Listener, Process, Stream, connect
 from tellin.blocking.files import Files, RemoteFile
 from tellin.blocking.server import Server, ServerProcess, serve
 from tellin.blocking.streams import Reader, Writer
@@ -23,6 +23,7 @@ __all__ = [
     "Connection",
     "Files",
     "Forwarding",
+    "Listener",
     "Process",
     "Reader",
     "RemoteFile",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Connections and their processes for threads, as ``tellin.connect`` makes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
 from tellin import keys
@@ -14,9 +14,10 @@ from tellin.client.forwards import Forwarding as AsyncForwarding
 from tellin.client.options import Command, ConnectOptions, OutcomeOptions, SessionOptions
 from tellin.client.process import Completed
 from tellin.client.process import Process as AsyncProcess
+from tellin.client.remote_forwardings import Listener as AsyncListener
 from tellin.client.streams import Stream as AsyncStream
 from tellin.client.trust import Path
-from tellin.errors import TellinError
+from tellin.errors import TellinError, UsageError
 from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated
 from tellin.runtime.portal import shared_portal
@@ -153,6 +154,25 @@ class Forwarding(Entered[AsyncForwarding]):
     def error(self) -> TellinError | None:
         """Why it ended, where nobody here closed it."""
         return self._inner.error
+
+
+class Listener(Forwarding):
+    """What comes to a place of the server, as Streams: one by one, or in a ``for``."""
+
+    __slots__ = ()
+
+    def accept(self) -> Stream:
+        """Wait for the next connection."""
+        return Stream(self._portal.call(AsyncListener.accept, self._inner), self._portal)
+
+    def __iter__(self) -> Iterator[Stream]:
+        while not self.closed:
+            try:
+                stream = self.accept()
+            except UsageError:
+                # Closed by another thread.
+                return
+            yield stream
 
 
 class StreamOptions(TypedDict, total=False):
@@ -292,6 +312,28 @@ class Connection(Entered[AsyncConnection]):
         """The same, where each connection says by SOCKS where it wants to go."""
         made = self._portal.call(self._inner.socks, listen, listen_host=listen_host)
         return Forwarding(made, self._portal)
+
+    def forward_remote(
+        self,
+        listen: int | Path = 0,
+        host: Path | None = None,
+        port: int | None = None,
+        *,
+        listen_host: str | None = None,
+    ) -> Forwarding:
+        """Have the server listen and lead what comes there here, as ``tellin.Connection.forward_remote``."""
+        made = self._portal.call(
+            self._inner.forward_remote, listen, host, port, listen_host=listen_host
+        )
+        return Forwarding(made, self._portal)
+
+    def listen(self, host: str | None = None, port: int = 0) -> Listener:
+        """Have the server listen, and take what comes there, as ``tellin.Connection.listen``."""
+        return Listener(self._portal.call(self._inner.listen, host, port), self._portal)
+
+    def listen_unix(self, path: Path) -> Listener:
+        """The same on a socket of the server's file system."""
+        return Listener(self._portal.call(self._inner.listen_unix, path), self._portal)
 
     @property
     def host(self) -> str:

@@ -20,6 +20,7 @@ from tellin.client.local_forwards import forward_here, local_forward, socks_forw
 from tellin.client.options import Command, ConnectOptions, Input, RunOptions, StartOptions
 from tellin.client.process import Completed, Plan, Process, complete
 from tellin.client.remote import Remote
+from tellin.client.remote_forwardings import RemoteVerbs
 from tellin.client.streams import Stream
 from tellin.client.through import checked_port, socket_through
 from tellin.client.trust import Path
@@ -98,7 +99,7 @@ class Driver(ClientConnection):
         self.link.on_event = dispatch
 
 
-class Connection:
+class Connection(RemoteVerbs):
     """A connection to a server, with a user logged in; ``tellin.connect`` makes it."""
 
     def __init__(
@@ -384,7 +385,7 @@ class Connection:
     async def _open_stream(self, channel_type: str, data: bytes) -> Stream:
         if self.core.closed:
             raise self._lost()
-        stream = Stream(self, channel_type, data)
+        stream = Stream(self, self.core.open_channel(channel_type, data))
         try:
             await stream.opening
         except BaseException:
@@ -587,6 +588,8 @@ class Connection:
         if not self._gone.done():
             self._gone.set_result(None)
         lose_all(self.core, lost)
+        if self.far is not None:
+            self.far.close()
         for forwarding in list(self.forwardings):
             forwarding.ended(lost)
         for answer in self._pings:

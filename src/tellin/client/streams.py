@@ -15,28 +15,53 @@ _CLOSING_SECONDS = 10.0
 
 
 class Stream:
-    """A connection through a server; made by ``Connection.open_connection`` and its kin.
+    """A connection through a server; made by ``Connection.open_connection``, ``listen`` and their kin.
 
     ``reader`` and ``writer`` are its two directions; ``writer.end()`` says that nothing more comes,
     and the other side may still speak. What nobody reads holds the other side back.
     """
 
-    __slots__ = ("_carrier", "_channel", "_closed", "_done", "opening", "reader", "writer")
+    __slots__ = (
+        "_carrier",
+        "_channel",
+        "_closed",
+        "_done",
+        "opening",
+        "origin",
+        "reader",
+        "writer",
+    )
 
-    def __init__(self, carrier: Carrier, channel_type: str, data: bytes) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        channel: Channel,
+        *,
+        origin: tuple[str, int] = ("", 0),
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._carrier = carrier
         self._closed = False
         self._done: asyncio.Future[None] = loop.create_future()
         self.opening: asyncio.Future[None] = loop.create_future()
-        self._channel: Channel = carrier.core.open_channel(channel_type, data)
-        self._channel.owner = self
+        self.origin: tuple[str, int] = origin
+        """Who has connected, by the server's word; empty where we have asked for the connection."""
+        self._channel = channel
+        channel.owner = self
         self.reader: Reader[bytes] = Reader(self._channel, carrier.link)
         self.writer: Writer[bytes] = Writer(
             self._channel, carrier.link, on_ended=self._all_written
         )
-        self._channel.sink = self.reader
+        channel.sink = self.reader
         carrier.link.flush_soon()
+
+    @classmethod
+    def accepted(cls, carrier: Carrier, channel: Channel, origin: tuple[str, int]) -> "Stream":
+        """Take a channel that the server asks for."""
+        carrier.core.accept_channel(channel)
+        made = cls(carrier, channel, origin=origin)
+        made.opened()
+        return made
 
     # What a program does
 

@@ -49,6 +49,8 @@ from tellin.server.admission import (
     permits_terminal,
 )
 from tellin.server.connection import Login, Peer, ServerConnection, SessionHandler
+from tellin.server.forwarding import Forwarding
+from tellin.server.permits import permits, permitted
 from tellin.server.process import HandledSession, Handler, HandOver
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import Answer, Attempt, Question
@@ -90,6 +92,9 @@ class ServeOptions(TypedDict, total=False):
     encoding: str | None
     errors: str
     accept_env: Sequence[str]
+    permit_open: Sequence[str]
+    permit_listen: Sequence[str]
+    permit_sockets: bool
     banner: str
     sock: Any
     max_connections: int | None
@@ -125,6 +130,9 @@ def serve(
     encoding: str | None = "utf-8",
     errors: str = "replace",
     accept_env: Sequence[str] = _ACCEPTED,
+    permit_open: Sequence[str] = (),
+    permit_listen: Sequence[str] = (),
+    permit_sockets: bool = False,
     banner: str = "",
     sock: Any = None,
     max_connections: int | None = None,
@@ -154,6 +162,11 @@ def serve(
     ``host_certificates`` are shown to clients that ask for them.
     ``authentication_methods`` are chains as in sshd_config, such as "publickey,password".
 
+    ``permit_open`` are the places that clients may be led to, and ``permit_listen`` those where they
+    may have this process listen: each ``host:port``, ``*`` for any host or port, or the one word
+    "any", which is this machine's own addresses alone where it is about listening. Options of the key that logs in take away from that. With ``permit_sockets`` sockets of the
+    file system are forwarded too, each way where ports are by "any". By default nothing is.
+
     ``sock`` is a listening socket to use instead of ``host`` and ``port``; with ``port=-1`` nothing
     is listened on, and ``Server.serve_socket`` takes connections.
     """
@@ -166,6 +179,7 @@ def serve(
         accept_env=tuple(accept_env),
         authentication_methods=tuple(authentication_methods) or ("any",),
         max_auth_tries=max_tries,
+        **permits(permit_open, permit_listen, sockets=permit_sockets),
     )
     check_encoding(encoding)
     admission = Admission(
@@ -234,8 +248,9 @@ class Limits(TypedDict):
 class ServedConnection(ServerConnection):
     """One client's connection, and what the library keeps for it."""
 
-    __slots__ = ("grants", "request", "sessions")
+    __slots__ = ("forwarding", "grants", "request", "sessions")
 
+    forwarding: Forwarding | None
     request: bytes
     sessions: int
     grants: tuple[object, ...]
@@ -451,6 +466,7 @@ class Server:
             now=loop.time(),
         )
         connection = ServedConnection(loop, stream, core, self, peer, on_closed=self._closed)
+        connection.forwarding = None
         connection.request = b""
         connection.sessions = 0
         connection.grants = ()
@@ -461,6 +477,9 @@ class Server:
     def _closed(self, connection: ServerConnection) -> None:
         assert isinstance(connection, ServedConnection)
         self.connections.discard(connection)
+        if connection.forwarding is not None:
+            # A connection that was dropped has not said its end.
+            connection.forwarding.close()
         self._check_over()
 
     # What a connection asks
@@ -509,17 +528,27 @@ class Server:
         connection.grants = tuple(
             factor.grant for factor in login.factors if factor.grant is not None
         )
-        forced_command(connection.grants)
+        forced = forced_command(connection.grants) is not None
+        connection.forwarding = permitted(
+            connection, connection.grants, self._config, forced=forced
+        )
 
     def open_other(self, connection: ServerConnection, event: ChannelAsked) -> None:
-        """Sessions are all that there is: clients cannot even ask for anything else."""
+        """A channel that leads somewhere, where that is permitted at all."""
+        assert isinstance(connection, ServedConnection)
+        if connection.forwarding is not None:
+            connection.forwarding.asked(event)
+            return
         connection.core.refuse_channel(
             event.channel, ChannelOpenFailureReason.UNKNOWN_CHANNEL_TYPE, "open failed"
         )
 
     def global_requested(self, connection: ServerConnection, event: GlobalRequested) -> None:
-        """Nothing that is asked of a connection as a whole is known here."""
-        if event.debt is not None:
+        """To listen somewhere, or no more, where that is permitted at all."""
+        assert isinstance(connection, ServedConnection)
+        if connection.forwarding is not None:
+            connection.forwarding.requested(event)
+        elif event.debt is not None:
             connection.core.answer_global(False, debt=event.debt)
 
     def open_session(self, connection: ServerConnection, channel: Channel) -> SessionHandler | str:
