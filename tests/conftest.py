@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
@@ -32,6 +33,15 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, ours)
 # A program that forgets to write out what it has printed would write it all the same.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a matrix that is ``sampled`` the cases that are not drawn are ``slow`` ones."""
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None and crc32(item.name.encode()) % marker.args[0]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

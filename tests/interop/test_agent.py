@@ -149,6 +149,7 @@ def test_an_agent_that_is_gone_or_hostile_does_not_stop_a_login(
 # Certificates
 
 
+@pytest.mark.sampled(2)
 @MEETINGS
 @pytest.mark.parametrize("kind", KEY_KINDS)
 @pytest.mark.peer("openssh", "sshd")

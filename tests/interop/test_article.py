@@ -1109,6 +1109,7 @@ def key_made_by(maker: str, path: Path, kind: str) -> KeyFile:
     return KeyFile(path, path.with_name(f"{path.name}.pub").read_text("utf-8").strip())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.peer("ssh-keygen")
 @BOTH_WAYS
 @pytest.mark.parametrize("maker", ["tellin", "openssh"])
@@ -1135,6 +1136,7 @@ def test_row_11_a_key_of_either_ssh_keygen_logs_in(
     assert f" ssh2: {said} {key.fingerprint}" in running.log()
 
 
+@pytest.mark.sampled(2)
 @BOTH_WAYS
 @pytest.mark.parametrize("kind", KINDS)
 def test_row_11_a_certificate_logs_in_where_an_authority_is_trusted(
@@ -1176,6 +1178,7 @@ LINES: dict[str, tuple[str, dict[str, Any], bytes | None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @BOTH_WAYS
 @pytest.mark.parametrize("way", LINES)
 def test_row_15_what_a_line_for_an_authority_says_and_what_the_certificate_says_both_hold(

@@ -200,6 +200,7 @@ def both(stage: Stage, place: Path, text: str, *flags: str, **more: Any) -> Outc
     return ours
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("what", RECORDS)
 def test_both_say_and_write_the_same(stage: Stage, tmp_path: Path, what: str, policy: str) -> None:

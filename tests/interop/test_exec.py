@@ -67,6 +67,7 @@ def started(meeting: tuple[Client, Target], command: str, **streams: object) -> 
 # ------------------------------------------------------------------------- bytes
 
 
+@pytest.mark.sampled(2)
 @EVERY_MEETING
 @pytest.mark.parametrize(
     ("size", "block"),

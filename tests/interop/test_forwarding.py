@@ -250,6 +250,7 @@ def forbidding(
     return server
 
 
+@pytest.mark.sampled(2)
 @EITHER_SERVER
 @pytest.mark.parametrize(("options", "keys", "ports", "sockets"), CASES)
 @awaited

@@ -130,6 +130,7 @@ def left_alone(server: Server, key: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", range(6))
 def test_what_is_more_than_the_plain_record_of_one_host_is_left_alone(
     client: Ssh, server: Server, tmp_path: Path, case: int

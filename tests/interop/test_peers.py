@@ -119,6 +119,7 @@ def test_sshd_runs_as_an_ordinary_user(account: Account, tmp_path: Path) -> None
     assert done.stdout.decode().strip() == str(account.uid), log
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "client", [pytest.param(n, marks=pytest.mark.peer(n, "sshd")) for n in CLIENTS]
 )

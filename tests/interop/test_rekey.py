@@ -262,6 +262,8 @@ def test_r051_openssh_with_eight_sessions_over_one_connection(
             "ControlPath": socket,
             "RekeyLimit": "64K",
             "LogLevel": "DEBUG1",
+            # Hundreds of exchanges: with OpenSSH 9.2's own choice each is 40 ms of sntrup761.
+            "KexAlgorithms": "curve25519-sha256",
         },
     )
     through = {"ControlPath": socket, "ControlMaster": "no"}
@@ -308,7 +310,7 @@ def test_r051_a_server_gives_every_client_new_keys(
     client: str, server: Server, make_client: Make
 ) -> None:
     """Each client's own limit is far away: what happens is the server's wish."""
-    data = b"".join(map(bytes_of, range(3)))
+    data = bytes_of(0)
     done = make_client(client).run(server.target, mirror(30_011), input=data, seconds=110)
     assert done.status == 0, done.stderr[-500:]
     same = done.stdout == data, done.stderr.translate(TURNED) == data

@@ -87,6 +87,7 @@ def subjects(twins: Twins) -> Twins:
     return twins
 
 
+@pytest.mark.sampled(2)
 @MAKERS
 @pytest.mark.parametrize("form", WORDS)
 def test_a_list_made_by_one_is_judged_alike_by_both(

@@ -784,6 +784,7 @@ HALVES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.peer("sshd")
 @pytest.mark.parametrize(("block", "described"), HALVES)
 def test_half_a_connection_is_judged_as_opensshs_does(

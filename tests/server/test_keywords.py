@@ -496,6 +496,7 @@ def test_no_table_of_match_names_what_a_block_may_not_hold() -> None:
     assert {*IN_MATCH, *OWN_TESTS, *WAITING} == {*MATCHABLE}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("keyword", IN_MATCH)
 def test_r113_a_match_block_is_in_force(sshd: Keywords, tmp_path: Path, keyword: str) -> None:
     outside, inside, look, expected = IN_MATCH[keyword]

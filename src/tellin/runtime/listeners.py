@@ -295,12 +295,13 @@ class Attempt:
             if code == errno.EINPROGRESS:
                 # Asked once more: who listens on this machine has answered by now.
                 code = made.connect_ex(address)
-            # EAGAIN is not "wait" but a local socket whose queue is full.
-            if code not in _ON_ITS_WAY:
-                raise OSError(code, os.strerror(code))
         except BaseException:
             made.close()
             raise
+        # EAGAIN is not "wait" but a local socket whose queue is full.
+        if code not in _ON_ITS_WAY:
+            made.close()
+            raise OSError(code, os.strerror(code))
         if not code:
             self.address = address
             self._finish(made)
