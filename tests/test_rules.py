@@ -18,7 +18,6 @@ NOT_YET = {
     "case 153": "GSSAPI",
     "case 159": "PAM",
     "case 161": "PAM",
-    "R185": "scp",
     "R186": "completion of remote names",
 }
 

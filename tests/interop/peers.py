@@ -12,6 +12,7 @@ import grp
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,13 @@ def _sftp_server() -> str:
     return "" if SFTP_SERVER.exists() else "no sftp-server of OpenSSH's here"
 
 
+def _curl() -> str:
+    if not shutil.which("curl"):
+        return "no curl here"
+    said = subprocess.run(["curl", "--version"], capture_output=True, check=False).stdout
+    return "" if b" sftp " in said else "curl here knows no sftp"
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
     "softhsm": _softhsm,
     "fido2": _module("fido2"),
@@ -140,6 +148,12 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "dbclient": _programs("dbclient", "dropbearconvert"),
     "plink": _programs("plink", "puttygen"),
     "psftp": _programs("psftp", "puttygen"),
+    "pscp": _programs("pscp", "puttygen"),
+    "scp": _programs("scp"),
+    "curl": _curl,
+    "lftp": _programs("lftp"),
+    "rclone": _programs("rclone"),
+    "sshfs": _programs("sshfs", "fusermount3"),
     "sftp": _programs("sftp"),
     "sftp-server": _sftp_server,
     "asyncssh": _module("asyncssh"),

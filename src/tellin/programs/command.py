@@ -51,6 +51,8 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "completion": "tellin.programs.completion",
     "demo": "tellin.programs.demo",
     "link": "tellin.programs.link",
+    "scp": "tellin.programs.scp",
+    "sftp": "tellin.programs.sftp",
     "ssh": "tellin.programs.ssh",
     "serve": "tellin.programs.serve",
     "sftp-server": "tellin.programs.sftp_server",
