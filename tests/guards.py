@@ -1877,6 +1877,8 @@ SFTP_CLIENT: Final = "sftp/test_client.py::"
 SFTP_MESSAGES: Final = "sftp/test_messages.py::"
 FILE_SERVICE: Final = "server/test_file_service.py::"
 ROOTED: Final = "server/test_rooted_files.py::"
+FILE_SYSTEMS: Final = "server/test_file_systems.py::"
+SERVED_FILES: Final = "server/test_serve_files.py::"
 LIBRARY_FILES: Final = "client/test_files.py::"
 LIBRARY_TREES: Final = "client/test_trees.py::"
 
@@ -2039,6 +2041,48 @@ TRANSFERS: Final = (
         "        return _FAILED\n    session = SftpServer(",
         "        files = LocalFiles()\n    session = SftpServer(",
         "interop/test_sftp.py::test_r179_a_root_that_is_not_there_is_served_by_nobody",
+    ),
+    _guard(
+        "case 233",
+        "server/memory_files.py",
+        "        if self._bytes + grown > self._most_bytes:\n",
+        "        if grown > 1 << 24 and False:\n",
+        FILE_SYSTEMS + "test_memory_is_bounded_and_what_is_removed_is_free_again",
+    ),
+    _guard(
+        "case 233",
+        "server/fsspec_files.py",
+        "        if at > self._size:\n",
+        "        if False:\n",
+        FILE_SYSTEMS + "test_case_233_a_hole_costs_no_memory",
+    ),
+    _guard(
+        "R179",
+        "server/fsspec_files.py",
+        '            if part == b"..":\n',
+        "            if False:\n",
+        FILE_SYSTEMS + "test_r179_case_237_case_238_there_is_nothing_above_the_root",
+    ),
+    _guard(
+        "R179",
+        "server/fsspec_files.py",
+        "if _LOCAL & {*((kinds,) if isinstance(kinds, str) else kinds)}:",
+        "if False:",
+        FILE_SYSTEMS + "test_r179_a_directory_of_this_machine_is_not_served_through_fsspec",
+    ),
+    _guard(
+        "R068",
+        "server/serve_files.py",
+        "        if words[:1] != [BUILT_IN]:\n            return None\n",
+        "",
+        SERVED_FILES + "test_r068_a_key_s_only_command_holds_for_files_too",
+    ),
+    _guard(
+        "R068",
+        "server/serve_files.py",
+        "            wishes.read_only or ours.read_only,\n",
+        "            ours.read_only,\n",
+        SERVED_FILES + "test_r068_a_key_s_only_command_holds_for_files_too",
     ),
     _guard(
         "R189",

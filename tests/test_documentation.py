@@ -125,6 +125,19 @@ def test_what_servers_let_in_and_do_works() -> None:
     ]
 
 
+def test_what_is_served_as_files_works() -> None:
+    done = run("serve_files.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "in a directory: hello from ann",
+        "ann has ['hello.txt']",
+        "in memory: b'uploaded'",
+        "in an archive: ['read me'] b'packed'",
+        "put big.bin: Quota exceeded",
+        "remove hello.txt: Permission denied",
+    ]
+
+
 def test_what_threads_do_works() -> None:
     done = run("blocking_recipes.py")
     assert (done.returncode, done.stderr) == (0, "")

@@ -55,11 +55,16 @@ if TYPE_CHECKING:
     from tellin.runtime.channel_streams import Writer as Writer
     from tellin.runtime.redirection import Redirect as Redirect
     from tellin.server.admission import Candidate as Candidate
+    from tellin.server.fsspec_files import FsspecFiles as FsspecFiles
+    from tellin.server.memory_files import MemoryFiles as MemoryFiles
     from tellin.server.process import ServerProcess as ServerProcess
     from tellin.server.process import Terminal as Terminal
     from tellin.server.programs import RunCommands as RunCommands
+    from tellin.server.quota_files import QuotaFiles as QuotaFiles
+    from tellin.server.rooted_files import RootedFiles as RootedFiles
     from tellin.server.serve import Server as Server
     from tellin.server.serve import serve as serve
+    from tellin.server.serve_files import ServeFiles as ServeFiles
 
 _HOMES = {
     "tellin.client.connect": ("connect",),
@@ -102,9 +107,14 @@ _HOMES = {
     "tellin.runtime.channel_streams": ("Reader", "Writer"),
     "tellin.runtime.redirection": ("Redirect",),
     "tellin.server.admission": ("Candidate",),
+    "tellin.server.fsspec_files": ("FsspecFiles",),
+    "tellin.server.memory_files": ("MemoryFiles",),
     "tellin.server.process": ("ServerProcess", "Terminal"),
     "tellin.server.programs": ("RunCommands",),
+    "tellin.server.quota_files": ("QuotaFiles",),
+    "tellin.server.rooted_files": ("RootedFiles",),
     "tellin.server.serve": ("Server", "serve"),
+    "tellin.server.serve_files": ("ServeFiles",),
 }
 
 
@@ -121,6 +131,7 @@ __all__ = [
     "Disconnected",
     "Files",
     "Forwarding",
+    "FsspecFiles",
     "HostKeyChanged",
     "HostKeyPolicy",
     "HostKeyQuestion",
@@ -131,16 +142,20 @@ __all__ = [
     "KeyFileError",
     "KnownHosts",
     "Listener",
+    "MemoryFiles",
     "NegotiationFailed",
     "PrivateKey",
     "Process",
     "ProtocolError",
     "PublicKey",
+    "QuotaFiles",
     "Reader",
     "Redirect",
     "RemoteFile",
     "RequestRefused",
+    "RootedFiles",
     "RunCommands",
+    "ServeFiles",
     "Server",
     "ServerProcess",
     "SftpError",

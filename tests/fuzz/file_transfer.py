@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Any bytes into both ends of the file transfer protocol; the files are paper."""
 
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tests.fuzz.harness import Harness
 from tests.sftp.paper_files import PaperFiles, drain, feed
 
 from tellin.errors import MalformedPacket, ProtocolError, TellinError
+from tellin.server.fsspec_files import FsspecFiles
+from tellin.server.memory_files import MemoryFiles
+from tellin.server.quota_files import QuotaFiles
+from tellin.server.rooted_files import RootedFiles
 from tellin.sftp import messages, rcp
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient
@@ -46,6 +52,48 @@ def _answers(parts: Iterable[bytes]) -> bytes:
     server.end()
     assert not any(one.open for one in files.opened)
     return out
+
+
+def _to_back_end(make: Callable[[Path], Any]) -> Callable[[bytes], None]:
+    def feed_it(data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            root = Path(scratch, "root")
+            root.mkdir()
+            Path(scratch, "outside").write_bytes(b"untouched")
+            files = make(root)
+            handlers = Handlers(files, permits=Permits(), most_handles=10)
+            server = SftpServer(handlers)
+            with suppress(ProtocolError):
+                for at in range(0, len(data), 1000):
+                    part = data[at : at + 1000]
+                    while part:
+                        part = feed(server, part)
+                        while drain(server):
+                            pass
+            server.end()
+            # R179: whatever was asked for.
+            assert {path.name for path in Path(scratch).iterdir()} == {"root", "outside"}
+            assert Path(scratch, "outside").read_bytes() == b"untouched"
+
+    return feed_it
+
+
+def _bucket() -> FsspecFiles:
+    made = FsspecFiles("memory://", root="bucket", options={"skip_instance_cache": True})
+    made.remote.store.clear()
+    made.remote.pseudo_dirs[:] = ["", "/bucket"]
+    return made
+
+
+BACK_ENDS: dict[str, Callable[[Path], Any]] = {
+    "rooted": RootedFiles,
+    "rooted_by_hand": lambda root: RootedFiles(root, by_hand=True),
+    "memory": lambda root: MemoryFiles({"a": b"data"}, most_bytes=1 << 20, most_files=20),
+    "fsspec": lambda root: _bucket(),
+    "quota": lambda root: QuotaFiles(
+        MemoryFiles({"a": b"data"}), most_bytes=1 << 16, most_files=10
+    ),
+}
 
 
 def to_client(data: bytes) -> None:
@@ -112,6 +160,27 @@ def _server_seeds() -> Iterator[bytes]:
     frames = [framed(one, number) for number, one in enumerate(_requests())]
     yield _INIT + b"".join(frames)
     yield from (_INIT + frames[0] + frame for frame in frames)
+
+
+def _way_out_seeds() -> Iterator[bytes]:
+    yield from _server_seeds()
+    asked = [
+        messages.SymbolicLink(b"../outside", b"/out"),
+        messages.Open(b"/out", 27, Attributes()),
+        messages.Write(_HANDLE, 1 << 62, b"far"),
+        messages.Write(_HANDLE, 0, b"near"),
+        messages.MakeDirectory(b"/../d", Attributes()),
+        messages.PosixRename(b"/d/../../outside", b"/in"),
+        messages.HardLink(b"../outside", b"/in"),
+        messages.RealPath(b"/d/../../root/x"),
+        messages.ExpandPath(b"~root/x"),
+        messages.OpenDirectory(b"/.."),
+        messages.SetStat(b"/out", Attributes(size=3, permissions=0o777, atime=1, mtime=2)),
+        messages.LinkSetStat(b"/out", Attributes(uid=0, gid=0, atime=1, mtime=2)),
+        messages.Remove(b"/../outside"),
+    ]
+    frames = [framed(one, number) for number, one in enumerate(asked)]
+    yield _INIT + b"".join(frames)
 
 
 def _client_seeds() -> Iterator[bytes]:
@@ -228,6 +297,10 @@ HARNESSES = [
         seeds=lambda: [b"\0\0\1failed\n\0", b"\2over\n", b"sh: scp: not found\n"],
     ),
     Harness("file_server", to_server, covers=[], seeds=_server_seeds),
+    *(
+        Harness(f"file_server_{name}", _to_back_end(make), covers=[], seeds=_way_out_seeds)
+        for name, make in BACK_ENDS.items()
+    ),
     Harness(
         "file_server_user",
         to_client,

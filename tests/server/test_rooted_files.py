@@ -164,6 +164,9 @@ def test_r179_what_is_written_through_a_link_lands_inside(talk: Talk, world: Pat
     root = world / "root"
     (root / "out").symlink_to("/new")
     (root / "further").symlink_to("../../../../other")
+    (root / "docs" / "out").symlink_to("/newer")
+    put(talk, b"/docs/out", b"0")
+    assert (root / "newer").read_bytes() == b"0"
     put(talk, b"/out", b"1")
     put(talk, b"/further", b"2")
     assert (root / "new").read_bytes() == b"1"
@@ -198,6 +201,8 @@ def test_r179_case_238_a_real_path_is_one_of_inside_whatever_there_is_outside(
     root = world / "root"
     (root / "out").symlink_to(world)
     (root / "in").symlink_to("/docs/deep")
+    (root / "docs" / "abs").symlink_to("/docs/deep")
+    assert real(talk, b"/docs/abs/x") == b"/docs/deep/x"
     assert real(talk, b".") == b"/"
     assert real(talk, b"") == b"/"
     assert real(talk, b"../..") == b"/"

@@ -87,6 +87,8 @@ class PaperListing:
 class PaperFiles:
     """Files by their paths; what has no meaning for them is noted in ``calls``."""
 
+    waits = False
+
     def __init__(self, **files: bytes) -> None:
         self.data = {b"/" + name.encode(): bytearray(data) for name, data in files.items()}
         self.modes: dict[bytes, int] = {}

@@ -87,10 +87,12 @@ class Root:
             raise _error(errno.EINVAL)
         flags |= os.O_CLOEXEC
         if self._library is not None:
+            # Never by an absolute name: then even a kernel that ignored the flags would begin here.
+            inside = path.lstrip(b"/") or b"."
             how = _How(flags, mode if flags & os.O_CREAT else 0, _IN_ROOT)
             for _ in range(_TRIES):
                 found: int = self._library.syscall(
-                    _OPENAT2, self._top, path, ctypes.byref(how), ctypes.sizeof(how)
+                    _OPENAT2, self._top, inside, ctypes.byref(how), ctypes.sizeof(how)
                 )
                 if found >= 0:
                     return found

@@ -27,6 +27,8 @@ usage: sftp-server [-ehLR] [-d start_directory] [-f log_facility] [-l log_level]
 \t[-P denied_requests] [-p allowed_requests] [-r root_directory] [-u umask]
        sftp-server -Q protocol_feature"""
 
+# What a configuration or a key calls the server that is part of ours.
+BUILT_IN: Final = "internal-sftp"
 REQUEST_NAMES: Final = tuple(
     kind.name for kind in (*REQUESTS.values(), *EXTENSIONS.values()) if kind is not Extended
 )

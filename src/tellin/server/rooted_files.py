@@ -16,6 +16,7 @@ from tellin.runtime.inside import Root
 from tellin.server.sftp_files import (
     LocalFile,
     Names,
+    NoNames,
     attributes_of,
     change,
     long_name,
@@ -27,18 +28,6 @@ from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import Entry, Statistics
 
 _DESCRIPTORS: Final = "/proc/self/fd"
-
-
-class NoNames(Names):
-    """Users and groups are numbers: whose numbers they are is none of a guest's business."""
-
-    def user(self, uid: int) -> bytes:
-        """Nobody."""
-        return b""
-
-    def group(self, gid: int) -> bytes:
-        """Nobody."""
-        return b""
 
 
 class RootedListing:

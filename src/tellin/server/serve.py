@@ -52,6 +52,7 @@ from tellin.server.connection import Login, Peer, ServerConnection, SessionHandl
 from tellin.server.forwarding import Forwarding
 from tellin.server.permits import permits, permitted
 from tellin.server.process import HandledSession, Handler, HandOver
+from tellin.sftp.file_system import FileSystem
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import Answer, Attempt, Question
 from tellin.wire.states import State
@@ -60,6 +61,9 @@ _log = logging.getLogger("tellin.server")
 
 HostKey: TypeAlias = PrivateKey | str | os.PathLike[str] | bytes
 """A key in memory, its file, or what the file holds."""
+
+ForLogin: TypeAlias = Callable[[Login], FileSystem]
+"""Which files a login gets."""
 
 HostCertificate: TypeAlias = Certificate | str | os.PathLike[str]
 """A host key's certificate, or its file."""
@@ -80,6 +84,7 @@ class ServeOptions(TypedDict, total=False):
     """The keyword arguments of ``serve`` but for who serves, for whoever passes them on."""
 
     host_keys: Required[Sequence[HostKey]]
+    sftp: FileSystem | ForLogin | HandOver | None
     host_certificates: Sequence[HostCertificate]
     authorized_keys: AuthorizedKeysSource
     authorities: KeyList | None
@@ -118,6 +123,7 @@ def serve(
     host_keys: Sequence[HostKey],
     session: Handler | HandOver | None = None,
     subsystems: Mapping[str, Handler | HandOver] | None = None,
+    sftp: FileSystem | ForLogin | HandOver | None = None,
     host_certificates: Sequence[HostCertificate] = (),
     authorized_keys: AuthorizedKeysSource = None,
     authorities: KeyList | None = None,
@@ -151,7 +157,9 @@ def serve(
     """Serve: ``async with tellin.serve(...) as server``, or await it for the server.
 
     ``session`` serves shells and commands, ``subsystems`` what is asked for by name: a function
-    that gets a ServerProcess, or ``RunCommands()`` for this account's programs.
+    that gets a ServerProcess, or ``RunCommands()`` for this account's programs. ``sftp`` are the files
+    for file transfers: ``RootedFiles``, ``MemoryFiles`` or any other FileSystem, a function that gives
+    each login its own, or ``ServeFiles`` with what else is to be said.
 
     Who may in: the keys of ``authorized_keys``; whoever gives the right ``password`` or answers
     ``questions``; and ``authorize`` has the last word on each. It gets a Candidate whose key has
@@ -200,7 +208,7 @@ def serve(
         config,
         admission,
         session=session,
-        subsystems=dict(subsystems or {}),
+        subsystems=_with_files(subsystems or {}, sftp),
         encoding=encoding,
         errors=errors,
         limits=Limits(
@@ -219,6 +227,19 @@ def serve(
         return server
 
     return Opening(start)
+
+
+def _with_files(
+    subsystems: Mapping[str, Handler | HandOver], sftp: FileSystem | ForLogin | HandOver | None
+) -> dict[str, Handler | HandOver]:
+    if sftp is None:
+        return dict(subsystems)
+    # Imported here: most servers serve no files.
+    from tellin.server.serve_files import SUBSYSTEM, ServeFiles  # noqa: PLC0415
+
+    if SUBSYSTEM in subsystems:
+        raise UsageError("sftp= and a subsystem of that name")
+    return {**subsystems, SUBSYSTEM: ServeFiles.of(sftp)}
 
 
 def _listed(algorithms: Algorithms) -> str:

@@ -34,7 +34,7 @@ from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, 
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
 from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
-from tellin.server.file_service import serve_built_in
+from tellin.server.file_service import BUILT_IN, serve_built_in
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
@@ -45,7 +45,6 @@ TERMINAL_NAME_BYTES: Final = 255
 LONGEST_SIDE: Final = 0xFFFF
 STANDARD_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BUILT_IN: Final = "internal-sftp"
 
 
 def _unheard(level: int, line: str) -> None:

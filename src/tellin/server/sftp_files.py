@@ -85,6 +85,18 @@ class Names:
         return self._groups[gid]
 
 
+class NoNames(Names):
+    """Users and groups are numbers: whose numbers they are is none of a guest's business."""
+
+    def user(self, uid: int) -> bytes:
+        """Nobody."""
+        return b""
+
+    def group(self, gid: int) -> bytes:
+        """Nobody."""
+        return b""
+
+
 def long_name(name: bytes, status: os.stat_result, names: Names, now: float) -> bytes:
     """A line as `ls -l` writes it, in the columns of OpenSSH's server: clients show it, some take it apart."""
     when = time.localtime(status.st_mtime)
@@ -288,6 +300,8 @@ def rename_to_free_name(
 
 class LocalFiles:
     """All files of this machine, with the rights of this process; paths begin in its directory."""
+
+    waits = True
 
     def __init__(self) -> None:
         self._names = Names()

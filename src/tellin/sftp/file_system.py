@@ -2,7 +2,10 @@
 """What a file server serves from: interfaces, for this machine's files or anything that is like files.
 
 Every method raises OSError for what cannot be done; the client is told as much of it as version 3
-has codes for. Paths are bytes without NUL, as the client sent them.
+has codes for. Paths are bytes without NUL, as the client sent them; with or without a ``/`` before.
+
+The methods are plain functions. A login's own process calls them as the requests come; a server within an
+event loop does so in threads where they may wait, for one session one after the other.
 """
 
 from collections.abc import Sequence
@@ -52,6 +55,10 @@ class Listing(Protocol):
 
 class FileSystem(Protocol):
     """A tree of files."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything here waits for a disk or a network; then event loops call it in threads."""
 
     def open(self, path: bytes, flags: int, mode: int) -> OpenFile:
         """Open a file by the flags of OPEN; ``mode`` is for one that is made."""

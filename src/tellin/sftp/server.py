@@ -30,7 +30,7 @@ from tellin.sftp.messages import (
     fields,
     framed,
 )
-from tellin.sftp.status import TEXTS, StatusCode
+from tellin.sftp.status import TEXTS, StatusCode, reason_of
 from tellin.wire import Message, ReceiveBuffer, SendBuffer
 from tellin.wire.states import State
 
@@ -94,7 +94,7 @@ class SftpServer:
     def received(self, count: int) -> None:
         """So much came into it."""
         self._in.filled(count)
-        self._work()
+        self.proceed()
 
     def to_send(self) -> list[memoryview]:
         """What is to be sent; the views are dead after ``sent``."""
@@ -103,7 +103,11 @@ class SftpServer:
     def sent(self, count: int) -> None:
         """So much has left; what had to wait for that is done."""
         self._out.sent(count)
-        self._work()
+        self.proceed()
+
+    def forget(self, count: int) -> None:
+        """So much has left; what had to wait for that is done by ``proceed``, in another thread perhaps."""
+        self._out.sent(count)
 
     def end(self) -> None:
         """The client is gone, or has to be: what it has open is closed."""
@@ -112,7 +116,8 @@ class SftpServer:
 
     # Messages
 
-    def _work(self) -> None:
+    def proceed(self) -> None:
+        """Do what can be done of what has come."""
         buffer = self._in
         while self.hungry:
             at, have = buffer.at, len(buffer)
@@ -154,7 +159,7 @@ class SftpServer:
             # Case 229: the frame was whole, so the next one begins where it ends.
             self._status(request_id, StatusCode.BAD_MESSAGE)
         except OSError as error:
-            self._status(request_id, self._handlers.failed(error))
+            self._status(request_id, self._handlers.failed(error), reason_of(error))
 
     def _begin(self, frame: memoryview) -> None:
         hello = Init.decode(frame)
@@ -233,11 +238,11 @@ class SftpServer:
     def _reply(self, reply: Message, request_id: int) -> None:
         self._out.append(framed(reply, request_id))
 
-    def _status(self, request_id: int, code: int) -> None:
+    def _status(self, request_id: int, code: int, reason: str = "") -> None:
         text = TEXTS[code] if code < len(TEXTS) else "Unknown error"
         if code not in {StatusCode.OK, StatusCode.EOF}:
             self._handlers.note(INFO, f"sent status {text}")
-        self._reply(Status(int(code), text.encode("ascii"), b""), request_id)
+        self._reply(Status(int(code), (reason or text).encode("ascii"), b""), request_id)
 
 
 def _handle(frame: memoryview) -> tuple[bytes, int]:

@@ -53,11 +53,34 @@ _OF_ERRNO: Final = {
 }
 
 
+_OF_CLASS: Final[dict[type[OSError], int]] = {
+    FileNotFoundError: errno.ENOENT,
+    NotADirectoryError: errno.ENOTDIR,
+    PermissionError: errno.EACCES,
+}
+
+# What version 3 has only one code for, and the user can do something about.
+_REASONS: Final = {
+    errno.EDQUOT: "Quota exceeded",
+    errno.ENOSPC: "No space left on device",
+    errno.EROFS: "Read-only file system",
+}
+
+
+def reason_of(error: OSError) -> str:
+    """What a client is told besides the code; nothing where the code says it."""
+    return _REASONS.get(error.errno or 0, "")
+
+
 def status_of(error: OSError) -> int:
     """The code that tells a client of an error."""
     if isinstance(error, SftpError):
         return error.status
-    return _OF_ERRNO.get(error.errno or 0, StatusCode.FAILURE)
+    number = error.errno
+    if number is None:
+        # Not the system's: FileNotFoundError("...") of a program has no number.
+        number = next((one for kind, one in _OF_CLASS.items() if isinstance(error, kind)), 0)
+    return _OF_ERRNO.get(number, StatusCode.FAILURE)
 
 
 def refusal(status: int, message: bytes, *, what: str, path: bytes | None) -> SftpError:
