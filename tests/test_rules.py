@@ -18,12 +18,10 @@ NOT_YET = {
     "case 153": "GSSAPI",
     "case 159": "PAM",
     "case 161": "PAM",
-    "R186": "completion of remote names",
 }
 
 # Tested as far as they concern what there is; the rest comes with what it is about.
 PARTLY = {
-    "R173": "scp, and directories that are received",
     "R038": "how many handshakes one source may begin: PerSourcePenalties and their like",
     "R068": "forwarding, which command= and restrict also limit",
     "R071": "HostbasedAcceptedAlgorithms of sshd_config",

@@ -102,6 +102,11 @@ class Child:
             os.close(self.to)
             self.to = -1
 
+    def end(self) -> None:
+        """End it, whatever it waits for: a password perhaps."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+
     def close(self) -> int:
         """Close the pipes and wait until it has ended; returns its status."""
         self.shut()

@@ -12,7 +12,7 @@ from tellin.runtime.terminal import window_size
 _DEFAULT_WIDTH: Final = 80
 _MOST_WIDTH: Final = 512
 # What stands behind the name: percents, amount, rate and time.
-_FIGURES: Final = 36
+_FIGURES: Final = 35
 _STALLED_AFTER: Final = 5.0
 _INTERVAL: Final = 1.0
 # How much of the rate before counts, of ten.
@@ -75,10 +75,12 @@ class Figures:
         self._last, self._last_position = now, self.position
         percent = self.position * 100 // self._size if self._size and left else 100
         name = self._name[: max(width - _FIGURES, 0)].ljust(width - _FIGURES)
-        return (
-            f"\r{name} {percent:3d}% {show_size(self.position)} {show_rate(self._rate)}/s "
+        line = (
+            f"{name} {percent:3d}% {show_size(self.position)} {show_rate(self._rate)}/s "
             f"{self._rest(left, elapsed)}"
         )
+        # A line that is broken into two would not be drawn over.
+        return f"\r{line[:width]}"
 
     def _rest(self, left: int, elapsed: float) -> str:
         if left and self._stalled >= _STALLED_AFTER:

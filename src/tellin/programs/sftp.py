@@ -84,7 +84,6 @@ def run(arguments: list[str]) -> int:
     )
     # Ctrl-C ends a transfer, and not the connection: ssh does not hear of it.
     link = FileLink(_argv(orders, place), loop=loop, kilobits=orders.kilobits, deaf=True)
-    loop.add_signal(signal.SIGINT, link.interrupt)
     try:
         link.open(block=tuning.block, requests=tuning.requests)
         if not habits.quiet:
@@ -93,6 +92,9 @@ def run(arguments: list[str]) -> int:
         session = Session(link, habits, meter=Meter(loop, shown=shown_there))
         target = os.fsencode(words[1]) if len(words) > 1 else None
         right = _talk(session, place, target, batch)
+    except KeyboardInterrupt:
+        link.child.end()
+        return _FAILED
     except (ConnectionLost, ProtocolError) as error:
         complain(str(error))
         # What was on its way has failed; otherwise there was no connection.
@@ -245,10 +247,15 @@ def _one(session: Session, text: bytes, *, echo: bool) -> tuple[bool | None, Lin
         say(f"sftp> {shown(text.strip(_ENDS))}")
     if fault or not line.deed:
         return not fault, line
+    loop = session.link.loop
+    # Ctrl-C ends what a command does, and the next one is read.
+    loop.add_signal(signal.SIGINT, session.link.interrupt)
     try:
         return session.obey(line), line
     except Quit:
         return None, line
+    finally:
+        loop.remove_signal(signal.SIGINT)
 
 
 PROGRAM: Final = Program("sftp", "work with the files of another host", run, options=_OPTIONS)

@@ -194,8 +194,10 @@ class Session:
             if found is None:
                 complain("stat remote: No such file or directory")
                 return _FAILED
-            if found.is_file and found.size == os.stat(source).st_size:
-                complain(f'File "{shown(source)}" was not modified')
+            if found.is_file and (found.size or 0) >= os.stat(source).st_size:
+                # Case 261: either it is whole, or it is no beginning of this one.
+                complain(f'resume "{shown(source)}": destination file same size or larger')
+                return _FAILED
         return True
 
     def _do_copy(self, line: Line) -> bool:
