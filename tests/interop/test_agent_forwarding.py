@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Agents that are forwarded: ours and OpenSSH's, through clients and servers of both."""
 
+import asyncio
 import base64
 import shlex
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent, wait_for
@@ -15,6 +18,10 @@ from tests.interop.conftest import Running
 from tests.interop.servers import Server
 from tests.interop.target import KeyFile, Target, make_key
 from tests.interop.tellin_peer import TellinServer
+from tests.library import awaited
+
+import tellin
+from tellin.keys import Agent, PrivateKey
 
 openssh = pytest.mark.peer("openssh", "sshd")
 # Which agent, which client, which server.
@@ -247,3 +254,103 @@ def test_what_is_left_running_keeps_the_connection_as_long_as_it_holds_the_agent
     wait_for((place / "said").exists, "nothing was said")
     # 12 is the answer to a question for keys.
     assert (place / "said").read_text("ascii")[8:10] == "0c"
+
+
+# Programs of one's own: a library's client, and a library's server
+
+
+@pytest.mark.parametrize("server", ["tellin", pytest.param("sshd", marks=openssh)])
+@awaited
+async def test_a_library_lends_an_agent_to_what_it_runs(
+    agent: RunningAgent, server: str, running: Running, tmp_path: Path
+) -> None:
+    target = running(server).target
+    assert target.identity is not None
+    key = make_key(tmp_path / "lent")
+    agent.add("tellin", key.path)
+    options: Any = {
+        "port": target.port,
+        "user": target.user,
+        "host_keys": [tellin.load_public_key(line) for line in target.host_keys],
+        "keys": [target.identity.path],
+        "config": None,
+    }
+    async with tellin.connect(target.host, forward_agent=agent.path, **options) as connection:
+        assert blob_of(key) in (await connection.run(ASK)).stdout
+        assert blob_of(key) in (await connection.run(ASK)).stdout
+    async with tellin.connect(target.host, **options) as connection:
+        assert (await connection.run(ASK)).stdout == "none\n"
+    with socket.socket(socket.AF_UNIX) as bare:
+        bare.connect(str(agent.path))
+        with pytest.raises(tellin.UsageError, match="without a path"):
+            tellin.connect(target.host, forward_agent=Agent(bare), **options)
+
+
+@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+@awaited
+async def test_a_function_that_serves_asks_the_clients_agent_and_logs_in_by_it(
+    agent: RunningAgent, client: str, running: Running, tmp_path: Path
+) -> None:
+    """It goes on to another host with the client's keys, which stay where they are."""
+    key = make_key(tmp_path / "lent")
+    agent.add("tellin", key.path)
+    behind = running("tellin")
+    with (behind.directory / "authorized_keys").open("a", encoding="ascii") as lines:
+        lines.write(f"{key.public}\n")
+
+    async def serve(process: tellin.ServerProcess[str]) -> int:
+        if not process.forwards_agent:
+            with pytest.raises(tellin.UsageError, match="does not forward its agent"):
+                await process.open_agent()
+            await process.stdout.write("none")
+            return 3
+        with Agent(await process.open_agent()) as asked:
+            keys = await asyncio.to_thread(asked.keys)
+            assert [one.blob.hex() for one in keys] == [blob_of(key)]
+            async with tellin.connect(
+                behind.target.host,
+                port=behind.target.port,
+                user=behind.target.user,
+                host_keys=[tellin.load_public_key(line) for line in behind.target.host_keys],
+                agent=asked,
+                config=None,
+            ) as further:
+                await process.stdout.write((await further.run("echo through")).stdout)
+        return 0
+
+    login = make_key(tmp_path / "login")
+    host_key = PrivateKey.generate("ed25519")
+    async with tellin.serve(
+        host_keys=[host_key],
+        authorized_keys=[tellin.load_public_key(login.public)],
+        session=serve,
+    ) as server:
+        target = Target(server.port, "me", (host_key.public.to_line(),), login, None)
+        done = await asyncio.to_thread(ssh, agent, client, target, "go on", "-A")
+        assert (done.stdout, done.returncode) == ("through\n", 0), done.stderr
+        done = await asyncio.to_thread(ssh, agent, client, target, "go on")
+        assert (done.stdout, done.returncode) == ("none", 3), done.stderr
+
+
+@awaited
+async def test_programs_of_a_library_s_server_find_the_agent_unless_the_key_says_no(
+    agent: RunningAgent, tmp_path: Path
+) -> None:
+    login = make_key(tmp_path / "login")
+    host_key = PrivateKey.generate("ed25519")
+    lines = tmp_path / "authorized"
+    for options, answer in (("", "0000"), ("restrict ", "none")):
+        lines.write_text(f"{options}{login.public}\n", "ascii")
+        async with tellin.serve(
+            host_keys=[host_key],
+            authorized_keys=lines,
+            session=tellin.RunCommands(),
+        ) as server:
+            target = Target(server.port, "me", (host_key.public.to_line(),), login, None)
+            done = await asyncio.to_thread(
+                ssh, agent, "tellin", target, f"{ASK}; echo $SSH_AUTH_SOCK", "-A"
+            )
+            said, *path = done.stdout.split()
+            assert (said[:4], len(path)) == (answer, 0 if options else 1), done.stderr
+            for gone in map(Path, path):
+                wait_for(lambda gone=gone: not gone.exists(), "the socket stays")  # type: ignore[misc]

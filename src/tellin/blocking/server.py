@@ -42,6 +42,13 @@ class ServerProcess(Face[AsyncServerProcess[AnyStr]], Generic[AnyStr]):
         """The same for standard error."""
         return Writer(self._portal.call(lambda: self._inner.stderr), self._portal)
 
+    open_agent = forwarded(AsyncServerProcess.open_agent)
+
+    @property
+    def forwards_agent(self) -> bool:
+        """Whether the client lets this session ask its agent."""
+        return self._inner.forwards_agent
+
     @property
     def command(self) -> str | None:
         """What is to be run; None for a shell or a subsystem."""

@@ -2,11 +2,13 @@
 """Our agent for programs on the server: each channel that it opens leads to a connection of its own."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tellin.agent.client import bind_request, succeeded
 from tellin.client.agent_link import AgentLink
+from tellin.client.incoming import Incoming
 from tellin.connection.channel import Channel
+from tellin.connection.forwarding import AGENT
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelAsked
@@ -127,3 +129,40 @@ class AgentChannel:
         self._finish()
         if self._link is not None:
             self._link.close()
+
+
+class Lender(Protocol):
+    """A connection as a program has it: `tellin.client.connected.Connection`."""
+
+    @property
+    def loop(self) -> Loop:
+        """What it runs on."""
+
+    @property
+    def core(self) -> ClientProtocol:
+        """Its protocol."""
+
+    @property
+    def link(self) -> Link:
+        """Its socket."""
+
+    @property
+    def incoming(self) -> Incoming:
+        """Who takes the channels that its server opens."""
+
+
+def lend_agent(connection: Lender, path: str, journal: Journal) -> None:
+    """Let the server open channels to the agent at ``path``, as long as the connection lives."""
+    made = AgentForwarding(
+        connection.loop,
+        connection.core,
+        connection.link,
+        path,
+        journal=journal,
+        on_quiet=_still_needed,
+    )
+    connection.incoming.take(AGENT, made.asked)
+
+
+def _still_needed() -> None:
+    """A program's connection ends when the program says so."""

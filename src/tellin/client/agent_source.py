@@ -15,6 +15,17 @@ from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Socket
 
 
+def path_of_agent(given: str | os.PathLike[str] | Agent) -> str:
+    """Where an agent listens; UsageError for one of which nobody knows that."""
+    if isinstance(given, Agent):
+        if not given.path:
+            raise UsageError("an agent without a path cannot be reached once more")
+        return given.path
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"{type(given).__name__} is no agent: give its path or an Agent")
+    return os.fspath(given)
+
+
 class AgentSource:
     """The keys of an agent, given by its path or by an Agent that a program holds.
 
@@ -37,13 +48,9 @@ class AgentSource:
         given = self.given
         if given is None:
             return []
-        if isinstance(given, Agent):
-            if not given.path:
-                return [SlowIdentity(signer) for signer in given.signers()]
-            given = given.path
-        if not isinstance(given, str | os.PathLike):
-            raise UsageError(f"{type(given).__name__} is no agent: give its path or an Agent")
-        self._stream = open_agent(os.fspath(given))
+        if isinstance(given, Agent) and not given.path:
+            return [SlowIdentity(signer) for signer in given.signers()]
+        self._stream = open_agent(path_of_agent(given))
         return []
 
     def keys(

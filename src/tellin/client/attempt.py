@@ -86,6 +86,7 @@ class Attempt(Record):
     connect_timeout: float | None
     login_timeout: float | None
     keepalive: float | KeepAlive | None
+    lent: str | None = None  # the agent that the server's side may ask
     outer: Connection | None = None  # the connection that this one goes through
     hop: OnTheWay | None = None  # set where this is one on the way to somewhere else
     way: Way | None = None  # what is let go at the end

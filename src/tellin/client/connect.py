@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
-from tellin.client.agent_source import AgentSource
+from tellin.client.agent_source import AgentSource, path_of_agent
 from tellin.client.agents import Agent
 from tellin.client.arguments import check_seconds, check_stream
 from tellin.client.attempt import Attempt, OnTheWay, Prepared
@@ -83,6 +83,7 @@ def connect(
     keys: Sequence[Key] = (),
     certificates: Sequence[UserCertificate] = (),
     agent: Path | Agent | None = None,
+    forward_agent: Path | Agent | None = None,
     revoked_host_keys: RevokedHostKeys = (),
     passphrase: Passphrase | None = None,
     password: Password | None = None,
@@ -111,7 +112,9 @@ def connect(
     read nothing at all. ``keys`` replace the configured ones; ``certificates`` for them are tried
     first, and one in KEY-cert.pub is found without being named. The keys of ``agent``, the path of an
     agent's socket or an Agent of your own, are tried behind those; without it no agent is. Keys that
-    it keeps to destinations sign for those.
+    it keeps to destinations sign for those. What ``run``, ``start`` and ``shell`` begin may ask the agent
+    ``forward_agent`` (its path, or an Agent that has one), which is told which host asks; a server whose
+    host key has changed gets none.
 
     ``sock`` is a connected socket to use, or an object with its ``recv_into``, ``sendmsg``,
     ``shutdown``, ``fileno`` and ``close`` that never waits; it then belongs to the connection, and
@@ -172,6 +175,7 @@ def connect(
         keys=tuple(keys),
         certificates=tuple(certificates),
         agent=AgentSource(agent),
+        lent=None if forward_agent is None else path_of_agent(forward_agent),
         revoked=revoked_host_keys,
         clock=clock,
         passphrase=passphrase,
@@ -398,7 +402,17 @@ class _Login(Attempt):
             )
         await self._record(prepared, driver)
         driver.learning.begin()
+        self._lend(connection, journal, unsafe=check.unsafe)
         return connection
+
+    def _lend(self, connection: Connection, journal: Journal, *, unsafe: bool) -> None:
+        """Let the server's side ask the agent that is lent, unless nobody knows whose side that is."""
+        if self.lent is not None and not unsafe:
+            # Few programs lend theirs.
+            from tellin.client.agent_forwarding import lend_agent  # noqa: PLC0415  (start-up time)
+
+            lend_agent(connection, self.lent, journal)
+            connection.lends_agent = True
 
     async def _record(self, prepared: Prepared, driver: Driver) -> None:
         """Write down a host key that was accepted."""

@@ -121,6 +121,8 @@ class Connection(RemoteVerbs):
         self.user: str = user
         self.banner: str = ""
         """What the server said to whoever logs in; its own words, control characters and all."""
+        self.lends_agent: bool = False
+        """Whether what is run here may ask an agent of ours (``forward_agent`` of ``connect``)."""
         self._driver = driver
         self._connect = connect
         self._closing: asyncio.Task[None] | None = None
@@ -346,7 +348,8 @@ class Connection(RemoteVerbs):
         check_variables(env)
         if self.core.closed:
             raise self._lost()
-        return Remote(self, request, environment=env, terminal=terminal)
+        lent = self.lends_agent and not isinstance(request, SubsystemRequest)
+        return Remote(self, request, environment=env, terminal=terminal, lends_agent=lent)
 
     async def _start(
         self,

@@ -73,6 +73,7 @@ class ConnectOptions(TypedDict, total=False):
     keys: Sequence[Key]
     certificates: Sequence[UserCertificate]
     agent: Path | Agent | None
+    forward_agent: Path | Agent | None
     revoked_host_keys: RevokedHostKeys
     passphrase: Passphrase | None
     password: Password | None

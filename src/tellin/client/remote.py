@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from tellin.connection.channel import Channel, Half, Standing
 from tellin.connection.requests import (
+    AgentForwarding,
     EndOfWrite,
     EnvironmentRequest,
     ExitSignal,
@@ -68,6 +69,7 @@ class Remote:
         "_ending",
         "_environment",
         "_gone",
+        "_lends_agent",
         "_request",
         "_terminal",
         "began",
@@ -92,6 +94,7 @@ class Remote:
         *,
         environment: Mapping[str, str] | None,
         terminal: PtyRequest | None,
+        lends_agent: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.carrier = carrier
@@ -111,6 +114,7 @@ class Remote:
         self._request = request
         self._environment = environment
         self._terminal = terminal
+        self._lends_agent = lends_agent
         self._abandoned = False
         self._gone = False
         self._ending: ConnectionLost | None = None
@@ -154,6 +158,8 @@ class Remote:
             channel.close()
             return
         try:
+            if self._lends_agent:
+                channel.request(AgentForwarding())
             if self._terminal is not None:
                 channel.request(self._terminal, want_reply=True)
             for name, value in (self._environment or {}).items():

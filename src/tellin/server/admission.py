@@ -556,3 +556,12 @@ def forced_command(grants: Iterable[object]) -> str | None:
 def permits_terminal(grants: Iterable[object]) -> bool:
     """Whether all lines of a login's keys allow a terminal."""
     return all(grant.options.permit_pty for grant in grants if isinstance(grant, AuthorizedKey))
+
+
+def permits_agent(grants: Iterable[object]) -> bool:
+    """Whether all lines of a login's keys let it forward its agent."""
+    return all(
+        grant.options.permit_agent_forwarding
+        for grant in grants
+        if isinstance(grant, AuthorizedKey)
+    )

@@ -5,7 +5,7 @@ Nothing here waits: who may take long (a password check, a hardware key, a user'
 callback to give the answer to, at once or later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tellin.connection.channel import Channel
@@ -95,6 +95,32 @@ class SessionHandler(Protocol):
 
     def writable(self) -> None:
         """There is room for data again."""
+
+
+class Reach(Protocol):
+    """What the programs of a session may reach on the client's side: `tellin.server.reach.SessionReach`."""
+
+    def asked(self, request: Request, /) -> bool:
+        """Do what is asked before the start, if that is possible."""
+
+    def environment(self) -> Mapping[str, str]:
+        """What the programs are told."""
+
+    def prepare(self, environment: Mapping[str, str], then: Callable[[], object], /) -> bool:
+        """Do what they need first, and call ``then`` behind it; false where that is nothing."""
+
+    def close(self) -> None:
+        """The session is over."""
+
+
+class Reaches(Protocol):
+    """The same for all sessions of a connection: `tellin.server.reach.ConnectionReach`."""
+
+    def session(self) -> Reach:
+        """One session's part in it."""
+
+    def close(self) -> None:
+        """The connection is over."""
 
 
 class Services(Protocol):

@@ -4,11 +4,13 @@
 import asyncio
 import inspect
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, AnyStr, Final, Generic, Protocol, TypeAlias
 
 from tellin.connection.channel import EXTENDED_STDERR, Channel, Half, Standing
 from tellin.connection.requests import (
+    AgentForwarding,
     BreakRequest,
     EndOfWrite,
     EnvironmentRequest,
@@ -27,7 +29,7 @@ from tellin.keys import PublicKey
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
 from tellin.runtime.redirection import DISCARD
 from tellin.runtime.stream import Link
-from tellin.server.connection import Login, Peer, SessionHandler
+from tellin.server.connection import Login, Peer, Reach, SessionHandler
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
 from tellin.wire.states import State
@@ -88,6 +90,12 @@ class Owner(Protocol):
     @property
     def client_version(self) -> str:
         """What the client calls itself."""
+
+    async def open_agent(self) -> socket.socket:
+        """A socket that leads to the client's agent."""
+
+    def session_reach(self) -> Reach:
+        """What programs of a session reach on the client's side."""
 
 
 class HandOver(Protocol):
@@ -175,6 +183,21 @@ class ServerProcess(Generic[AnyStr]):
         """Where the client comes from."""
         return self._session.owner.peer
 
+    @property
+    def forwards_agent(self) -> bool:
+        """Whether the client lets this session ask its agent."""
+        return self._session.forwards_agent
+
+    async def open_agent(self) -> socket.socket:
+        """A socket that leads to the client's agent, as many as you like: for a `tellin.keys.Agent`.
+
+        It waits, and belongs to the caller. Raises UsageError where the client forwards no agent,
+        and ChannelRefused where it does not open the way to it.
+        """
+        if not self._session.forwards_agent:
+            raise UsageError("the client does not forward its agent", hint="ssh -A does")
+        return await self._session.owner.open_agent()
+
     def exit(self, status: int = 0) -> None:
         """End with ``status``, behind all that was written; raises UsageError if it is none."""
         self._session.exit(_exit_status(status))
@@ -205,6 +228,7 @@ class HandledSession:
         "asked",
         "channel",
         "environment",
+        "forwards_agent",
         "on_closed",
         "original_command",
         "owner",
@@ -225,6 +249,7 @@ class HandledSession:
         self.process: ServerProcess[Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self.original_command: str | None = None
+        self.forwards_agent = False
         self.asked: list[Request] = []
         """What was granted before the start, for whoever takes the session over."""
         self._handlers = handlers
@@ -295,6 +320,12 @@ class HandledSession:
         if len(name) > LONGEST_TERMINAL_NAME or not name.isprintable() or " " in name:
             return False
         self.terminal = Terminal(name, *_sides(request), modes=request.modes)
+        return True
+
+    def _agent_forwarded(self, _request: AgentForwarding) -> bool:
+        if self.stage is not Stage.ASKED or not self._handlers.permits_agent(self.owner.login):
+            return False
+        self.forwards_agent = True
         return True
 
     def _variable_sent(self, request: EnvironmentRequest) -> bool:
@@ -549,6 +580,9 @@ class Handlers(Protocol):
     def accepts(self, name: str) -> bool:
         """Whether a variable of the client's is taken."""
 
+    def permits_agent(self, login: Login | None) -> bool:
+        """Whether the client's agent may be asked."""
+
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""
 
@@ -579,6 +613,7 @@ def _sides(request: PtyRequest | WindowChange) -> tuple[int, int, int, int]:
 
 _REQUESTS: Final[dict[type[Request], Callable[[HandledSession, Any], bool]]] = {
     PtyRequest: HandledSession._terminal_requested,
+    AgentForwarding: HandledSession._agent_forwarded,
     EnvironmentRequest: HandledSession._variable_sent,
     WindowChange: HandledSession._resized,
     SignalRequest: HandledSession._signalled,

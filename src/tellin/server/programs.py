@@ -57,6 +57,7 @@ class RunCommands:
             session.channel,
             session.owner.link,
             rules,
+            reach=session.owner.session_reach(),
             on_closed=session.on_closed,
         )
 

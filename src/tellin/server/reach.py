@@ -61,6 +61,10 @@ class ConnectionReach:
         self.note = note
         self.agent = AgentSocket(loop, connection, note=note)
 
+    def session(self) -> "SessionReach":
+        """One session's part in it."""
+        return SessionReach(self)
+
     def close(self) -> None:
         """The connection is over."""
         self.agent.close()

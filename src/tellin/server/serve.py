@@ -29,7 +29,7 @@ from tellin.keys.certificates import Certificate, CertificateRole, load_certific
 from tellin.keys.formats import load_private_key
 from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, ServerProtocol, Settings
-from tellin.protocol.events import AuthenticationAsked, ChannelAsked, GlobalRequested
+from tellin.protocol.events import ChannelAsked, GlobalRequested
 from tellin.runtime.channel_streams import check_encoding
 from tellin.runtime.files import read_file
 from tellin.runtime.listeners import BACKLOG, Acceptor, listen
@@ -46,12 +46,18 @@ from tellin.server.admission import (
     KeyList,
     RevocationSource,
     forced_command,
+    permits_agent,
     permits_terminal,
 )
-from tellin.server.connection import Login, Peer, ServerConnection, SessionHandler
-from tellin.server.forwarding import Forwarding
+from tellin.server.connection import (
+    Login,
+    Peer,
+    ServerConnection,
+    SessionHandler,
+)
 from tellin.server.permits import permits, permitted
 from tellin.server.process import HandledSession, Handler, HandOver
+from tellin.server.served_connection import ServedConnection
 from tellin.sftp.file_system import FileSystem
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import Answer, Attempt, Question
@@ -266,32 +272,6 @@ class Limits(TypedDict):
     grace: float
 
 
-class ServedConnection(ServerConnection):
-    """One client's connection, and what the library keeps for it."""
-
-    __slots__ = ("forwarding", "grants", "request", "sessions")
-
-    forwarding: Forwarding | None
-    request: bytes
-    sessions: int
-    grants: tuple[object, ...]
-
-    def _asked(self, event: AuthenticationAsked) -> None:
-        # A signature in it is looked at before ``authorize`` hears of the key.
-        self.request = event.payload
-        super()._asked(event)
-
-    @property
-    def session_id(self) -> bytes:
-        """What signatures are bound to."""
-        return self.core.session_id
-
-    @property
-    def client_version(self) -> str:
-        """What the client calls itself."""
-        return self.core.peer_identification
-
-
 class Server:
     """A server that runs; ``tellin.serve`` makes it."""
 
@@ -491,6 +471,7 @@ class Server:
         connection.request = b""
         connection.sessions = 0
         connection.grants = ()
+        connection.reach = None
         self._starting += 1
         self.connections.add(connection)
         return connection
@@ -591,6 +572,9 @@ class Server:
 
     def ended(self, connection: ServerConnection, error: TellinError | None) -> None:
         """A connection is over."""
+        assert isinstance(connection, ServedConnection)
+        if connection.reach is not None:
+            connection.reach.close()
         if connection.login is None:
             self._starting -= 1
         if error is not None:
@@ -601,6 +585,10 @@ class Server:
     def permits_terminal(self, login: Login | None) -> bool:
         """Whether the keys of a login allow a terminal."""
         return login is None or permits_terminal(factor.grant for factor in login.factors)
+
+    def permits_agent(self, login: Login | None) -> bool:
+        """Whether the keys of a login let it forward its agent."""
+        return login is None or permits_agent(factor.grant for factor in login.factors)
 
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""

@@ -8,7 +8,7 @@ import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tellin.connection.channel import Channel, Half, Standing
 from tellin.connection.requests import (
@@ -34,6 +34,7 @@ from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, 
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
 from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
+from tellin.server.connection import Reach
 from tellin.server.file_service import BUILT_IN, serve_built_in
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
@@ -68,22 +69,6 @@ class SessionRules(Record):
     note: Callable[[int, str], object] = _unheard  # takes a level and a line
     source: str = ""  # ``ADDRESS port NUMBER``
     client: str = ""  # what it calls itself
-
-
-class Reach(Protocol):
-    """What the programs of a session may reach on the client's side: `tellin.server.reach.SessionReach`."""
-
-    def asked(self, request: Request, /) -> bool:
-        """Do what is asked before the start, if that is possible."""
-
-    def environment(self) -> Mapping[str, str]:
-        """What the programs are told."""
-
-    def prepare(self, environment: Mapping[str, str], then: Callable[[], object], /) -> bool:
-        """Do what they need first, and call ``then`` behind it; false where that is nothing."""
-
-    def close(self) -> None:
-        """The session is over."""
 
 
 class CommandSession:

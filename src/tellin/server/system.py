@@ -28,7 +28,7 @@ from tellin.server.forwarding import Forwarding
 from tellin.server.naming import find_name
 from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
-from tellin.server.reach import ConnectionReach, SessionReach
+from tellin.server.reach import ConnectionReach
 from tellin.server.sessions import CommandSession, SessionRules
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy
@@ -389,7 +389,7 @@ class SystemServices:
             channel,
             connection.link,
             rules,
-            reach=SessionReach(whole),
+            reach=whole.session(),
             on_closed=self._session_closed,
         )
 

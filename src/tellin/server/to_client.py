@@ -29,6 +29,7 @@ class ToClient:
         channel_type: str,
         data: bytes = b"",
         *,
+        on_opened: Callable[[], object] | None = None,
         on_refused: Callable[[Any], object] | None = None,
         on_over: Callable[[], object] | None = None,
     ) -> None:
@@ -38,6 +39,7 @@ class ToClient:
             self._channel,
             connection.link,
             stream,
+            on_opened=on_opened,
             on_refused=on_refused,
             on_over=on_over,
         )
