@@ -6,9 +6,11 @@ from contextlib import suppress
 
 from tests.fuzz.harness import Harness
 
+from tellin.connection.messages import ChannelData, ChannelOpen
 from tellin.errors import MalformedPacket, ProtocolError
 from tellin.mux import messages
 from tellin.mux.messages import framed
+from tellin.mux.packets import Packets, packet
 from tellin.mux.talk import MasterTalk
 from tellin.wire import Message
 
@@ -82,7 +84,28 @@ def _answers() -> Iterator[bytes]:
     yield framed(messages.Information(3, b"  line\n"))
 
 
+def to_packets(data: bytes) -> None:
+    """Whole or in pieces, the payloads are the same."""
+    whole = _payloads([data])
+    if len(data) < 2000:
+        assert _payloads([data[at : at + 3] for at in range(0, len(data), 3)]) == whole
+
+
+def _payloads(parts: list[bytes]) -> list[bytes]:
+    packets, made = Packets(), []
+    with suppress(MalformedPacket):
+        for part in parts:
+            made += packets.feed(part)
+    return made
+
+
+def _packets() -> Iterator[bytes]:
+    opening = ChannelOpen("session", 0, 1 << 20, 1 << 15, b"")
+    yield packet(opening) + packet(ChannelData(0, b"data"))
+
+
 HARNESSES = [
+    Harness("mux_packets", to_packets, covers=["tellin.mux.packets.Packets.feed"], seeds=_packets),
     Harness("mux_master", to_master, covers=["tellin.mux.talk.MasterTalk.received"], seeds=_seeds),
     Harness("mux_answer", an_answer, covers=[], seeds=_answers),
 ]

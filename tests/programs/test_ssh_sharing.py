@@ -17,7 +17,15 @@ from tests.interop.peers import OpenSSHServer
 from tests.interop.target import Completed, Target, free_port
 from tests.programs.ssh_runs import LONGEST, Ssh, Typist, asked, askpass, having, said
 
-from tellin.mux.messages import Alive, AliveCheck, Hello, framed
+from tellin.connection.messages import (
+    ChannelClose,
+    ChannelData,
+    ChannelOpen,
+    ChannelSuccess,
+    ChannelWindowAdjust,
+)
+from tellin.mux.messages import Alive, AliveCheck, Hello, Proxy, framed
+from tellin.mux.packets import packet
 
 pytestmark = pytest.mark.peer("sshd")
 
@@ -317,6 +325,54 @@ def test_case_338_a_master_that_was_stopped_ends_with_its_last_session(
     assert run.communicate(b"")[0] == b"there\n"
     assert run.returncode == 0
     until(lambda: not alive(pid))
+
+
+@_OPENSSH
+def test_who_speaks_for_itself_is_led_through(shared: Shared) -> None:
+    pid = shared.begin("tellin")
+    before = open_files(pid)
+    data = os.urandom(5_000_000)
+    command = "cat; echo error >&2; exit 3"
+    done = shared.by("ssh").run(command, flags=shared.flags("-O", "proxy"), input=data)
+    assert done == Completed(3, data, b"error\n")
+    # Its windows are its own: who does not read holds up nobody.
+    flood = "echo $$; exec head -c 300000000 /dev/zero"
+    run = shared.by("ssh").start(flood, flags=shared.flags("-O", "proxy"))
+    assert run.stdout is not None
+    command_pid = int(run.stdout.readline())
+    assert shared.run("ssh", "echo here").stdout == b"here\n"
+    run.kill()
+    until(lambda: not alive(command_pid))
+    until(lambda: open_files(pid) <= before)
+
+
+_OPENING = packet(ChannelOpen("session", 0, 0, 1000, b""))
+# What a visitor that speaks for itself may not say.
+BREACHES = (
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\3\1\x50\0",
+    b"\0\0\0\2\0\1",
+    packet(ChannelData(0, b"to nobody")),
+    packet(ChannelClose(77)),
+    packet(ChannelSuccess(0)),
+    packet(ChannelOpen("session", 0, 0, 1, b"")),
+    packet(ChannelOpen("session", 0, 0xFFFFFFFF, 1000, b"")) + packet(ChannelWindowAdjust(0, 1)),
+    _OPENING + packet(ChannelData(0, bytes(200_000))) * 6,
+    _OPENING + packet(ChannelClose(0)) * 2,
+)
+
+
+def test_packets_of_a_visitor_that_break_the_rules_end_it_alone(shared: Shared) -> None:
+    pid = shared.begin("tellin")
+    for packets in BREACHES:
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(LONGEST)
+            stream.connect(str(shared.socket))
+            stream.sendall(framed(Hello(4)) + framed(Proxy(1)) + packets)
+            while stream.recv(4096):
+                pass
+    assert shared.pid() == pid
 
 
 def test_conninfo_and_channels_tell_of_the_connection(shared: Shared) -> None:

@@ -10,7 +10,7 @@ from tellin.connection.messages import (
     ChannelRequest,
     ChannelSuccess,
 )
-from tellin.connection.requests import Request
+from tellin.connection.requests import Request, UnknownRequest
 from tellin.errors import ProtocolError, UsageError
 from tellin.transport.packets import PacketWriter
 from tellin.wire import Message
@@ -329,9 +329,12 @@ class Channel:
             if self._awaiting is None:
                 self._awaiting = []
             self._awaiting.append(request)
-        self._connection.send(
-            ChannelRequest(self.peer, request.name, want_reply, request.encode())
-        )
+        if isinstance(request, UnknownRequest):
+            # Handed on for somebody who knows it.
+            name, data = request.asked, request.data
+        else:
+            name, data = request.name, request.encode()
+        self._connection.send(ChannelRequest(self.peer, name, want_reply, data))
 
     def replied(self) -> Request:
         """The request of ours that the peer has just answered."""

@@ -33,6 +33,7 @@ from tellin.mux.messages import (
     OpenForward,
     PermissionDenied,
     Proxy,
+    Proxying,
     RemotePort,
     StopListening,
     Terminate,
@@ -96,6 +97,7 @@ class Visitor:
         self._stream = stream
         self._talk = MasterTalk()
         self._guest: Any = None
+        self._proxied: Any = None
         self._busy = False
         self._ending = False
         self._closed = False
@@ -133,11 +135,23 @@ class Visitor:
         if not data:
             self.close()
             return
+        if self._proxied is not None:
+            close_all(descriptors)
+            self._relay(data)
+            return
         self._talk.received(data, descriptors)
         if not whole:
             self._give_up("descriptors were cut off")
         else:
             self.proceed()
+
+    def _relay(self, data: bytes) -> None:
+        """Packets have come."""
+        try:
+            self._proxied.received(data)
+        except (MalformedPacket, ProtocolError) as fault:
+            self._give_up(str(fault))
+        self._flush()
 
     def proceed(self) -> None:
         """Take the requests that are here, until one has to wait for its answer."""
@@ -292,7 +306,28 @@ class Visitor:
         self.resume()
 
     def _proxy(self, message: Proxy, _: tuple[int, ...]) -> None:
-        self.say(Failure(message.request_id, b"unsupported request"))
+        if self._guest is not None:
+            self.say(Failure(message.request_id, b"Multiple sessions not supported"))
+            return
+        # Few speak for themselves.
+        from tellin.programs.ssh_proxied import Proxied
+
+        self._talk.say(Proxying(message.request_id))
+        self._guest = self._proxied = Proxied(self, self.master.loop.call_soon)
+        self._proxied.received(self._talk.become_proxy())
+        self._flush()
+
+    @property
+    def connection(self) -> ClientConnection:
+        """What everything goes through."""
+        return self.master.connection
+
+    def put(self, data: bytes) -> None:
+        """Send a packet to who speaks for itself."""
+        if not self._closed:
+            self._talk.unsent += data
+            # Many of them leave together.
+            self._watch()
 
     def _information(self, message: AskInformation, _: tuple[int, ...]) -> None:
         lines = _INFORMATION.get(message.what)
