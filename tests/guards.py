@@ -2263,8 +2263,93 @@ CONFIGURATION: Final = (
     ),
 )
 
+SHARING: Final = "programs/test_ssh_sharing.py::"
+TALK: Final = "mux/test_talk.py::"
+
+CONTROL_SOCKETS: Final = (
+    _guard(
+        "R158",
+        "programs/ssh_master.py",
+        'if self.config.control_master not in {"ask", "autoask"}:',
+        "if True:",
+        SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request",
+        SHARING + "test_r158_without_anybody_to_ask_the_answer_is_no",
+    ),
+    _guard(
+        "R158",
+        "programs/ssh_master.py",
+        'answer(said is not None and said.lower() in {b"", b"yes"})',
+        "answer(True)",
+        SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request",
+    ),
+    _guard(
+        "R158",
+        "programs/ssh_visitor.py",
+        '    Proxy: lambda _, host: f"Allow multiplexed proxy connection to {host}? ",\n',
+        "",
+        SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request[ssh]",
+    ),
+    _guard(
+        "R159",
+        "programs/ssh_master.py",
+        "if not is_trusted(uid) or len(self.visitors) >= MOST_VISITORS:",
+        "if len(self.visitors) >= MOST_VISITORS:",
+        SHARING + "test_r159_another_user_is_not_heard_even_where_the_file_lets_him_in",
+    ),
+    _guard(
+        "R159",
+        "runtime/control_sockets.py",
+        "    if not trusted:\n",
+        "    if False:\n",
+        SHARING + "test_r159_case_337_a_socket_of_somebody_else_is_handed_nothing",
+    ),
+    _guard(
+        "case 331",
+        "mux/talk.py",
+        "if hello.version != VERSION:",
+        "if False:",
+        TALK + "test_case_331_without_the_one_hello_there_is_no_conversation",
+    ),
+    _guard(
+        "case 333",
+        "mux/talk.py",
+        "if place != self._start or len(found) != 1:",
+        "if place != self._start:",
+        TALK + "test_case_333_three_descriptors_with_one_byte_are_not_one_each",
+    ),
+    _guard(
+        "case 333",
+        "mux/talk.py",
+        "if self._came and self._came[0][0] < self._start:",
+        "if False:",
+        TALK + "test_case_333_descriptors_are_not_kept_for_the_next_session",
+    ),
+    _guard(
+        "case 335",
+        "programs/ssh_visitor.py",
+        "            guest.drop()\n",
+        "            guest.look_at_size()\n",
+        SHARING + "test_case_335_a_passengers_death_ends_its_command_and_nothing_is_left",
+    ),
+    _guard(
+        "case 337",
+        "runtime/control_sockets.py",
+        "if stat.S_ISLNK(os.lstat(path).st_mode):",
+        "if False:",
+        SHARING + "test_case_337_what_is_no_masters_socket_is_not_connected_to",
+    ),
+    _guard(
+        "case 337",
+        "runtime/control_sockets.py",
+        "if stat.S_ISSOCK(os.lstat(path).st_mode):",
+        "if True:",
+        SHARING + "test_case_337_what_is_no_masters_socket_is_not_connected_to",
+    ),
+)
+
 GUARDS: Final = (
     *CONFIGURATION,
+    *CONTROL_SOCKETS,
     *FILES,
     *TRANSPORT,
     *WIRE,

@@ -16,10 +16,10 @@ from tellin.programs.agent_asking import Asking, somebody_to_ask
 from tellin.programs.agent_place import Place
 from tellin.programs.agent_tokens import Task, Tokens
 from tellin.programs.command import visible
+from tellin.runtime.callers import caller_of
 from tellin.runtime.journal import DEBUG1, ERROR, Journal, to_descriptor
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
-from tellin.runtime.private_sockets import caller_of
 from tellin.runtime.privileges import lock_memory, refuse_inspection
 from tellin.runtime.sockets import Socket
 from tellin.wire import Message

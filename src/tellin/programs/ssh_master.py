@@ -17,7 +17,8 @@ from tellin.programs.agent_asking import Asking, somebody_to_ask
 from tellin.programs.command import Failure, visible
 from tellin.programs.ssh_passenger import FAILED, ride
 from tellin.programs.ssh_visitor import Visitor
-from tellin.runtime.control_sockets import is_trusted, listen_control, peer_uid
+from tellin.runtime.callers import caller_of
+from tellin.runtime.control_sockets import is_trusted, listen_control
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
@@ -180,7 +181,7 @@ class Sharing:
         return "" if found else "port not forwarded"
 
     def _arrived(self, stream: Socket, address: object) -> None:
-        uid = peer_uid(stream)
+        uid = caller_of(stream)
         if not is_trusted(uid) or len(self.visitors) >= MOST_VISITORS:
             self.journal.error(f"multiplex uid mismatch: peer euid {uid} != uid {os.geteuid()}")
             stream.close()

@@ -117,8 +117,10 @@ class Leg:
     def requested(self, event: ChannelRequested) -> None:
         """The server asks for something."""
         request = event.request
-        known = not isinstance(request, UnknownRequest)
-        name, data = (request.name, request.encode()) if known else (request.asked, request.data)
+        if isinstance(request, UnknownRequest):
+            name, data = request.asked, request.data
+        else:
+            name, data = request.name, request.encode()
         self._say(ChannelRequest(self.peer, name, event.want_reply, data))
 
     def ended(self) -> None:

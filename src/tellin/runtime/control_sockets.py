@@ -6,21 +6,13 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from struct import Struct
 from typing import Final
 
+from tellin.runtime.callers import caller_of
 from tellin.runtime.sockets import Socket
 
 LONGEST_PATH: Final = 107  # sockaddr_un holds 108 bytes, the last of which is NUL
 _BACKLOG: Final = 64
-_CREDENTIALS: Final = Struct("3i")  # struct ucred: pid, uid, gid
-
-
-def peer_uid(stream: Socket) -> int:
-    """Who was at the other end when it was connected, as the kernel knows it."""
-    raw = stream.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(raw)[1]
-    return uid
 
 
 def is_trusted(uid: int) -> bool:
@@ -64,7 +56,7 @@ def connect_control(path: str) -> Socket:
     made = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         made.connect(path)
-        trusted = is_trusted(peer_uid(made))
+        trusted = is_trusted(caller_of(made))
     except BaseException:
         made.close()
         raise

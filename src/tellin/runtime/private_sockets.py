@@ -4,25 +4,15 @@
 # pathlib would double the start-up time of programs that come this way.
 # ruff: noqa: PTH102, PTH106, PTH108
 
-import _socket
 import os
 from contextlib import suppress
-from struct import Struct
 from typing import Final, Self
 
+from tellin.runtime.callers import caller_of
 from tellin.runtime.listeners import listen_unix
 from tellin.runtime.sockets import Socket
 
-# struct ucred (unix(7)): process, user, group.
-_CREDENTIALS: Final = Struct("iII")
 _TEMPORARY: Final = "/tmp"  # noqa: S108 - the directory in it is made by mkdir(2) or not at all
-
-
-def caller_of(stream: Socket) -> int:
-    """The user id of whoever has connected to a local socket, as the kernel saw it (unix(7))."""
-    raw = stream.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(raw)[1]
-    return uid
 
 
 def called_by_us(stream: Socket) -> bool:
