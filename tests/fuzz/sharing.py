@@ -1,17 +1,37 @@
 # SPDX-License-Identifier: MIT
 """Any bytes, and descriptors with any of them, into the master's end of a control socket."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
 from tests.fuzz.harness import Harness
 
-from tellin.connection.messages import ChannelData, ChannelOpen
+from tellin.client.channel_owners import tell_owner
+from tellin.connection.channel import Half, Standing
+from tellin.connection.machine import ConnectionSettings
+from tellin.connection.messages import (
+    ChannelClose,
+    ChannelData,
+    ChannelEof,
+    ChannelOpen,
+    ChannelRequest,
+    ChannelWindowAdjust,
+    GlobalRequest,
+)
+from tellin.connection.requests import ExitStatus
 from tellin.errors import MalformedPacket, ProtocolError
 from tellin.mux import messages
 from tellin.mux.messages import framed
 from tellin.mux.packets import Packets, packet
 from tellin.mux.talk import MasterTalk
+from tellin.programs.ssh_proxied import Proxied
+from tellin.protocol import Core
+from tellin.protocol.events import ChannelAsked, ChannelRequested
+from tellin.testing import Loopback
+from tellin.testing.pairs import make_pair
+from tellin.transport.version import Role
 from tellin.wire import Message
 
 _HELLO = messages.Hello(messages.VERSION)
@@ -104,7 +124,80 @@ def _packets() -> Iterator[bytes]:
     yield packet(opening) + packet(ChannelData(0, b"data"))
 
 
+class _Visitor:
+    """Whose packets they are: what is sent to it must be packets again."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.sent = bytearray()
+
+    def put(self, data: bytes) -> None:
+        self.sent += data
+
+
+def to_proxy(data: bytes) -> None:
+    """A visitor's packets end in channels on our connection, or in an error; that goes on unharmed."""
+    pair = make_pair(
+        server_core={"connection": ConnectionSettings(channel_types=frozenset({"session"}))}
+    )
+    pair.log_in()
+    pair.answers[ChannelRequested] = _echo
+    later: list[Callable[[], object]] = []
+    link = SimpleNamespace(flush_soon=lambda: None)
+    visitor = _Visitor(SimpleNamespace(core=pair.client, link=link))
+    proxied = Proxied(visitor, later.append)
+    half = len(data) // 2
+    with suppress(MalformedPacket, ProtocolError):
+        for part in (data[:half], data[half:], b""):
+            proxied.received(part)
+            _turn(pair, later)
+    proxied.drop()
+    _turn(pair, later)
+    assert not pair.client.closed
+    assert not pair.server.closed
+    assert not pair.client.channels
+    assert list(Packets().feed(bytes(visitor.sent))) or not visitor.sent
+
+
+def _echo(core: Core, event: ChannelRequested) -> None:
+    if core.role is Role.SERVER:
+        event.channel.send(b"output")
+        event.channel.send_extended(b"errors")
+        if event.debt is not None:
+            event.channel.answer(success=True, debt=event.debt)
+        if event.channel.standing is Standing.OPEN and event.channel.sending is Half.OPEN:
+            event.channel.request(ExitStatus(3))
+
+
+def _turn(pair: Loopback, later: list[Callable[[], object]]) -> None:
+    for _ in range(4):
+        pair.pump()
+        events = [one for one in pair.client_events if not isinstance(one, ChannelAsked)]
+        pair.client_events.clear()
+        for event in events:
+            tell_owner(event)
+        calls, later[:] = later[:], []
+        for call in calls:
+            call()
+
+
+def _proxied() -> Iterator[bytes]:
+    opening = packet(ChannelOpen("session", 0, 1 << 20, 1 << 15, b""))
+    request = packet(ChannelRequest(0, "exec", True, b"\0\0\0\4true"))
+    data = packet(ChannelData(0, b"data"))
+    end = packet(ChannelEof(0)) + packet(ChannelClose(0))
+    yield opening + request + data + packet(ChannelWindowAdjust(0, 100)) + end
+    yield packet(ChannelOpen("session", 5, 3, 16, b"")) * 2 + request + end
+    yield packet(ChannelOpen("x11", 5, 3, 16, b"")) + packet(GlobalRequest("name", True, b""))
+
+
 HARNESSES = [
+    Harness(
+        "mux_proxy",
+        to_proxy,
+        covers=["tellin.programs.ssh_proxied.Proxied.received"],
+        seeds=_proxied,
+    ),
     Harness("mux_packets", to_packets, covers=["tellin.mux.packets.Packets.feed"], seeds=_packets),
     Harness("mux_master", to_master, covers=["tellin.mux.talk.MasterTalk.received"], seeds=_seeds),
     Harness("mux_answer", an_answer, covers=[], seeds=_answers),

@@ -312,6 +312,27 @@ def test_case_338_o_says_what_openssh_s_says(shared: Shared, master: str, passen
 
 
 @pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_a_port_of_the_server_is_asked_for_and_given_back(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    shared.begin(master)
+    far = shared.by("ssh").target.port
+    done = shared.control(passenger, "forward", "-R", f"0:127.0.0.1:{far}")
+    assert (done.status, done.stderr) == (0, b"")
+    with socket.create_connection(("127.0.0.1", int(done.stdout))) as stream:
+        assert stream.recv(4) == b"SSH-"
+    # The same once more is the one that is there.
+    assert shared.control(passenger, "forward", "-R", f"0:127.0.0.1:{far}") == done
+    assert shared.control(passenger, "cancel", "-R", f"0:127.0.0.1:{far}").status == 0
+
+    def is_free() -> bool:
+        with socket.socket() as stream:
+            return stream.connect_ex(("127.0.0.1", int(done.stdout))) != 0
+
+    until(is_free)
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
 def test_case_338_a_master_that_was_stopped_ends_with_its_last_session(
     shared: Shared, master: str, passenger: str
 ) -> None:

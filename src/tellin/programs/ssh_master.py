@@ -253,7 +253,11 @@ def detach(sharing: Sharing, command: bytes, stdio: Forward | None) -> None:
         if isinstance(stream, Socket):
             stream.close()
         sharing.leave_to_child()
-        _exit_as_passenger(config.replaced(control_master="no"), journal, command, stdio)
+        # What is forwarded the master has begun already.
+        config = config.replaced(
+            control_master="no", local_forward=(), dynamic_forward=(), remote_forward=()
+        )
+        _exit_as_passenger(config, journal, command, stdio)
     os.setsid()
     # Whoever reads the session's output waits for its end, and we are to stay longer.
     null = os.open(os.devnull, os.O_RDWR)

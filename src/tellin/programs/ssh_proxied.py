@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from tellin.client.connection import ClientConnection
 from tellin.connection.channel import Channel
+from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET, PortTarget, SocketTarget
 from tellin.connection.messages import (
     ChannelClose,
     ChannelData,
@@ -26,7 +27,7 @@ from tellin.connection.messages import (
     GlobalRequest,
     RequestFailure,
 )
-from tellin.connection.requests import UnknownRequest
+from tellin.connection.requests import Request, UnknownRequest
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.errors import ProtocolError, UsageError
 from tellin.mux.packets import Packets, packet
@@ -232,6 +233,10 @@ class Leg:
 
     def request(self, message: ChannelRequest) -> None:
         """The visitor asks for something."""
+        known = Request.named.get(message.name)
+        if known is not None:
+            # Malformed, it would end the connection for all who share it.
+            known.decode(message.data)
         self._unanswered += message.want_reply
         if self._unanswered > _MOST_UNANSWERED:
             raise ProtocolError(f"too many requests on channel {self.number}")
@@ -334,6 +339,10 @@ class Proxied:
     def _open(self, message: ChannelOpen) -> None:
         if message.maximum_packet < _LEAST_PACKET:
             raise ProtocolError(f"a maximum packet of {message.maximum_packet}")
+        target = _TARGETS.get(message.channel_type)
+        if target is not None:
+            # As with requests: what is malformed goes no further.
+            target.decode(message.type_data)
         number = self._next
         try:
             self.legs[number] = Leg(self, number, message)
@@ -349,6 +358,12 @@ class Proxied:
         # What is asked of the whole connection is its owner's to ask; most wants no answer.
         if message.want_reply:
             self.say(RequestFailure())
+
+
+_TARGETS: Final[dict[str, type[Message]]] = {
+    DIRECT_PORT: PortTarget,
+    DIRECT_SOCKET: SocketTarget,
+}
 
 
 def _to_leg(handler: Callable[[Leg, Any], object]) -> Callable[[Proxied, Any], object]:
