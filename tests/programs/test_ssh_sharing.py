@@ -404,7 +404,7 @@ def test_conninfo_and_channels_tell_of_the_connection(shared: Shared) -> None:
     run = shared.by("tellin").start("echo here; cat", flags=shared.flags())
     assert run.stdout is not None
     run.stdout.readline()
-    assert b"client-session (open)" in shared.control("tellin", "channels").stdout
+    assert b"client-session" in shared.control("tellin", "channels").stdout
     run.communicate(b"")
 
 

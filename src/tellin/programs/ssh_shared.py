@@ -7,8 +7,9 @@ without passing through the visitor's process.
 
 import os
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
+from tellin.client.about import channel_lines, connection_lines
 from tellin.client.connection import ClientConnection
 from tellin.client.escapes import Escapes
 from tellin.client.session import Session, SessionPlan, Stage
@@ -41,7 +42,7 @@ from tellin.mux.messages import (
 from tellin.programs.ssh_stdio import StdioForward
 from tellin.protocol.events import ChannelOpenRefused, ChannelReplied, ChannelRequested
 from tellin.runtime.descriptors import Descriptor
-from tellin.runtime.journal import INFO, LEVELS, Journal
+from tellin.runtime.journal import INFO, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.terminal import WindowSize, read_modes, window_size
 
@@ -49,7 +50,6 @@ _REFUSED: Final = b"Session open refused by peer"
 _LONGEST_TERMINAL: Final = 128
 _LARGEST_BYTE: Final = 255
 _LARGEST_PORT: Final = 65535
-_LEVEL_NAMES: Final = tuple(LEVELS)
 
 
 class Owner(Protocol):
@@ -153,7 +153,7 @@ class SharedSession:
         if message.terminal_wanted:
             terminal = self._terminal()
             if message.escape != NO_ESCAPE and message.escape <= _LARGEST_BYTE:
-                edit = Escapes(chr(message.escape), self).edit
+                edit = Escapes(chr(message.escape), self, shared=True).edit
         return SessionPlan(
             self._request(),
             environment=permitted(message.environment, config.send_env),
@@ -265,27 +265,29 @@ class SharedSession:
         self._later(connection.core.rekey)
         self._later(connection.link.flush_soon)
 
-    def change_level(self, step: int) -> str:
-        """Let the master say more or less; the new level's name."""
-        journal = self._visitor.master.journal
-        journal.level = min(max(journal.level + step, 0), len(_LEVEL_NAMES) - 1)
-        return _LEVEL_NAMES[journal.level]
-
-    def suspend(self) -> None:
-        """Not to be had: who would have to stop is another process."""
-        self.show(("this escape is not available to multiplexed sessions",))
-
     def open_channels(self) -> tuple[str, ...]:
         """A line for each channel."""
-        return channel_lines(self._visitor.master.connection)
+        return channel_lines(self._visitor.master.connection.core)
 
     def information(self) -> tuple[str, ...]:
         """What connection this is."""
-        return connection_lines(self._visitor.master.connection)
+        connection = self._visitor.master.connection
+        return connection_lines(connection.core, connection.place)
+
+    # The others are the master's own: ``Escapes`` says so, and asks for none of them.
+
+    def change_level(self, step: int) -> str:
+        """Not a visitor's to say."""
+        return ""
+
+    def command_line(self) -> None:
+        """Not a visitor's to have."""
+
+    def suspend(self) -> None:
+        """Who would have to stop is another process."""
 
     def background(self) -> None:
-        """Not to be had either."""
-        self.suspend()
+        """Who would have to let go is another process."""
 
 
 class SharedStdio(StdioForward):
@@ -366,26 +368,3 @@ def permitted(
         if sign and name and any(match_pattern(os.fsdecode(name), one) for one in patterns):
             chosen.append((name, value))
     return tuple(chosen)
-
-
-def channel_lines(connection: ClientConnection) -> tuple[str, ...]:
-    """A line for each channel of a connection."""
-    return tuple(
-        f"  #{channel.number} client-{channel.channel_type} ({channel.standing.value})"
-        for channel in connection.core.channels.values()
-    )
-
-
-def connection_lines(connection: ClientConnection) -> tuple[str, ...]:
-    """What a connection is."""
-    core, place = connection.core, connection.place
-    lines = [f"  server {place.host} ({place.where})", f"  {core.peer_identification}"]
-    algorithms: Any = core.algorithms
-    if algorithms is not None:
-        lines += [
-            f"  kexalgorithm {algorithms.key_exchange}",
-            f"  hostkeyalgorithm {algorithms.host_key}",
-            f"  cipher {algorithms.client_to_server.cipher}",
-            f"  compression {algorithms.client_to_server.compression}",
-        ]
-    return tuple(lines)

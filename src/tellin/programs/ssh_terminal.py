@@ -167,31 +167,16 @@ class Terminal:
 
     def open_channels(self) -> tuple[str, ...]:
         """A line for each channel."""
-        from tellin.client.open_channels import describe
+        from tellin.client.about import channel_lines
 
-        channels = self._owner.connection.core.channels
-        return tuple(f"  {describe(channel)}" for _, channel in sorted(channels.items()))
+        return channel_lines(self._owner.connection.core)
 
     def information(self) -> tuple[str, ...]:
         """What connection this is."""
+        from tellin.client.about import connection_lines
+
         connection = self._owner.connection
-        core, place = connection.core, connection.place
-        algorithms = core.algorithms
-        lines = [f"  server {place.host} ({place.where})", f"  {core.peer_identification}"]
-        if algorithms is not None:
-            lines += [
-                f"  kexalgorithm {algorithms.key_exchange}",
-                f"  hostkeyalgorithm {algorithms.host_key}",
-            ]
-            for name in ("cipher", "mac", "compression"):
-                both = [
-                    getattr(direction, name) or "<implicit>"
-                    for direction in (algorithms.client_to_server, algorithms.server_to_client)
-                ]
-                lines.append(f"  {name} {' '.join(dict.fromkeys(both))}")
-        sent, received = core.traffic
-        lines.append(f"  sent {sent} bytes, received {received} bytes")
-        return tuple(lines)
+        return connection_lines(connection.core, connection.place)
 
     def background(self) -> None:
         """Let go of the terminal: no more input, and the shell has its prompt again."""

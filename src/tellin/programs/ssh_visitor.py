@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from tellin.client.about import channel_lines, connection_lines
 from tellin.client.connection import ClientConnection
 from tellin.config.forwards import Forward
 from tellin.config.ssh_config import SshConfig
@@ -39,7 +40,7 @@ from tellin.mux.messages import (
     Terminate,
 )
 from tellin.mux.talk import MISSING, Asked, MasterTalk
-from tellin.programs.ssh_shared import SharedSession, SharedStdio, channel_lines, connection_lines
+from tellin.programs.ssh_shared import SharedSession, SharedStdio
 from tellin.runtime.descriptors import pollable
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
@@ -471,6 +472,6 @@ _HANDLERS: Final[dict[type[MuxMessage], Callable[[Visitor, Any, tuple[int, ...]]
     AskInformation: Visitor._information,
 }
 _INFORMATION: Final[dict[bytes, Callable[[ClientConnection], tuple[str, ...]]]] = {
-    CONNECTION.encode(): connection_lines,
-    CHANNELS.encode(): channel_lines,
+    CONNECTION.encode(): (lambda connection: connection_lines(connection.core, connection.place)),
+    CHANNELS.encode(): lambda connection: channel_lines(connection.core),
 }
