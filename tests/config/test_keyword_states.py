@@ -168,6 +168,7 @@ SERVER = {
             *("PubkeyAuthOptions", "RefuseConnection", "RequiredRSASize"),
             *("GatewayPorts", "PermitListen", "StreamLocalBindMask", "StreamLocalBindUnlink"),
             *("ChannelTimeout", "UnusedConnectionTimeout"),
+            *("ExposeAuthInfo", "IPQoS", "LogVerbose", "PermitUserRC"),
             *("SetEnv", "Subsystem", "TrustedUserCAKeys"),
             *("X11DisplayOffset", "X11Forwarding", "X11UseLocalhost"),
         ),

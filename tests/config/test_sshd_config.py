@@ -314,12 +314,12 @@ SPECIAL = {
     "PermitUserRC": "no", "StreamLocalBindMask": "0111", "StreamLocalBindUnlink": "yes",
     "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
     "X11DisplayOffset": "9", "X11UseLocalhost": "no", "X11Forwarding": "yes", "GatewayPorts": "clientspecified",
-    "ChannelTimeout": "session=5m", "UnusedConnectionTimeout": "1h",
+    "ExposeAuthInfo": "yes", "LogVerbose": "*", "ChannelTimeout": "session=5m", "UnusedConnectionTimeout": "1h",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
-    "ChrootDirectory", "ExposeAuthInfo", "GSSAPIAuthentication",
-    "HostbasedAuthentication", "KerberosAuthentication", "LogVerbose",
+    "ChrootDirectory", "GSSAPIAuthentication",
+    "HostbasedAuthentication", "KerberosAuthentication",
     "PermitTunnel", "RDomain",
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.certified import Certified, authority, user_certificate
+from tests.interop.eavesdropper import Capture
 from tests.interop.tellin_peer import TELLIN, TellinServer
 from tests.keys.software_authenticator import SoftwareAuthenticator
 from tests.server import test_system
@@ -352,6 +353,71 @@ def _unused_closed(sshd: Keywords) -> bool:
     return True
 
 
+def _start_file_runs(sshd: Keywords) -> bool:
+    """Whether ~/.ssh/rc runs before a command: of the throw-away account, never of who tests."""
+    if sshd.server.account is None:
+        pytest.skip("only root makes an account whose home may be written")
+    home = sshd.server.account.home
+    file = home / ".ssh" / "rc"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("echo begun; cat\n")
+    file.chmod(0o644)
+    try:
+        said = sshd.run("echo mine")
+        assert said in {"begun\nmine\n", "mine\n"}
+        return said.startswith("begun")
+    finally:
+        file.unlink()
+
+
+def _exposed(sshd: Keywords) -> bool:
+    """Whether a session finds out by which key its user logged in, and nobody afterwards."""
+    caller = sshd.log_in()
+    said = sshd.run('echo "$SSH_USER_AUTH"; cat "${SSH_USER_AUTH:-/dev/null}"', caller=caller)
+    path, _, lines = said.partition("\n")
+    if not path:
+        return False
+    caller.socket.close()
+    until = time.monotonic() + 60
+    while Path(path).exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return lines == f"publickey {' '.join(sshd.line.split()[:2])}\n"
+
+
+def _places_named(sshd: Keywords) -> bool:
+    sshd.run("true")
+    return "sessions.py:_note():" in sshd.log(
+        "Starting session"
+    ) and " (bin=sshd, pid=" in sshd.log("")
+
+
+class Marks(Capture):
+    """The traffic classes of what comes from a port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.port = port
+        self.found: list[int] = []
+
+    def _keep(self, frame: bytes) -> None:
+        packet = frame[14:]
+        if frame[12:14] == b"\x08\x00" and packet[9] == socket.IPPROTO_TCP:
+            header = (packet[0] & 15) * 4
+            if int.from_bytes(packet[header : header + 2], "big") == self.port:
+                self.found.append(packet[1])
+
+
+def _marks(sshd: Keywords) -> set[int]:
+    """How what sessions send is marked for routers: with a terminal, and without one."""
+    if os.geteuid() != 0:
+        pytest.skip("only root sees the marks of packets")
+    with (marks := Marks(sshd.server.port)).running():
+        sshd.run("echo one")
+        sshd.run("echo two", TERMINAL)
+    return {*marks.found} - {0}
+
+
 def _banner(sshd: Keywords) -> str:
     caller = sshd.call().ready()
     caller.none(sshd.user)
@@ -405,6 +471,10 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
     "AllowStreamLocalForwarding": ({}, "no", lambda sshd: _led(sshd, "socket"), False),
     "ChannelTimeout": ({}, "direct-tcpip=1h session:comm*=1", _idle_closed, True),
     "UnusedConnectionTimeout": ({}, "1", _unused_closed, True),
+    "ExposeAuthInfo": ({}, "yes", _exposed, True),
+    "IPQoS": ({"IPQoS": "none"}, "af21 cs1", _marks, {0x48, 0x20}),
+    "LogVerbose": ({}, "*:_note*", _places_named, True),
+    "PermitUserRC": ({}, "no", _start_file_runs, False),
     "AllowTcpForwarding": ({}, "no", lambda sshd: _led(sshd, "port"), False),
     "DisableForwarding": ({}, "yes", lambda sshd: _led(sshd, "port"), False),
     "PermitOpen": ({}, "none", lambda sshd: _led(sshd, "port"), False),
@@ -467,18 +537,14 @@ OWN_TESTS: dict[str, Callable[..., None]] = {
 # of it. Where a row's ``later`` goes, its keyword moves to one of the tables above.
 WAITING = {
     "ChrootDirectory": "the daemon",
-    "ExposeAuthInfo": "the daemon",
     "GSSAPIAuthentication": "Kerberos, which tellin leaves out",
     "HostbasedAcceptedAlgorithms": "host-based login",
     "HostbasedAuthentication": "host-based login",
     "HostbasedUsesNameFromPacketOnly": "host-based login",
-    "IPQoS": "the daemon",
     "IgnoreRhosts": "host-based login",
     "KerberosAuthentication": "Kerberos, which tellin leaves out",
-    "LogVerbose": "logs",
     "PAMServiceName": "the daemon",
     "PermitTunnel": "forwarding",
-    "PermitUserRC": "the daemon",
     "RDomain": "the daemon",
 }
 MATCHABLE = {row.spelling: row for row in SshdConfig.rows.values() if row.in_match}

@@ -302,7 +302,7 @@ class SshdConfig(
         doc="Forward nothing, whatever else is said.",
     )
     expose_auth_info: bool = keyword(
-        "ExposeAuthInfo", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE, later=Later("the daemon", (False,)),
+        "ExposeAuthInfo", kinds.YES_NO, default=False, in_match=True, tier=Tier.RARE,
         doc="Tell sessions in a file ($SSH_USER_AUTH) how their user logged in.",
     )
     fingerprint_hash: str = keyword(
@@ -354,7 +354,7 @@ class SshdConfig(
         doc="Whether to leave users' known_hosts unread for host-based login.",
     )
     ip_qos: tuple[str, str] = keyword(
-        "IPQoS", kinds.IP_QOS, default=("ef", "none"), in_match=True, tier=Tier.RARE, later=Later("the daemon", (("none", "none"),)),
+        "IPQoS", kinds.IP_QOS, default=("ef", "none"), in_match=True, tier=Tier.RARE,
         doc="The traffic class of interactive sessions, and of others.",
     )
     kerberos_authentication: bool = keyword(
@@ -374,7 +374,7 @@ class SshdConfig(
         doc="Whether a session's tickets go with it.",
     )
     log_verbose: tuple[str, ...] = keyword(
-        "LogVerbose", kinds.LOG_VERBOSE, default=(), in_match=True, tier=Tier.RARE, later=Later("logs", ((),)),
+        "LogVerbose", kinds.LOG_VERBOSE, default=(), in_match=True, tier=Tier.RARE,
         doc="Patterns of places in the program that say everything.",
     )
     pam_service_name: str = keyword(
@@ -398,7 +398,7 @@ class SshdConfig(
         doc="Which variables ~/.ssh/environment and environment= may set.",
     )
     permit_user_rc: bool = keyword(
-        "PermitUserRC", kinds.YES_NO, default=True, in_match=True, tier=Tier.RARE, later=Later("the daemon", (False,)),
+        "PermitUserRC", kinds.YES_NO, default=True, in_match=True, tier=Tier.RARE,
         doc="Whether ~/.ssh/rc runs before a session.",
     )
     per_source_max_startups: int | None = keyword(

@@ -4,7 +4,6 @@
 Loaded while the server is still busy with the first exchange.
 """
 
-import _socket
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -27,6 +26,7 @@ from tellin.programs.ssh_command_line import Master, Wishes
 from tellin.programs.ssh_wishes import selected_environment, wants_terminal
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
+from tellin.runtime.sockets import set_traffic_class
 
 
 class Screen(Protocol):
@@ -86,7 +86,8 @@ class SshSession:
                 screen.edit(config.escape_char, command_line=config.enable_escape_commandline),
             )
             self._screen = screen
-        self._set_traffic_class(interactive=terminal is not None)
+        mark = traffic_class(config.ip_qos[0 if terminal is not None else 1])
+        set_traffic_class(connection.link.stream, mark)
         if journal.debugs and self._command:
             journal.debug(f"Sending command: {os.fsdecode(self._command)}")
         self._session = Session(
@@ -204,13 +205,3 @@ class SshSession:
             self.connection.core.request(NO_MORE_SESSIONS)
         if self._screen is not None:
             self._screen.enter()
-
-    def _set_traffic_class(self, *, interactive: bool) -> None:
-        value = traffic_class(self._config.ip_qos[0 if interactive else 1])
-        stream = self.connection.link.stream
-        if value is None or not isinstance(stream, _socket.socket):
-            return
-        if stream.family == _socket.AF_INET:
-            stream.setsockopt(_socket.IPPROTO_IP, _socket.IP_TOS, value)
-        elif stream.family == _socket.AF_INET6:
-            stream.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_TCLASS, value)

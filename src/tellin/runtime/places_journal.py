@@ -32,6 +32,11 @@ class PlacesJournal(Journal):
         """What costs something to make is made: it may be one of the places."""
         return True
 
+    @property
+    def to_system(self) -> bool:  # type: ignore[override]
+        """Whether its lines go to the system's log."""
+        return self._inner.to_system
+
     def say(self, level: int, line: str) -> None:
         """Write ``line`` if lines of this level are wanted, or all lines of this place."""
         place = _place()
@@ -53,3 +58,15 @@ def _place() -> str:
         frame = frame.f_back
     code = frame.f_code
     return f"{code.co_filename.rpartition('/')[2]}:{code.co_name}():{frame.f_lineno}"
+
+
+def with_places(journal: Journal, patterns: Sequence[str], *, program: str) -> Journal:
+    """A journal that says everything at these places: another one, or the same where there are none."""
+    inner = journal._inner if isinstance(journal, PlacesJournal) else journal
+    if not patterns:
+        if isinstance(journal, PlacesJournal):
+            inner.level = journal.level
+        return inner
+    made = PlacesJournal(inner, patterns, program=program)
+    made.level = journal.level
+    return made

@@ -36,6 +36,18 @@ class Duplex(Protocol):
         """Give the descriptors up."""
 
 
+def set_traffic_class(stream: object, value: int | None) -> None:
+    """Mark what is sent for the routers on the way (IPQoS); None leaves the system's mark."""
+    if value is None or not isinstance(stream, Socket):
+        return
+    # Some systems refuse some classes to some users: nothing depends on it.
+    with contextlib.suppress(OSError):
+        if stream.family == _socket.AF_INET:
+            stream.setsockopt(_socket.IPPROTO_IP, _socket.IP_TOS, value)
+        elif stream.family == _socket.AF_INET6:
+            stream.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_TCLASS, value)
+
+
 class PipePair:
     """Two descriptors as one stream: a ProxyCommand's pipes, or stdin and stdout of ``sshd -i``.
 

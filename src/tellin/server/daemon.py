@@ -15,6 +15,7 @@ from tellin.protocol import ServerProtocol
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, FAMILIES, Acceptor, listen
 from tellin.runtime.loop import Loop, SmallLoop
+from tellin.runtime.places_journal import with_places
 from tellin.runtime.processes import signal_name
 from tellin.runtime.sockets import Duplex, Socket
 from tellin.server import settings
@@ -70,6 +71,7 @@ def serve_stream(
         # A socket of the file system has no such thing.
         with suppress(OSError):
             stream.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    journal = with_places(journal, always.log_verbose, program="sshd")
     core = ServerProtocol(
         offer.core,
         settings.connection_settings(always),

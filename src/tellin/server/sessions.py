@@ -36,6 +36,7 @@ from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
 from tellin.server.connection import Reach
 from tellin.server.file_service import BUILT_IN, serve_built_in
+from tellin.server.start_files import run_first, start_file
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
@@ -64,6 +65,9 @@ class SessionRules(Record):
     permit_terminal: bool = True
     change_user: bool = False  # whether the child must become the account
     own_process: bool = False  # whether this process has no other work that needs its directory
+    start_files: bool = False  # whether sshrc runs first; needs a process of its own
+    user_start_file: bool = False  # whether ~/.ssh/rc does in its place
+    on_start: Callable[[bool], object] | None = None  # gets whether somebody sits at a terminal
     greet: bool = False  # whether a shell on a terminal begins with /etc/motd
     password_expired: bool = False  # then passwd(1) is all that there is
     note: Callable[[int, str], object] = _unheard  # takes a level and a line
@@ -277,8 +281,17 @@ class CommandSession:
             else:
                 executable = sys.executable
                 argv = [executable, "-P", "-m", "tellin", "sftp-server", *words]
+        environment = self._environment(original)
+        if rules.start_files and not rules.password_expired:
+            # OpenSSH's exceptions: what an administrator forces, and subsystems.
+            own = rules.user_start_file and not self._channel.purpose.startswith("subsystem")
+            first = start_file(account, own=own)
+            if first:
+                inside = partial(run_first, first, executable, argv, environment, inside=inside)
+        if rules.on_start is not None:
+            rules.on_start(self._pty is not None)
         try:
-            self._child = self._spawn(executable, argv, self._environment(original), inside)
+            self._child = self._spawn(executable, argv, environment, inside)
         except OSError as error:
             self._turn_away(f"{executable}: {error.strerror}\n".encode(), 1)
             return

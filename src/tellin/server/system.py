@@ -11,6 +11,7 @@ from typing import Final
 from tellin.algorithms.signatures import plain
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
+from tellin.config.kinds import traffic_class
 from tellin.config.sshd_reading import Peer as ConfigPeer
 from tellin.connection.channel import Channel
 from tellin.errors import DisconnectReason, ProtocolError, TellinError
@@ -18,13 +19,16 @@ from tellin.keys import PublicKey
 from tellin.protocol.events import ChannelAsked, GlobalRequested
 from tellin.runtime.journal import INFO, LEVELS, VERBOSE, Journal
 from tellin.runtime.loop import Loop
+from tellin.runtime.places_journal import with_places
 from tellin.runtime.privileges import Account, become, refuse_inspection
+from tellin.runtime.sockets import set_traffic_class
 from tellin.server import forwarding, reach, settings
 from tellin.server.access import Visitor, group_names
 from tellin.server.authorities import SystemAccess
 from tellin.server.connection import Login, ServerConnection, SessionHandler
 from tellin.server.endings import Ending, Standing, shown_name
 from tellin.server.forwarding import Forwarding
+from tellin.server.login_record import LoginRecord
 from tellin.server.naming import find_name
 from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
@@ -89,6 +93,7 @@ class SystemServices:
         self._rules: SessionRules | None = None
         self._sessions = 0
         self._forwarding: Forwarding | None = None
+        self._record: LoginRecord | None = None
         self._reach: ConnectionReach | None = None
 
     def _make_access(self) -> SystemAccess:
@@ -226,6 +231,8 @@ class SystemServices:
 
     def _adopt_log_level(self) -> None:
         """What a Match block says; the journal is this process's alone."""
+        if self._config.log_verbose != self._offer.configuration.always.log_verbose:
+            self._journal = with_places(self._journal, self._config.log_verbose, program="sshd")
         if self._config.log_level != self._offer.configuration.always.log_level:
             self._journal.level = LEVELS[self._config.log_level]
 
@@ -324,10 +331,24 @@ class SystemServices:
             become(account, account.groups())
             # The host keys are still in this process's memory; its new owner must not look.
             refuse_inspection()
+        if self._config.expose_auth_info:
+            self._expose(login)
         self._journal.verbose(f"User child is on pid {os.getpid()}")
         if not connection.core.strict:
             # R005: what such a client says first can be cut off unseen (CVE-2023-48795).
             self._journal.verbose("The client does not do strict key exchange")
+
+    def _expose(self, login: Login) -> None:
+        assert self._rules is not None
+        try:
+            self._record = LoginRecord(login.factors)
+        except OSError as error:
+            self._journal.error(f"ExposeAuthInfo: {error.strerror}")
+            return
+        self._rules.environment = {
+            **self._rules.environment,
+            "SSH_USER_AUTH": self._record.path,
+        }
 
     def _session_rules(
         self, connection: ServerConnection, account: Account, login: Login
@@ -355,6 +376,13 @@ class SystemServices:
             forced_by=origin,
             permit_terminal=config.permit_tty and all(one.permit_pty for one in options),
             own_process=True,
+            start_files=True,
+            user_start_file=config.permit_user_rc
+            and origin != "config"
+            and all(one.permit_user_rc for one in options),
+            on_start=lambda interactive: set_traffic_class(
+                connection.link.stream, traffic_class(config.ip_qos[0 if interactive else 1])
+            ),
             greet=config.print_motd,
             password_expired=any(
                 isinstance(grant, PasswordGrant) and grant.expired for grant in grants
@@ -408,6 +436,8 @@ class SystemServices:
 
     def ended(self, connection: ServerConnection, error: TellinError | None) -> None:
         """Log how the connection ended."""
+        if self._record is not None:
+            self._record.remove()
         if self._forwarding is not None:
             self._forwarding.close()
         if self._reach is not None:
