@@ -215,8 +215,14 @@ class ServerConnection:
 
     def _on_event(self, event: Event) -> None:
         handler = _HANDLERS.get(type(event))
-        if handler is not None:
+        if handler is None:
+            return
+        try:
             handler(self, event)
+        except ProtocolError as error:
+            # What stands in a channel's or a request's own data is read by those who serve it: a
+            # fault there is the client's, and ends nothing but its connection.
+            self.core.fail(error)
 
     def flush(self) -> None:
         """Send what was said outside an event."""
