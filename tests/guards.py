@@ -2347,7 +2347,72 @@ CONTROL_SOCKETS: Final = (
     ),
 )
 
+LISTENING: Final = "server/test_listening.py::"
+
+FORWARDING: Final = (
+    _guard(
+        "R145",
+        "runtime/gateways.py",
+        "return (host,) if host in LOOPBACK else LOOPBACK",
+        "return EVERYWHERE",
+        "client/test_remote_forwards.py::"
+        "test_r145_where_nothing_else_is_said_a_server_listens_for_its_own_machine_alone",
+    ),
+    _guard(
+        "R146",
+        "client/listening.py",
+        "takers = self._takers.get(place)\n        if takers is None:",
+        "takers = next(iter(self._takers.values()), None)\n        if takers is None:",
+        "client/test_listening.py::test_r146_only_what_was_asked_for_is_taken_by_address_and_port",
+    ),
+    _guard(
+        "R147",
+        "connection/machine.py",
+        "name, token = self._global_waiting.pop(0)",
+        "name, token = self._global_waiting.pop()",
+        "client/test_listening.py::"
+        "test_r147_answers_to_mixed_forwards_and_cancels_reach_whoever_asked",
+    ),
+    _guard(
+        "R149",
+        "server/forwarding.py",
+        "elif forced_by and not all(one.names_forwarding",
+        "elif False and not all(one.names_forwarding",
+        "client/test_remote_forwards.py::"
+        "test_r149_a_server_of_the_library_listens_only_where_it_and_the_key_permit",
+    ),
+    _guard(
+        "case 177",
+        "server/listening.py",
+        " or not 0 <= port <= LARGEST_PORT or",
+        " or",
+        LISTENING + "test_case_177_no_port_that_is_none_is_listened_on",
+    ),
+    _guard(
+        "case 178",
+        "server/listening.py",
+        "if 0 < port < PRIVILEGED and os.geteuid() != 0:",
+        "if False:",
+        LISTENING + "test_case_178_a_user_gets_no_privileged_port_whatever_the_system_allows",
+    ),
+    _guard(
+        "case 179",
+        "server/listening.py",
+        " and len(self._listeners) < MOST_LISTENERS",
+        "",
+        LISTENING + "test_case_179_one_place_is_had_once_and_a_hundred_together",
+    ),
+    _guard(
+        "case 182",
+        "server/listening.py",
+        'path[:1] != b"/" or',
+        "False or",
+        LISTENING + "test_case_182_a_path_that_is_none_or_taken_is_refused",
+    ),
+)
+
 GUARDS: Final = (
+    *FORWARDING,
     *CONFIGURATION,
     *CONTROL_SOCKETS,
     *FILES,

@@ -126,6 +126,7 @@ RULES: Final[dict[int, str]] = {
     144: "no cookie for who is not trusted: no display; and none after ForwardX11Timeout",
     145: "a forwarded port listens on this machine alone, unless somebody says otherwise",
     146: "a server opens nothing on a client that was not asked for",
+    147: "forwards and their ends, asked in any mixture: each answer reaches whoever asked",
     148: "connections are made for a client with the rights of its user",
     149: "beside a forced command nothing is forwarded unless that is said",
     # Agents and tokens
@@ -299,8 +300,11 @@ CASES: Final[dict[int, str]] = {
     171: "FAILURE for ever",
     173: "a second SUCCESS",
     # 10 Targets of forwarding
-    177: "a port to forward to that is none",
-    182: "a path to forward to that is no socket",
+    177: "a port to forward to, or to listen on, that is none",
+    178: "a privileged port to listen on for a user",
+    179: "one place to listen on twice, ten thousand places",
+    181: "addresses to listen on: empty, names, IPv6, none",
+    182: "a path to forward to that is no socket, or to listen on that is taken or not the user's",
     # 11 Channels
     187: "an unknown type",
     189: "a maximum packet of 0",

@@ -268,6 +268,25 @@ async def test_r149_a_server_of_the_library_listens_only_where_it_and_the_key_pe
         assert not connection.closed
 
 
+@awaited
+async def test_r145_where_nothing_else_is_said_a_server_listens_for_its_own_machine_alone() -> (
+    None
+):
+    async with connected(**ANY) as connection:
+        for host in (None, "", "*", "0.0.0.0", "127.0.0.2"):  # noqa: S104 - what is asked for
+            async with connection.listen(host) as listener:
+                (await opened(listener.port))[1].close()
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection("127.0.0.2", listener.port)
+    async with (
+        connected(permit_listen=["127.0.0.2:*"]) as connection,
+        connection.listen("127.0.0.2") as listener,
+    ):
+        (await asyncio.open_connection("127.0.0.2", listener.port))[1].close()
+        with pytest.raises(ConnectionRefusedError):
+            await opened(listener.port)
+
+
 @pytest.mark.parametrize("places", ["any", ["nowhere"], ["host:0"]])
 def test_places_that_are_none_are_refused_at_once(places: Any) -> None:
     with pytest.raises(tellin.UsageError):
