@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tellin.keys.private import PrivateKey
+from tellin.runtime.preludes import run_first
 from tellin.runtime.privileges import Account
 from tellin.server.login_record import LoginRecord, lines
-from tellin.server.start_files import run_first, start_file
+from tellin.server.start_files import start_file
 from tellin.userauth.questions import Factor
 
 

@@ -29,6 +29,7 @@ from tellin.connection.requests import (
 from tellin.connection.requests import ExitStatus as ExitStatusRequest
 from tellin.runtime.journal import INFO, VERBOSE
 from tellin.runtime.loop import Cancellable, Loop
+from tellin.runtime.preludes import run_first
 from tellin.runtime.privileges import Account
 from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, spawn
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
@@ -36,7 +37,7 @@ from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
 from tellin.server.connection import Reach
 from tellin.server.file_service import BUILT_IN, serve_built_in
-from tellin.server.start_files import run_first, start_file
+from tellin.server.start_files import start_file
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 

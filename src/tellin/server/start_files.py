@@ -2,15 +2,12 @@
 """~/.ssh/rc and /etc/ssh/sshrc: what runs before a user's shell, command or subsystem."""
 
 import os
-import signal
-from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tellin.runtime.privileges import Account
 
 SYSTEM_FILE: Final = "/etc/ssh/sshrc"
 _SHELL: Final = "/bin/sh"
-_FAILED: Final = 127
 
 
 def start_file(account: Account, *, own: bool, system: str = SYSTEM_FILE) -> list[str]:
@@ -23,35 +20,3 @@ def start_file(account: Account, *, own: bool, system: str = SYSTEM_FILE) -> lis
     if own and os.path.exists(path):  # noqa: PTH110 - as the account has it
         return [account.shell, "-c", f"{_SHELL} {path}"]
     return [_SHELL, system] if os.path.exists(system) else []  # noqa: PTH110 - the same
-
-
-def run_first(
-    first: list[str],
-    executable: str,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    inside: Callable[[], int] | None = None,
-) -> int:
-    """In the child: run ``first`` to its end and become the program, or call ``inside``.
-
-    What it writes goes where the program's output goes. It reads nothing: what the client sends is
-    for the program.
-    """
-    nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    try:
-        child = os.posix_spawn(
-            first[0], first, environment, file_actions=nothing, setsigdef=[signal.SIGPIPE]
-        )
-        os.waitpid(child, 0)
-    except OSError as error:
-        # The session is none the worse for it, as with OpenSSH.
-        os.write(2, f"Could not run {first[-1]}: {error.strerror}\n".encode())
-    if inside is not None:
-        return inside()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        os.execve(executable, list(argv), environment)
-    except OSError as error:
-        os.write(2, f"{executable}: {error.strerror}\n".encode())
-    return _FAILED
