@@ -22,6 +22,9 @@ from tests.library import (
 
 import tellin
 from tellin.client import leading
+from tellin.client.leading import Leader
+from tellin.client.local_forwards import library_journal
+from tellin.config.forwards import Forward
 from tellin.runtime.gateways import LOOPBACK
 from tellin.server.forwarding import Forwarding, ForwardingRules
 from tellin.server.serve import Server
@@ -294,3 +297,22 @@ def test_threads_have_the_same(leads: None, home: Path) -> None:
             assert (proxy.host, proxy.path, proxy.error) == ("127.0.0.1", "", None)
             assert proxy.port > 0
         proxy.wait_closed()
+
+
+@awaited
+async def test_who_comes_between_the_end_of_a_connection_and_word_of_it_hears_a_reset(
+    leads: None,
+) -> None:
+    async with connected() as connection:
+        leader = Leader(
+            connection.loop, connection.core, connection.link, library_journal(), resets=True
+        )
+    assert connection.closed
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), timeout=60)
+        theirs, address = listening.accept()
+    with ours:
+        leader.accept(Forward(None, 1, "", "127.0.0.1", 9, ""), theirs, address)
+        with pytest.raises(ConnectionResetError):
+            ours.recv(1)
+    assert leader.open == 0

@@ -127,6 +127,10 @@ class Leader:
 
         ``title`` says in a list what connection it is.
         """
+        if self._core.closed:
+            # Its end is known, and not yet told to everybody: nobody would hear of this one's.
+            self._turn_away(stream)
+            return
         try:
             channel = self._core.open_channel(*target)
         except UsageError as error:

@@ -19,7 +19,7 @@ from tellin.connection.forwarding import LARGEST_PORT
 from tellin.errors import TellinError, UsageError
 from tellin.runtime.gateways import chosen_hosts, listen_at
 from tellin.runtime.journal import DEBUG2, INFO, Journal
-from tellin.runtime.listeners import Acceptor, listen_unix, literal_address
+from tellin.runtime.listeners import AF_UNSPEC, Acceptor, listen_unix, literal_address
 from tellin.runtime.loop import Loop
 from tellin.runtime.sockets import Socket
 from tellin.runtime.tunnels import reset
@@ -153,22 +153,29 @@ async def forward_here(
     return LocalForwarding(carrier.loop, forward, listening, leader, on_ended=on_ended)
 
 
-async def listen_here(forward: Forward, *, gateway: bool = False) -> list[Socket]:
+async def listen_here(
+    forward: Forward,
+    *,
+    gateway: bool = False,
+    family: int = AF_UNSPEC,
+    umask: int = 0o177,
+    unlink: bool = False,
+) -> list[Socket]:
     """Listen where ``forward`` says; raises OSError, or ConnectFailed for a name that nobody knows."""
     if forward.listen_path:
         try:
-            return [listen_unix(forward.listen_path)]
+            return [listen_unix(forward.listen_path, umask=umask, unlink=unlink)]
         except OSError as error:
             raise OSError(error.errno, error.strerror, forward.listen_path) from None
     hosts = chosen_hosts(forward.listen_host, gateway=gateway)
-    port = forward.listen_port
+    words = hosts, forward.listen_port, family
     if not hosts[0] or literal_address(hosts[0], 0) is not None:
-        return _listen(hosts, port)
+        return _listen(*words)
     # A name: somebody may have to be asked.
-    return await asyncio.get_running_loop().run_in_executor(None, _listen, hosts, port)
+    return await asyncio.get_running_loop().run_in_executor(None, _listen, *words)
 
 
-def _listen(hosts: tuple[str, ...], port: int) -> list[Socket]:
+def _listen(hosts: tuple[str, ...], port: int, family: int) -> list[Socket]:
     failures: list[OSError] = []
 
     def failed(address: Any, error: OSError) -> None:
@@ -176,7 +183,7 @@ def _listen(hosts: tuple[str, ...], port: int) -> list[Socket]:
 
     for _ in range(1 if port else _TRIES):
         failures.clear()
-        made = listen_at(hosts, port, on_error=failed)
+        made = listen_at(hosts, port, family=family, on_error=failed)
         # An address that is not this machine's is left out where another is. A port that somebody
         # else has on one of them would lead half of who come to him.
         if made and not any(error.errno == errno.EADDRINUSE for error in failures):

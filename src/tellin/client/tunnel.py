@@ -38,6 +38,7 @@ from tellin.errors import (
 from tellin.protocol.core import KeepAlive
 from tellin.runtime.opening import Opening
 from tellin.runtime.routes import RouteWatch, watch_routes
+from tellin.runtime.sockets import Socket
 
 _log = logging.getLogger("tellin.client")
 
@@ -212,10 +213,13 @@ class Tunnel:
         asked = socks_forward(listen, listen_host=listen_host)
         return Opening(lambda: self.forward(asked))
 
-    async def forward(self, asked: Forward, *, gateway: bool = False) -> Forwarding:
-        """Listen for a LocalForward or DynamicForward of a configuration."""
+    async def forward(
+        self, asked: Forward, *, listening: "list[Socket] | None" = None
+    ) -> LocalForwarding:
+        """Listen for a LocalForward or DynamicForward of a configuration, or take what listens already."""
         self._check_open()
-        listening = await listen_here(asked, gateway=gateway)
+        if listening is None:
+            listening = await listen_here(asked)
         made = LocalForwarding(
             asyncio.get_running_loop(),
             asked,
@@ -228,6 +232,16 @@ class Tunnel:
             made.ended()
             self._check_open()
         return made
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What has ended it, if that was no ``close``."""
+        return self._fault
+
+    @property
+    def open(self) -> int:
+        """How many connections are being led to the server now."""
+        return 0 if self._leader is None else self._leader.open
 
     def _check_open(self) -> None:
         if self.state is TunnelState.CLOSED:

@@ -64,6 +64,7 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "ssh-pkcs11-helper": "tellin.programs.ssh_pkcs11_helper",
     "ssh-sk-helper": "tellin.programs.ssh_sk_helper",
     "sshd": "tellin.programs.sshd",
+    "tunnel": "tellin.programs.tunnel",
 }
 
 

@@ -228,6 +228,7 @@ VALUES: Final[dict[str, dict[str, _Source]]] = {
         "t": _words("ed25519", "ecdsa", "rsa", "ed25519-sk", "ecdsa-sk", "mldsa44-ed25519"),
     },
     "serve": {"d": _files},
+    "tunnel": {"F": _files},
 }
 # The same of the words that are no options: one after the other, the last for all that follow.
 ARGUMENTS: Final[dict[str, tuple[_Source, ...]]] = {
@@ -240,6 +241,7 @@ ARGUMENTS: Final[dict[str, tuple[_Source, ...]]] = {
     "ssh-copy-id": (hosts, _words()),
     "ssh-keygen": (_files,),
     "ssh-keyscan": (hosts,),
+    "tunnel": (hosts,),
 }
 
 

@@ -10,11 +10,24 @@ from tellin.runtime.sockets import Socket
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
+ALIVE: Final = "WATCHDOG=1"
+
+_LONGEST_NUMBER: Final = 18
 
 
 def reloading() -> str:
     """Said before READY, with the time: a supervisor that waits can tell this READY from the first."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+
+
+def watchdog_seconds() -> float | None:
+    """How often the supervisor wants a WATCHDOG=1 at the least (sd_watchdog_enabled(3)); None if it does not."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    said = os.environ.get("WATCHDOG_USEC", "")
+    if not (said.isascii() and said.isdecimal()) or len(said) > _LONGEST_NUMBER:
+        return None
+    return int(said) / 1e6 or None
 
 
 def tell_supervisor(word: str) -> None:
