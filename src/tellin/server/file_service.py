@@ -184,14 +184,14 @@ def _files(wishes: Wishes, account: Account, journal: Journal) -> FileSystem:
         tokens = {"d": lambda: account.home, "u": lambda: account.name}
         return expand(expand_tilde(path, account.home, _home_of), tokens, allowed="du")
 
-    local = LocalFiles()
+    files: FileSystem = LocalFiles()
     enter: Callable[[str], object] = os.chdir
     if wishes.root:
         # Here because it needs ctypes, for which every other session would wait.
         from tellin.server.rooted_files import RootedFiles  # noqa: PLC0415
 
         rooted = RootedFiles(expanded(wishes.root))
-        enter = rooted.enter
+        files, enter = rooted, rooted.enter
     try:
         if wishes.directory:
             enter(expanded(wishes.directory))
@@ -199,7 +199,7 @@ def _files(wishes: Wishes, account: Account, journal: Journal) -> FileSystem:
         journal.error(f'chdir to "{wishes.directory}" failed: {error.strerror}')
     except ConfigError as error:
         journal.error(f'chdir to "{wishes.directory}" failed: {error}')
-    return rooted if wishes.root else local
+    return files
 
 
 def _home_of(user: str) -> str | None:

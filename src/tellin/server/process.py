@@ -30,11 +30,15 @@ from tellin.runtime.channel_streams import Reader, Writer, decoder_for
 from tellin.runtime.redirection import DISCARD
 from tellin.runtime.stream import Link
 from tellin.server.connection import Login, Peer, Reach, SessionHandler
+from tellin.sftp.file_system import FileSystem
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
 from tellin.wire.states import State
 
 _log = logging.getLogger("tellin.server")
+
+ForLogin: TypeAlias = Callable[[Login], FileSystem]
+"""Which files a login gets."""
 
 MOST_VARIABLES: Final = 1024  # R150
 LONGEST_VARIABLE: Final = 128 << 10

@@ -56,7 +56,7 @@ from tellin.server.connection import (
     SessionHandler,
 )
 from tellin.server.permits import permits, permitted
-from tellin.server.process import HandledSession, Handler, HandOver
+from tellin.server.process import ForLogin, HandledSession, Handler, HandOver
 from tellin.server.served_connection import ServedConnection
 from tellin.sftp.file_system import FileSystem
 from tellin.userauth.policy import Policy
@@ -67,9 +67,6 @@ _log = logging.getLogger("tellin.server")
 
 HostKey: TypeAlias = PrivateKey | str | os.PathLike[str] | bytes
 """A key in memory, its file, or what the file holds."""
-
-ForLogin: TypeAlias = Callable[[Login], FileSystem]
-"""Which files a login gets."""
 
 HostCertificate: TypeAlias = Certificate | str | os.PathLike[str]
 """A host key's certificate, or its file."""

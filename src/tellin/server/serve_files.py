@@ -14,8 +14,7 @@ from tellin.errors import ProtocolError, UsageError
 from tellin.runtime.channel_streams import joined
 from tellin.runtime.stream import Link
 from tellin.server.file_service import BUILT_IN, REQUEST_NAMES, parse_wishes
-from tellin.server.process import HandledSession, HandOver
-from tellin.server.serve import ForLogin
+from tellin.server.process import ForLogin, HandledSession, HandOver
 from tellin.sftp.file_system import FileSystem
 from tellin.sftp.handlers import ERROR, INFO, VERBOSE, Handlers, Permits
 from tellin.sftp.server import SftpServer
