@@ -29,6 +29,10 @@ have nc || wanted="$wanted netcat-openbsd"
 have Xvfb || wanted="$wanted xvfb"
 have xdpyinfo || wanted="$wanted x11-utils"
 have xauth || wanted="$wanted xauth"
+# What people use on top of ssh.
+have git || wanted="$wanted git"
+have rsync || wanted="$wanted rsync"
+have sshfs || wanted="$wanted sshfs"
 # An editor that takes the whole of a terminal.
 have vim || have vim.tiny || wanted="$wanted vim-tiny"
 # Shells that complete tellin's command lines.

@@ -33,6 +33,11 @@ class Network:
             said = self._holder.communicate()[1]
             pytest.skip(f"no network of its own can be made here: {said.strip()}")
 
+    @property
+    def holder(self) -> int:
+        """A process that is in it, by which others are joined to it."""
+        return self._holder.pid
+
     def argv(self, words: Sequence[str | Path], *, account: Account | None = None) -> list[str]:
         """The command line that runs ``words`` in it, as the account if one is given."""
         place = f"/proc/{self._holder.pid}/ns"

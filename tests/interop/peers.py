@@ -154,6 +154,8 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "lftp": _programs("lftp"),
     "rclone": _programs("rclone"),
     "sshfs": _programs("sshfs", "fusermount3"),
+    "git": _programs("git"),
+    "rsync": _programs("rsync"),
     "sftp": _programs("sftp"),
     "sftp-server": _sftp_server,
     "asyncssh": _module("asyncssh"),
