@@ -92,6 +92,18 @@ def test_what_is_wrong_or_missing_is_refused_with_its_place(line: str) -> None:
     assert (caught.value.file, caught.value.line) == (FILE, 2)
 
 
+def test_the_file_that_debian_brings_is_taken_but_for_pam() -> None:
+    text = (
+        "Include /etc/ssh/sshd_config.d/*.conf\nKbdInteractiveAuthentication no\n{}X11Forwarding yes\n"
+        "PrintMotd no\nAcceptEnv LANG LC_*\nSubsystem\tsftp\t/usr/lib/openssh/sftp-server\n"
+    )
+    with pytest.raises(ConfigError, match="line 3: UsePAM"):
+        read(text.format("UsePAM yes\n"))
+    config = read(text.format("")).always
+    assert config.x11_forwarding
+    assert (config.x11_display_offset, config.x11_use_localhost) == (10, True)
+
+
 WAITS = [row for row in SshdConfig.rows.values() if row.later is not None]
 
 

@@ -39,7 +39,7 @@ PAIRS = pytest.mark.parametrize(
     [
         pytest.param("tellin", "sshd", marks=openssh),
         pytest.param("openssh", "tellin", marks=openssh),
-        ("tellin", "tellin"),
+        pytest.param("tellin", "tellin", marks=pytest.mark.slow),
     ],
 )
 ASK = shlex.join([python(), "-I", "-S", str(Path(__file__).with_name("ask_agent.py"))])
@@ -135,7 +135,9 @@ def test_forward_agent_names_another_agent_by_its_path_or_by_a_variable(
         second.stop()
 
 
-@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+@pytest.mark.parametrize(
+    "client", ["tellin", pytest.param("openssh", marks=[openssh, pytest.mark.slow])]
+)
 def test_who_has_no_agent_forwards_none_and_hears_nothing_of_it(
     agent: RunningAgent, client: str, running: Running
 ) -> None:
@@ -180,7 +182,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server
         # The client, the first server, and the client there.
         pytest.param("openssh", ("tellin", "sshd", "openssh"), marks=openssh),
         pytest.param("openssh", ("openssh", "tellin", "tellin"), marks=openssh),
-        ("tellin", ("tellin", "tellin", "tellin")),
+        pytest.param("tellin", ("tellin", "tellin", "tellin"), marks=pytest.mark.slow),
     ],
     indirect=["agent"],
 )
@@ -220,7 +222,9 @@ def test_a_key_kept_to_destinations_goes_on_by_the_permitted_way_alone(
     assert agent.logs_in(client, hosts["allowed"].target).returncode == 255
 
 
-@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+@pytest.mark.parametrize(
+    "client", ["tellin", pytest.param("openssh", marks=[openssh, pytest.mark.slow])]
+)
 def test_a_server_whose_key_has_changed_is_lent_no_agent(
     agent: RunningAgent, client: str, running: Running, tmp_path: Path
 ) -> None:
@@ -259,7 +263,9 @@ def test_what_is_left_running_keeps_the_connection_as_long_as_it_holds_the_agent
 # Programs of one's own: a library's client, and a library's server
 
 
-@pytest.mark.parametrize("server", ["tellin", pytest.param("sshd", marks=openssh)])
+@pytest.mark.parametrize(
+    "server", ["tellin", pytest.param("sshd", marks=[openssh, pytest.mark.slow])]
+)
 @awaited
 async def test_a_library_lends_an_agent_to_what_it_runs(
     agent: RunningAgent, server: str, running: Running, tmp_path: Path
@@ -286,7 +292,9 @@ async def test_a_library_lends_an_agent_to_what_it_runs(
             tellin.connect(target.host, forward_agent=Agent(bare), **options)
 
 
-@pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+@pytest.mark.parametrize(
+    "client", ["tellin", pytest.param("openssh", marks=[openssh, pytest.mark.slow])]
+)
 @awaited
 async def test_a_function_that_serves_asks_the_clients_agent_and_logs_in_by_it(
     agent: RunningAgent, client: str, running: Running, tmp_path: Path

@@ -21,10 +21,13 @@ PAIRS = pytest.mark.parametrize(
     [
         pytest.param("tellin", "sshd", marks=openssh),
         pytest.param("openssh", "tellin", marks=openssh),
-        ("tellin", "tellin"),
+        pytest.param("tellin", "tellin", marks=pytest.mark.slow),
     ],
 )
-EITHER = pytest.mark.parametrize("client", ["tellin", pytest.param("openssh", marks=openssh)])
+# What OpenSSH says to the same is for `make test-all` to hold beside ours.
+EITHER = pytest.mark.parametrize(
+    "client", ["tellin", pytest.param("openssh", marks=[openssh, pytest.mark.slow])]
+)
 # What a program says to whom the display answers.
 NAMED = re.compile(r"name of display: +localhost:\d+\.0\n")
 LOOK = "xdpyinfo | grep 'name of display'"
