@@ -9,6 +9,7 @@ from typing import Any
 from tests.fuzz.harness import Harness
 
 from tellin.client.channel_owners import tell_owner
+from tellin.client.proxied import ProxiedCore
 from tellin.connection.channel import Half, Standing
 from tellin.connection.machine import ConnectionSettings
 from tellin.connection.messages import (
@@ -16,6 +17,7 @@ from tellin.connection.messages import (
     ChannelData,
     ChannelEof,
     ChannelOpen,
+    ChannelOpenConfirmation,
     ChannelRequest,
     ChannelWindowAdjust,
     GlobalRequest,
@@ -28,8 +30,8 @@ from tellin.mux.packets import Packets, packet
 from tellin.mux.talk import MasterTalk
 from tellin.programs.ssh_proxied import Proxied
 from tellin.protocol import Core
-from tellin.protocol.events import ChannelAsked, ChannelRequested
-from tellin.testing import Loopback
+from tellin.protocol.events import ChannelAsked, ChannelRequested, GlobalRequested
+from tellin.testing import Collector, Loopback
 from tellin.testing.pairs import make_pair
 from tellin.transport.version import Role
 from tellin.wire import Message
@@ -191,7 +193,36 @@ def _proxied() -> Iterator[bytes]:
     yield packet(ChannelOpen("x11", 5, 3, 16, b"")) + packet(GlobalRequest("name", True, b""))
 
 
+def to_proxied_core(data: bytes) -> None:
+    """Any bytes of a master end in events, or in an error that says why."""
+    core = ProxiedCore(now=0.0)
+    channel = core.open_channel("session")
+    channel.sink = Collector(channel)
+    for at in range(0, len(data), 1000):
+        part = data[at : at + 1000]
+        core.writable()[: len(part)] = part
+        core.received(len(part), 0.0)
+        for event in core.events():
+            if isinstance(event, GlobalRequested | ChannelAsked):
+                core.answer(event)
+        if core.closed:
+            assert core.error is not None
+            break
+        sent = b"".join(core.to_send())
+        list(Packets().feed(sent))
+        core.sent(len(sent))
+
+
+def _from_master() -> Iterator[bytes]:
+    opened = packet(ChannelOpenConfirmation(0, 7, 1 << 20, 1 << 15, b""))
+    status = packet(ChannelRequest(0, "exit-status", False, b"\0\0\0\3"))
+    end = packet(ChannelEof(0)) + packet(ChannelClose(0))
+    yield opened + packet(ChannelData(0, b"output")) + status + end
+    yield packet(GlobalRequest("name", True, b"")) + packet(ChannelOpen("x11", 0, 9, 99, b""))
+
+
 HARNESSES = [
+    Harness("mux_proxied_core", to_proxied_core, covers=[], seeds=_from_master),
     Harness(
         "mux_proxy",
         to_proxy,

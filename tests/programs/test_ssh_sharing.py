@@ -348,20 +348,20 @@ def test_case_338_a_master_that_was_stopped_ends_with_its_last_session(
     until(lambda: not alive(pid))
 
 
-@_OPENSSH
-def test_who_speaks_for_itself_is_led_through(shared: Shared) -> None:
-    pid = shared.begin("tellin")
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_who_speaks_for_itself_is_led_through(shared: Shared, master: str, passenger: str) -> None:
+    pid = shared.begin(master)
     before = open_files(pid)
     data = os.urandom(5_000_000)
     command = "cat; echo error >&2; exit 3"
-    done = shared.by("ssh").run(command, flags=shared.flags("-O", "proxy"), input=data)
+    done = shared.by(passenger).run(command, flags=shared.flags("-O", "proxy"), input=data)
     assert done == Completed(3, data, b"error\n")
     # Its windows are its own: who does not read holds up nobody.
     flood = "echo $$; exec head -c 300000000 /dev/zero"
-    run = shared.by("ssh").start(flood, flags=shared.flags("-O", "proxy"))
+    run = shared.by(passenger).start(flood, flags=shared.flags("-O", "proxy"))
     assert run.stdout is not None
     command_pid = int(run.stdout.readline())
-    assert shared.run("ssh", "echo here").stdout == b"here\n"
+    assert shared.run(passenger, "echo here").stdout == b"here\n"
     run.kill()
     until(lambda: not alive(command_pid))
     until(lambda: open_files(pid) <= before)
@@ -549,7 +549,7 @@ def test_case_337_what_is_no_masters_socket_is_not_connected_to(shared: Shared) 
 def test_r158_whoever_runs_the_master_is_asked_about_every_request(
     shared: Shared, passenger: str
 ) -> None:
-    answers = ["yes", *["no"] * (6 if passenger == "ssh" else 5), "yes"]
+    answers = ["yes", *["no"] * 6, "yes"]
     env = askpass(shared.directory, *answers)
     pid = shared.begin("tellin", master="-MM", env=env)
     port = free_port()
@@ -562,12 +562,11 @@ def test_r158_whoever_runs_the_master_is_asked_about_every_request(
     assert said(done) == [refused.format("stop listening request")]
     done = shared.control(passenger, "exit")
     assert said(done) == [refused.format("termination request")]
-    if passenger == "ssh":
-        assert shared.control(passenger, "proxy").status == 255
+    assert shared.control(passenger, "proxy").status == 255
     assert alive(pid)
     assert shared.run(passenger, "echo here").stdout == b"here\n"
     host = "127.0.0.1"
-    questions = [
+    assert asked(shared.directory) == [
         f"Allow shared connection to {host}? ",
         "Allow forward to [127.0.0.1]:1? ",
         f"Open local forward LOCALHOST:{port} -> localhost:1 on {host}? ",
@@ -577,9 +576,6 @@ def test_r158_whoever_runs_the_master_is_asked_about_every_request(
         f"Allow multiplexed proxy connection to {host}? ",
         f"Allow shared connection to {host}? ",
     ]
-    if passenger != "ssh":
-        del questions[-2]
-    assert asked(shared.directory) == questions
 
 
 def test_r158_without_anybody_to_ask_the_answer_is_no(shared: Shared) -> None:

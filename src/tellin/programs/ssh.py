@@ -422,7 +422,8 @@ def _connect(invocation: Invocation, config: SshConfig, journal: Journal) -> int
         from tellin.programs.ssh_passenger import ride
         from tellin.programs.ssh_wishes import wanted_command
 
-        command = b"" if invocation.control else wanted_command(invocation.command, config)
+        alone = invocation.control not in {"", "proxy"}
+        command = b"" if alone else wanted_command(invocation.command, config)
         status = ride(
             config, journal, command=command, stdio=invocation.stdio, control=invocation.control
         )

@@ -40,6 +40,8 @@ from tellin.mux.messages import (
     NewStdioForward,
     OpenForward,
     PermissionDenied,
+    Proxy,
+    Proxying,
     RemotePort,
     SessionOpened,
     StopListening,
@@ -200,6 +202,12 @@ class Passenger:
             raise TellinError(f"mux_client_request_info: information request failed: {reason}")
         text = answer.text.decode("utf-8", "replace").splitlines()
         print("\n".join(map(visible, text)))
+
+    def become_proxy(self) -> None:
+        """Ask that from here on the socket carries packets."""
+        answer = self._ask(Proxy)
+        if type(answer) is not Proxying:
+            raise TellinError(f"mux_client_proxy: master returned error: {_reason(answer)}")
 
     def _expect_done(self, answer: Any, what: str, name: str) -> None:
         if type(answer) is PermissionDenied:
@@ -426,6 +434,12 @@ def ride(
     passenger = Passenger(config, journal, stream)
     try:
         passenger.greet()
+        if control == "proxy":
+            passenger.become_proxy()
+            # Who speaks for itself needs more than a passenger does.
+            from tellin.programs.ssh_by_proxy import ByProxy
+
+            return ByProxy(config, journal, stream, command=command).run()
         if control:
             return _control(passenger, control)
         if stdio is not None:
@@ -451,8 +465,6 @@ def _control(passenger: Passenger, control: str) -> int:
     elif control == "cancel":
         if not passenger.forwards(cancel=True):
             passenger._journal.error("muxclient: master cancel forward request failed")
-    elif control == "proxy":
-        raise TellinError("-O proxy is not supported: another client has to speak for itself")
     elif control in {"conninfo", "channels"}:
         passenger.information(CONNECTION if control == "conninfo" else CHANNELS)
     else:
