@@ -112,6 +112,25 @@ def test_what_programs_do_with_a_connection_works(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.peer("sshd")
+def test_what_programs_do_with_files_works(tmp_path: Path) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    with OpenSSHServer(tmp_path) as server:
+        known_hosts.write_text(server.target.known_hosts(), "ascii")
+        words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
+        done = run("file_recipes.py", *words, str(known_hosts))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "data True",
+        "1000000",
+        "['new'] [] 1",
+        "b'line 0\\n' 999",
+        "tree ['below'] ['new']",
+        "below [] ['file']",
+        "6 True",
+    ]
+
+
 def test_what_servers_let_in_and_do_works() -> None:
     done = run("server_recipes.py")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Transfers that are cut anywhere: what the error says, what is left, and that it can be gone on with."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from tests.client.test_files import filed
+from tests.library import awaited, connected, pattern
+
+import tellin
+from tellin.errors import ConnectionLost, SftpError
+
+DATA = pattern(3_000_001)
+SERVING = {"session": tellin.RunCommands(subsystems={"sftp": "internal-sftp"})}
+
+
+def said(hint: str) -> int:
+    found = re.search(r"(\d+) bytes", hint)
+    assert found is not None, hint
+    return int(found[1])
+
+
+@pytest.mark.parametrize("verb", ["get", "put"])
+@pytest.mark.parametrize("cut", [0, 1, 500_000, 1_700_000, 2_500_000])
+@awaited
+async def test_a_connection_that_breaks_leaves_a_beginning_that_can_be_gone_on_with(
+    tmp_path: Path, verb: str, cut: int
+) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    async with connected(**SERVING) as connection:
+        files = await connection.sftp()
+
+        def tell(_source: bytes, _target: bytes, done: int, _total: int) -> None:
+            if done >= cut:
+                with suppress(OSError):
+                    connection.link.stream.shutdown(socket.SHUT_RDWR)
+
+        with pytest.raises((ConnectionLost, OSError)) as caught:
+            await getattr(files, verb)(tmp_path / "a", tmp_path / "b", progress_handler=tell)
+    kept = (tmp_path / "b").read_bytes() if (tmp_path / "b").exists() else b""
+    assert kept == DATA[: len(kept)]
+    if isinstance(caught.value, ConnectionLost) and caught.value.hint:
+        reached = said(caught.value.hint)
+        # More may have arrived there than was answered; of what was fetched it is exact.
+        assert reached == len(kept) if verb == "get" else reached <= len(kept)
+    async with filed() as files:
+        await getattr(files, verb)(tmp_path / "a", tmp_path / "b", resume=True)
+    assert (tmp_path / "b").read_bytes() == DATA
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[None]:
+    """A file system of one MiB."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.mark.root
+@awaited
+async def test_a_disk_that_is_full_here_keeps_a_beginning_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    with small_disk(tmp_path / "disk"):
+        async with filed() as files:
+            with pytest.raises(OSError, match="No space left") as caught:
+                await files.get(tmp_path / "a", tmp_path / "disk" / "b")
+            kept = (tmp_path / "disk" / "b").read_bytes()
+            assert kept == DATA[: len(kept)]
+            assert said(caught.value.__notes__[0]) == len(kept)
+            with pytest.raises(SftpError) as refused:
+                await files.put(tmp_path / "a", tmp_path / "disk" / "b")
+            await files.stat(tmp_path)
+            there = (tmp_path / "disk" / "b").read_bytes()
+            assert there == DATA[: len(there)]
+            assert said(refused.value.hint) == len(there) > 0
