@@ -10,6 +10,8 @@ from typing import Any
 from tests.fuzz.harness import Harness
 from tests.sftp.paper_files import PaperFiles, drain, feed
 
+from tellin.client.copying import Item, Links, TreeCopy, Wishes
+from tellin.client.sides import RemoteSource
 from tellin.errors import MalformedPacket, ProtocolError, TellinError
 from tellin.server.fsspec_files import FsspecFiles
 from tellin.server.memory_files import MemoryFiles
@@ -20,7 +22,9 @@ from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient
 from tellin.sftp.handlers import Handlers, Permits
 from tellin.sftp.messages import Entry, framed
+from tellin.sftp.remote_files import RemoteFiles
 from tellin.sftp.server import MOST_WAITING, SftpServer
+from tellin.sftp.waiting import Directly, Job
 from tellin.wire import Cursor, Message, string
 
 _ATTRIBUTES = Attributes(1, 2, 3, 0o100644, 5, 6, ((b"name", b"value"),))
@@ -202,6 +206,75 @@ def _client_seeds() -> Iterator[bytes]:
     yield from (framed(message, number) for message, number in replies)
 
 
+class _Flat:
+    """A target that makes nothing, and holds who copies to his word: names are names."""
+
+    most = 3
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    async def enter(self, above: int | None, name: bytes, attributes: Attributes) -> int:
+        assert name == b"to" if above is None else _is_name(name)
+        self.open += 1
+        return self.open
+
+    async def leave(self, place: int, attributes: Attributes, *, preserve: bool) -> None:
+        self.open -= 1
+
+    def abandon(self, place: int) -> None:
+        self.open -= 1
+
+    async def link(self, above: int, name: bytes, destination: bytes) -> None:
+        assert _is_name(name)
+
+    async def move(self, item: Item) -> None:
+        assert _is_name(item.name)
+
+
+def _is_name(name: bytes) -> bool:
+    return name not in {b"", b".", b".."} and not {0, ord("/")} & {*name}
+
+
+def to_tree_copy(data: bytes) -> None:
+    """Whatever a hostile server lists: what is made has a single name, and all that began is ended."""
+    for links in Links:
+        client = SftpClient(on_version=lambda: None)
+        client.begin()
+        client.received([memoryview(_VERSION)])
+        files = RemoteFiles(client, Directly())
+        target = _Flat()
+        wishes = Wishes(recursive=True, links=links)
+        copy = TreeCopy(files.waits, RemoteSource(files), target, target, wishes)
+        jobs = [Job(copy.run([(b"from", b"to")])), Job(files.glob(b"**/[a-z]*"))]
+        with suppress(ProtocolError):
+            client.received([memoryview(data)])
+        client.lost(MalformedPacket("the end"))
+        assert all(job.done() for job in jobs)
+        assert all(isinstance(job.exception(), TellinError | None) for job in jobs)
+        assert target.open == 0
+
+
+def _tree_seeds() -> Iterator[bytes]:
+    folder = Attributes(permissions=0o040755)
+    file = Attributes(permissions=0o100644, size=4)
+    link = Attributes(permissions=0o120777)
+    listing = messages.Name(
+        (Entry(b"a", b"", file), Entry(b"d", b"", folder), Entry(b"l", b"", link))
+    )
+    real = messages.Name((Entry(b"/x", b"", Attributes()),))
+    end = messages.Status(1, b"", b"")
+    # The copy and the search ask in turn: 0 looks at the top, 1 opens a directory to search it.
+    replies: list[Message] = [messages.Attrs(folder), messages.Handle(_HANDLE), real, listing]
+    replies += [messages.Handle(_HANDLE), listing, end, end, end, listing, end, end, end, real]
+    yield b"".join(framed(one, number) for number, one in enumerate(replies))
+    for odd in (b"..", b"a/b", b""):
+        bad = messages.Name((Entry(odd, b"", folder),))
+        yield b"".join(
+            framed(bad if one is listing else one, number) for number, one in enumerate(replies)
+        )
+
+
 class _Nowhere:
     """Keeps nothing, and holds a sink to its word: what begins ends, and names are names."""
 
@@ -284,6 +357,7 @@ _RCP = [
 ]
 
 HARNESSES = [
+    Harness("file_trees", to_tree_copy, covers=[], seeds=_tree_seeds),
     Harness(
         "rcp_sink",
         to_rcp_sink,

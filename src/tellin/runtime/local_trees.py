@@ -235,12 +235,13 @@ def _no_directory(status: os.stat_result, path: bytes) -> None:
 class Opened:
     """A file here that is sent: ``data`` is all of it where it is small, else ``descriptor`` is open."""
 
-    __slots__ = ("attributes", "data", "descriptor", "regular")
+    __slots__ = ("_tells", "attributes", "data", "descriptor", "regular")
 
     def __init__(self, path: bytes, small: int) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
         self.data: bytes | None = None
         self.descriptor = descriptor
+        self._tells = hasattr(os, "RWF_NOWAIT")
         try:
             status = os.fstat(descriptor)
             _no_directory(status, path)
@@ -261,6 +262,24 @@ class Opened:
         if self.regular:
             return offset, os.pread(self.descriptor, size, offset)
         return offset, os.read(self.descriptor, size)
+
+    def read_at_once(self, offset: int, size: int) -> tuple[int, bytearray] | None:
+        """The same if no disk has to be waited for; None where it must, or the system cannot tell."""
+        if not (self.regular and self._tells):
+            return None
+        data = bytearray(size)
+        try:
+            count = os.preadv(self.descriptor, [data], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            # EAGAIN is a page that is not in memory; whatever else it is, an ordinary read says it.
+            self._tells = error.errno == errno.EAGAIN
+            return None
+        if count < size:
+            if offset + count < (self.attributes.size or 0):
+                # What is in memory ends before the file does.
+                return None
+            del data[count:]
+        return offset, data
 
     def read_sparsely(self, offset: int, size: int) -> tuple[int, bytes]:
         """The same from where there is something other than a hole."""

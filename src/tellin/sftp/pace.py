@@ -82,7 +82,8 @@ class Pace:
             return
         elapsed = now - self._began
         if elapsed > 0:
-            rate = self._delivered / elapsed
+            # Answers that come in one piece do not make a link faster than its round trip.
+            rate = self._delivered / max(elapsed, self._shortest)
             # A long link whose end is not in sight yet is filled in half as many rounds.
             rises = rate > _RISING * self._rate and self._shortest > _LONG
             self._rate = max(self._rate * _FADING, rate)
