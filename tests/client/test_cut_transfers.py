@@ -15,7 +15,7 @@ from tests.library import awaited, connected, pattern
 import tellin
 from tellin.errors import ConnectionLost, SftpError
 
-DATA = pattern(3_000_001)
+DATA = pattern(9_000_001)
 SERVING = {"session": tellin.RunCommands(subsystems={"sftp": "internal-sftp"})}
 
 
@@ -40,12 +40,19 @@ async def test_a_connection_that_breaks_leaves_a_beginning_that_can_be_gone_on_w
                 with suppress(OSError):
                     connection.link.stream.shutdown(socket.SHUT_RDWR)
 
-        with pytest.raises((ConnectionLost, OSError)) as caught:
+        failure: ConnectionLost | None = None
+        try:
             await getattr(files, verb)(tmp_path / "a", tmp_path / "b", progress_handler=tell)
-    kept = (tmp_path / "b").read_bytes() if (tmp_path / "b").exists() else b""
+        except ConnectionLost as error:
+            failure = error
+    kept = (tmp_path / "b").read_bytes()
     assert kept == DATA[: len(kept)]
-    if isinstance(caught.value, ConnectionLost) and caught.value.hint:
-        reached = said(caught.value.hint)
+    if failure is None:
+        # On a slow machine all of it may have been here before the line was cut.
+        assert cut
+        assert kept == DATA
+    else:
+        reached = said(failure.hint)
         # More may have arrived there than was answered; of what was fetched it is exact.
         assert reached == len(kept) if verb == "get" else reached <= len(kept)
     async with filed() as files:
