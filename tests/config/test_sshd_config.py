@@ -79,7 +79,6 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "Prot 22",
         "Port 22 # a\0b",
         "UsePAM yes",
-        "ChrootDirectory /x",
         "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
         "RevokedKeys ''",
         "PermitTunnel yes",
@@ -112,7 +111,7 @@ def test_a_missing_feature_may_be_off_and_nothing_else(row) -> None:  # type: ig
     for value in (row.default, *(row.later.harmless or ())):
         for text in row.shown(value):
             read(f"{row.spelling} {text}")
-    asked = {"PermitTunnel": "yes", "ChrootDirectory": "/x", "UsePAM": "yes"}
+    asked = {"PermitTunnel": "yes", "UsePAM": "yes"}
     if row.spelling in asked:
         with pytest.raises(ConfigError, match=f"{row.spelling} is not supported"):
             read(f"{row.spelling} {asked[row.spelling]}")
@@ -327,10 +326,11 @@ SPECIAL = {
     "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
     "X11DisplayOffset": "9", "X11UseLocalhost": "no", "X11Forwarding": "yes", "GatewayPorts": "clientspecified",
     "ExposeAuthInfo": "yes", "LogVerbose": "*", "ChannelTimeout": "session=5m", "UnusedConnectionTimeout": "1h",
+    "ChrootDirectory": "/x/%u",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
-    "ChrootDirectory", "GSSAPIAuthentication",
+    "GSSAPIAuthentication",
     "HostbasedAuthentication", "KerberosAuthentication",
     "PermitTunnel", "RDomain",
 }  # fmt: skip

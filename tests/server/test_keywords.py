@@ -17,7 +17,7 @@ from tests.certified import Certified, authority, user_certificate
 from tests.interop.eavesdropper import Capture
 from tests.interop.tellin_peer import TELLIN, TellinServer
 from tests.keys.software_authenticator import SoftwareAuthenticator
-from tests.server import test_system
+from tests.server import test_chroot, test_system
 from tests.server.caller import Caller
 from tests.server.test_security_keys import Token
 
@@ -528,6 +528,7 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
 }  # fmt: skip
 # In force, and shown by a test of its own: root's, and what needs an account without a password.
 OWN_TESTS: dict[str, Callable[..., None]] = {
+    "ChrootDirectory": test_chroot.test_r113_a_match_block_has_a_root_of_its_own,
     "PermitRootLogin": test_system.test_r113_permit_root_login_in_a_match_block,
     "PermitEmptyPasswords": (
         test_system.test_r090_an_empty_password_gets_in_only_where_that_is_said
@@ -536,7 +537,6 @@ OWN_TESTS: dict[str, Callable[..., None]] = {
 # Waiting: the part that brings the feature. Until then a block may ask for nothing but the absence
 # of it. Where a row's ``later`` goes, its keyword moves to one of the tables above.
 WAITING = {
-    "ChrootDirectory": "the daemon",
     "GSSAPIAuthentication": "Kerberos, which tellin leaves out",
     "HostbasedAcceptedAlgorithms": "host-based login",
     "HostbasedAuthentication": "host-based login",

@@ -294,8 +294,8 @@ class SshdConfig(
         doc="After how long a silence channels of a type are closed.",
     )
     chroot_directory: str | None = keyword(
-        "ChrootDirectory", kinds.or_none(kinds.PATH), default=None, in_match=True, tokens="%hUu", later=Later("the daemon", (None,)),
-        doc="The directory that is / for a session.",
+        "ChrootDirectory", kinds.or_none(kinds.PATH), default=None, in_match=True, tokens="%hUu",
+        doc="The directory that is / for a session; it and all above it are root's, and nobody else may write to them.",
     )
     disable_forwarding: bool = keyword(
         "DisableForwarding", kinds.YES_NO, default=False, in_match=True,

@@ -305,7 +305,7 @@ def _vfork(plan: _Plan) -> int:
 
 
 @cache
-def _seal_inherited() -> None:
+def seal_inherited() -> None:
     """Descriptors that came with this process stay in it: posix_spawn closes only marked ones.
 
     Once is enough: all that Python opens itself is marked from the start (PEP 446).
@@ -318,7 +318,7 @@ def _seal_inherited() -> None:
 
 
 def _posix_spawn(plan: _Plan) -> int:
-    _seal_inherited()
+    seal_inherited()
     # Through numbers above 2 first: a stream may have one of the numbers that is to be filled.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in plan.streams]
     try:

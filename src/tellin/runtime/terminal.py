@@ -194,18 +194,35 @@ class PseudoTerminal:
             self.master = -1
 
 
+# Terminals for a process that will have no /dev to open any from.
+_reserve: list[PseudoTerminal] = []
+
+
+def _new_pty() -> PseudoTerminal:
+    master, slave = os.openpty()
+    return PseudoTerminal(master, slave, os.ttyname(slave))
+
+
+def reserve_ptys(count: int, *, owner: Account) -> None:
+    """Open some now, which ``open_pty`` gives later; as root they become ``owner``'s."""
+    for _ in range(count):
+        made = _new_pty()
+        if os.geteuid() == 0:
+            _give(made.slave, owner)
+        _reserve.append(made)
+
+
 def open_pty(
     size: WindowSize, *, modes: bytes = b"", owner: Account | None = None
 ) -> PseudoTerminal:
     """A new pseudo-terminal with the peer's size and encoded modes, for ``owner`` if we are root."""
-    master, slave = os.openpty()
-    made = PseudoTerminal(master, slave, os.ttyname(slave))
+    made = _reserve.pop() if _reserve else _new_pty()
     try:
-        set_window_size(master, size)
+        set_window_size(made.master, size)
         if modes:
-            apply_modes(slave, modes)
+            apply_modes(made.slave, modes)
         if owner is not None and os.geteuid() == 0:
-            _give(slave, owner)
+            _give(made.slave, owner)
     except BaseException:
         made.close()
         raise

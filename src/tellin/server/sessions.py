@@ -69,6 +69,7 @@ class SessionRules(Record):
     start_files: bool = False  # whether sshrc runs first; needs a process of its own
     user_start_file: bool = False  # whether ~/.ssh/rc does in its place
     on_start: Callable[[bool], object] | None = None  # gets whether somebody sits at a terminal
+    in_chroot: bool = False  # then a home need not be there
     greet: bool = False  # whether a shell on a terminal begins with /etc/motd
     password_expired: bool = False  # then passwd(1) is all that there is
     note: Callable[[int, str], object] = _unheard  # takes a level and a line
@@ -314,6 +315,8 @@ class CommandSession:
         inside: Callable[[], int] | None = None,
     ) -> Child:
         rules, home = self._rules, self._rules.account.home
+        if rules.in_chroot and not os.access(home, os.X_OK):
+            home = "/"
         cwd: str | None = home
         if rules.own_process and self._pty is None:
             # posix_spawn(3) is five times as fast as a fork of an interpreter, but cannot change

@@ -209,6 +209,7 @@ def access_rules(config: SshdConfig) -> AccessRules:
         ),
         principals_file=config.authorized_principals_file,
         revoked_files=config.revoked_keys,
+        chrooted=config.chroot_directory is not None,
         keys_command=_helper(config, "authorized_keys_command"),
         principals_command=_helper(config, "authorized_principals_command"),
     )

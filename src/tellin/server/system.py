@@ -22,7 +22,8 @@ from tellin.runtime.loop import Loop
 from tellin.runtime.places_journal import with_places
 from tellin.runtime.privileges import Account, become, refuse_inspection
 from tellin.runtime.sockets import set_traffic_class
-from tellin.server import forwarding, reach, settings
+from tellin.runtime.terminal import reserve_ptys
+from tellin.server import chroot, forwarding, reach, settings
 from tellin.server.access import Visitor, group_names
 from tellin.server.authorities import SystemAccess
 from tellin.server.connection import Login, ServerConnection, SessionHandler
@@ -54,6 +55,8 @@ from tellin.userauth.questions import Account as KnownAccount
 from tellin.wire import Record
 
 BANNER_BYTES: Final = 64 << 10
+# How many sessions in a ChrootDirectory without /dev may have a terminal.
+_TERMINALS: Final = 4
 
 _UNUSABLE: Final = {
     Verdict.RUN_OUT: "User {} password has expired",
@@ -326,9 +329,12 @@ class SystemServices:
         settings.put_in_force(connection.core, self._config, self._offer.configuration.always)
         if self._on_login is not None:
             self._on_login()
+        groups = account.groups() if os.geteuid() == 0 else []
+        if self._config.chroot_directory is not None:
+            self._change_root(account, self._config.chroot_directory, self._rules)
         if os.geteuid() == 0:
             # Root too: the groups that this process was started with are not root's own.
-            become(account, account.groups())
+            become(account, groups)
             # The host keys are still in this process's memory; its new owner must not look.
             refuse_inspection()
         if self._config.expose_auth_info:
@@ -349,6 +355,19 @@ class SystemServices:
             **self._rules.environment,
             "SSH_USER_AUTH": self._record.path,
         }
+
+    def _change_root(self, account: Account, directory: str, rules: SessionRules) -> None:
+        try:
+            place = chroot.place_of(directory, account)
+            chroot.check(place)
+            if rules.permit_terminal:
+                # Inside there may be no /dev to open them from.
+                reserve_ptys(min(_TERMINALS, self._config.max_sessions), owner=account)
+            chroot.enter(place, self._journal)
+        except TellinError as error:
+            self._journal.fatal(str(error))
+            raise
+        rules.in_chroot = True
 
     def _session_rules(
         self, connection: ServerConnection, account: Account, login: Login
