@@ -2412,8 +2412,8 @@ FORWARDING: Final = (
     _guard(
         "case 182",
         "server/listening.py",
-        'path[:1] != b"/" or',
-        "False or",
+        "unlink=rules.unlink)",
+        "unlink=True)",
         LISTENING + "test_case_182_a_path_that_is_none_or_taken_is_refused",
     ),
 )
