@@ -157,7 +157,7 @@ def test_a_child_has_a_session_of_its_own_and_no_descriptor_of_ours(way: str) ->
     leaked = os.dup(0)
     os.set_inheritable(leaked, True)
     # As if it had come with this process: found at the first start of a child.
-    processes._seal_inherited.cache_clear()
+    processes.seal_inherited.cache_clear()
     child = sh("ps -o sid= -p $$ | tr -d ' '; ls /proc/self/fd | wc -l")
     session, descriptors = output(child).split()
     assert int(session) == child.pid
