@@ -251,3 +251,41 @@ async def test_one_that_was_never_begun_is_closed_too(leads: None) -> None:
 def test_what_no_tunnel_can_take_is_refused_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(tellin.UsageError):
         tunnel(1, **options)
+
+
+class Refusing:
+    """A connection whose server says no so often, and then listens."""
+
+    closed = False
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def lead_from_there(self, asked: Any) -> Any:
+        self.times -= 1
+        if self.times >= 0:
+            raise tellin.RequestRefused("taken")
+        return self
+
+    port = 4711
+
+
+@awaited
+async def test_a_port_of_the_server_that_is_still_taken_is_asked_for_again() -> None:
+    told: list[tellin.TellinError | None] = []
+    waits = Paper(most=10)
+    made = tunnel(1, waits=waits, longest_wait=2)
+    standing = await made.forward_remote(0, "127.0.0.1", 9)
+    made._on_change = lambda _: told.append(standing.refused)
+    assert (standing.port, standing.listening, standing.refused) == (0, False, None)
+    await made._listen_there(standing, Refusing(3))  # type: ignore[arg-type]
+    for seconds, most in zip(waits.waited, [0.5, 1, 2], strict=True):
+        assert most / 2 <= seconds <= most
+    assert [type(one) for one in told] == [tellin.RequestRefused] * 3 + [type(None)]
+    assert (standing.port, standing.listening) == (4711, True)
+    await made.aclose()
+    assert standing.closed
+    assert not made.standing
+    for words in ((0, None, 1), (-1,)):
+        with pytest.raises(tellin.UsageError):
+            made.forward_remote(*words)  # type: ignore[arg-type]

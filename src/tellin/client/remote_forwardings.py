@@ -229,6 +229,60 @@ class Listener(RemoteForwarding):
         task.add_done_callback(done)
 
 
+def remote_forward(
+    listen: int | Path, host: Path | None, port: int | None, *, listen_host: str | None
+) -> Forward:
+    """What was asked for, checked; raises UsageError."""
+    if host is not None:
+        return local_forward(listen, host, port, listen_host=listen_host)
+    if port is not None:
+        raise UsageError("a port goes with a host")
+    return socks_forward(listen, listen_host=listen_host)
+
+
+class StandingForwarding(Forwarding):
+    """A place of a server that is listened on whenever there is a connection to it.
+
+    ``port`` is where that was last; ``refused`` says why it is not listened on now, where the server
+    has said no (one that was lost may still have it) and is asked again.
+    """
+
+    __slots__ = ("_now", "_on_ended", "asked", "refused")
+
+    def __init__(
+        self, asked: Forward, *, on_ended: "Callable[[StandingForwarding], object]"
+    ) -> None:
+        super().__init__(
+            host=asked.listen_host or "", port=asked.listen_port, path=asked.listen_path
+        )
+        self.asked = asked
+        self.refused: TellinError | None = None
+        self._now: RemoteForwarding | None = None
+        self._on_ended = on_ended
+
+    @property
+    def listening(self) -> bool:
+        """Whether the server listens now."""
+        return self._now is not None and not self._now.closed
+
+    def begun(self, now: RemoteForwarding) -> None:
+        """The server listens, until this connection ends."""
+        self._now, self.refused, self.port = now, None, now.port
+        if self.closed:
+            now.close()
+
+    def ended(self, error: TellinError | None = None) -> None:
+        """Ask no server any more."""
+        if not self._over.done():
+            super().ended(error)
+            self._on_ended(self)
+
+    def _stop(self) -> None:
+        if self._now is not None:
+            self._now.close()
+        self.ended()
+
+
 class RemoteVerbs:
     """The part of a Connection that has the server listen."""
 
@@ -256,24 +310,19 @@ class RemoteVerbs:
         matter where ``listen_host`` does not ask for one ("" is every address). Await this for a
         Forwarding, or enter it to have it closed in the end. Raises RequestRefused.
         """
-        if host is None:
-            if port is not None:
-                raise UsageError("a port goes with a host")
-            asked = socks_forward(listen, listen_host=listen_host)
-        else:
-            asked = local_forward(listen, host, port, listen_host=listen_host)
+        asked = remote_forward(listen, host, port, listen_host=listen_host)
+        return Opening(lambda: self.lead_from_there(asked))
 
-        async def begin() -> Forwarding:
-            far = self._far()
-            made = RemoteForwarding(
-                far,
-                asked,
-                lambda channel, _: far.led.take(asked, channel),
-                on_ended=self.forwardings.discard,
-            )
-            return await self._begun(made)
-
-        return Opening(begin)
+    async def lead_from_there(self, asked: Forward) -> RemoteForwarding:
+        """The same for a RemoteForward of a configuration."""
+        far = self._far()
+        made = RemoteForwarding(
+            far,
+            asked,
+            lambda channel, _: far.led.take(asked, channel),
+            on_ended=self.forwardings.discard,
+        )
+        return await self._begun(made)
 
     def listen(
         self, host: str | None = None, port: int = 0, handler: StreamHandler | None = None

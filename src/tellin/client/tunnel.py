@@ -23,6 +23,7 @@ from tellin.client.local_forwards import (
     socks_forward,
 )
 from tellin.client.options import ConnectOptions
+from tellin.client.remote_forwardings import StandingForwarding, remote_forward
 from tellin.client.trust import Path
 from tellin.config.forwards import Forward
 from tellin.errors import (
@@ -31,6 +32,7 @@ from tellin.errors import (
     ConnectionLost,
     HostKeyRejected,
     KeyFileError,
+    RequestRefused,
     TellinError,
     TimedOut,
     UsageError,
@@ -84,7 +86,8 @@ class Tunnel:
     that says nothing. What no waiting mends (a wrong host key, a login that is refused, a mistake in
     the configuration) ends a tunnel that has never been up, with ``error``.
 
-    ``on_change`` is called on the loop at each change of ``state``; ``waits`` is the clock.
+    ``on_change`` is called on the loop at each change of ``state``, and when the server says whether
+    it listens on something; ``waits`` is the clock.
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class Tunnel:
         """When the next attempt is, on the clock of ``waits``, in state WAITING."""
         self.forwardings: set[LocalForwarding] = set()
         """What is listened on here."""
+        self.standing: set[StandingForwarding] = set()
+        """What the server listens on."""
         options.setdefault("keepalive", KEEPALIVE)
         options.setdefault("login_timeout", _LOGIN_SECONDS)
         within = min(_CONNECT_SECONDS, max(_SHORTEST_ATTEMPT, longest_wait))
@@ -125,7 +130,9 @@ class Tunnel:
         self._options = options
         self._on_change = on_change
         self._waits: Waits = LoopWaits() if waits is None else waits
+        self._longest_wait = longest_wait
         self._backoff = BackOff(longest_wait)
+        self._asking: set[asyncio.Task[None]] = set()
         self._leader: Leader | None = None
         self._nudge = asyncio.Event()
         self._up = asyncio.Event()
@@ -233,6 +240,56 @@ class Tunnel:
             self._check_open()
         return made
 
+    def forward_remote(
+        self,
+        listen: int | Path = 0,
+        host: Path | None = None,
+        port: int | None = None,
+        *,
+        listen_host: str | None = None,
+    ) -> Opening[StandingForwarding]:
+        """As ``Connection.forward_remote``, at each server that this tunnel will come to.
+
+        It is there at once, and asks the server when there is one. One that says no is asked again:
+        it may not know yet that the last connection is gone.
+        """
+        asked = remote_forward(listen, host, port, listen_host=listen_host)
+
+        async def begin() -> StandingForwarding:
+            return self.stand(asked)
+
+        return Opening(begin)
+
+    def stand(self, asked: Forward) -> StandingForwarding:
+        """Have a RemoteForward of a configuration listened on."""
+        self._check_open()
+        made = StandingForwarding(asked, on_ended=self.standing.discard)
+        self.standing.add(made)
+        if self.connection is not None:
+            self._ask_for(made, self.connection)
+        return made
+
+    def _ask_for(self, standing: StandingForwarding, connection: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(self._listen_there(standing, connection))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _listen_there(self, standing: StandingForwarding, connection: Connection) -> None:
+        """Ask until the server listens, or the connection is gone."""
+        backoff, nothing = BackOff(self._longest_wait), asyncio.Event()
+        while not standing.closed:
+            try:
+                standing.begun(await connection.lead_from_there(standing.asked))
+            except RequestRefused as error:
+                standing.refused = error
+                self._tell()
+                await self._waits.wait(backoff.next(), nothing)
+            except ConnectionLost:
+                return
+            else:
+                self._tell()
+                return
+
     @property
     def fault(self) -> BaseException | None:
         """What has ended it, if that was no ``close``."""
@@ -309,6 +366,8 @@ class Tunnel:
         )
         for forwarding in self.forwardings:
             forwarding.leader = self._leader
+        for standing in self.standing:
+            self._ask_for(standing, connection)
         began = self._waits.time()
         self._change(TunnelState.UP)
         try:
@@ -327,6 +386,8 @@ class Tunnel:
 
     def _down(self) -> None:
         self.connection = None
+        for task in list(self._asking):
+            task.cancel()
         leader, self._leader = self._leader, None
         for forwarding in self.forwardings:
             forwarding.leader = None
@@ -351,6 +412,9 @@ class Tunnel:
     def _change(self, state: TunnelState) -> None:
         self.state, self.since = state, self._waits.time()
         self._up.set()
+        self._tell()
+
+    def _tell(self) -> None:
         if self._on_change is not None:
             self._on_change(self)
 
@@ -365,4 +429,6 @@ class Tunnel:
         why = fault if isinstance(fault, TellinError) else None
         for forwarding in list(self.forwardings):
             forwarding.ended(why)
+        for standing in list(self.standing):
+            standing.ended(why)
         self._change(TunnelState.CLOSED)

@@ -101,6 +101,8 @@ def gather_plans(names: Sequence[str], *, tagged: bool, file: str | None) -> lis
                 f"{name}: nothing is forwarded",
                 hint="LocalForward, DynamicForward or RemoteForward in its Host block says what",
             )
+        if any(one.is_socks for one in plan.there) and plan.config.is_set("permit_remote_open"):
+            raise ConfigError(f"{name}: tunnels do not heed PermitRemoteOpen, and so are none")
         plan.config.check_permitted()
     return list(plans.values())
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from tellin.client.remote_forwardings import StandingForwarding
 from tellin.client.tunnel import Tunnel, TunnelState
 from tellin.errors import TellinError
 from tellin.programs.tunnel_plan import Plan
@@ -35,6 +36,8 @@ class Running:
         self.fault: BaseException | None = None
         self._say = say
         self._said = ""
+        self._said_of: dict[int, str] = {}
+        self._there: list[StandingForwarding] = []
         self.tunnel: Tunnel = plan.tunnel(longest_wait, self._changed)
         self.on_change: Callable[[], object] = _nothing
 
@@ -49,6 +52,7 @@ class Running:
             self._say(f"cannot listen: {shown_error(error)}")
             await self.tunnel.aclose()
         else:
+            self._there = [self.tunnel.stand(forward) for forward in self.plan.there]
             self.tunnel.start()
 
     async def stop(self) -> None:
@@ -75,7 +79,22 @@ class Running:
             self._note(
                 f"given up: {shown_error(tunnel.fault)}" if tunnel.fault is not None else "closed"
             )
+        if tunnel.state is TunnelState.UP:
+            for number, one in enumerate(self._there):
+                self._note_there(number, one)
+        else:
+            self._said_of.clear()
         self.on_change()
+
+    def _note_there(self, number: int, one: StandingForwarding) -> None:
+        said = ""
+        if one.refused is not None:
+            said = f"{one.asked.listening}: {shown_error(one.refused)}; it is asked again"
+        elif one.listening and self._said_of.get(number):
+            said = f"{one.asked.listening}: the server listens now"
+        if said and said != self._said_of.get(number):
+            self._said_of[number] = said
+            self._say(said)
 
     def _note(self, line: str) -> None:
         if line != self._said:
@@ -112,6 +131,17 @@ class Running:
                     "turned_away": turned.get(one.listening, 0),
                 }
                 for one in self.plan.here
+            ]
+            + [
+                {
+                    "kind": "remote",
+                    "listen": one.asked.listening,
+                    "to": one.asked.leading or "socks",
+                    "listening": one.listening,
+                    "listening_port": one.port,
+                    "error": shown_error(one.refused),
+                }
+                for one in self._there
             ],
         }
 
