@@ -38,6 +38,7 @@ PUBLIC: dict[str, set[str]] = {
         "Listener",
         "MemoryFiles",
         "NegotiationFailed",
+        "Pool",
         "PrivateKey",
         "Process",
         "ProtocolError",

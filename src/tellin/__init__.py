@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tellin.client.files import Files as Files
     from tellin.client.forwards import Forwarding as Forwarding
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
+    from tellin.client.pool import Pool as Pool
     from tellin.client.process import Completed as Completed
     from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
@@ -72,6 +73,7 @@ _HOMES = {
     "tellin.client.files": ("Files",),
     "tellin.client.forwards": ("Forwarding",),
     "tellin.client.host_keys": ("HostKeyPolicy",),
+    "tellin.client.pool": ("Pool",),
     "tellin.client.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
     "tellin.client.remote_file": ("RemoteFile",),
@@ -144,6 +146,7 @@ __all__ = [
     "Listener",
     "MemoryFiles",
     "NegotiationFailed",
+    "Pool",
     "PrivateKey",
     "Process",
     "ProtocolError",
