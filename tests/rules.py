@@ -136,6 +136,7 @@ RULES: Final[dict[int, str]] = {
     154: "a session is bound while the agent is locked; who comes from elsewhere stays from elsewhere",
     155: "an agent's frames and lists are bounded before they are read",
     156: "wrong passphrases make everybody wait",
+    157: "when keys are pressed is not seen: a steady beat, fakes behind the last, echoes where none are",
     158: "whoever runs a shared connection's master is asked, where that is wanted, about every request",
     159: "an agent's socket and a control socket are their owner's, and root's",
     # Files

@@ -143,6 +143,49 @@ def test_the_first_key_leaves_at_once_and_those_behind_it_with_the_beat(desk: Ma
     assert EARLIEST <= one.gaps()[0] <= LATEST
 
 
+@pytest.mark.parametrize("echoing", [True, False], ids=["echo", "echo off"])
+def test_r157_a_typed_line_is_a_steady_beat_and_fakes_go_on_for_a_second(
+    desk: Make, echoing: bool
+) -> None:
+    """CVE-2024-39894: real keys among the fakes were seen, where nothing was echoed most of all."""
+    typist = desk()
+    answers: list[int] = []
+
+    class Terminal:
+        """Echoes each key, or answers for it as the server does where it must not."""
+
+        def take(self, views: list[memoryview]) -> int:
+            size = sum(map(len, views))
+            if echoing:
+                typist.theirs.send(b"*" * size)
+            else:
+                typist.made.server.ignore(bytes(4 + size))
+            return size
+
+    typist.theirs.sink = Terminal()
+    carry = typist.made._carry
+
+    def noted(source: Any, target: Any) -> bool:
+        if source is typist.made.server and source.unsent:
+            answers.append(source.unsent)
+        return carry(source, target)
+
+    typist.made._carry = noted  # type: ignore[method-assign]
+    gaps = (0.0, 0.031, 0.07, 0.2, 0.013, 0.4, 0.09, 0.02, 0.11, 0.3)
+    for key, gap in zip(b"correct ho", gaps, strict=True):
+        typist.clock.advance(gap)
+        typist.type(bytes((key,)))
+    last = typist.clock.now
+    typist.clock.advance(5)
+    # The cadence, from the first key to the last fake.
+    assert all(EARLIEST <= gap <= LATEST for gap in typist.gaps())
+    assert typist.wire[-1][0] >= last + 1
+    # What goes one way looks the same for a key and for none, and what comes back does.
+    assert len({size for _, size in typist.wire}) == 1
+    assert len(set(answers)) == 1
+    assert len(answers) == len(typist.wire)
+
+
 def test_to_who_listens_a_key_is_like_no_key(desk: Make) -> None:
     one = desk()
     for pause in (0.0, 0.031, 0.172, 0.009, 0.4, 0.011, 0.25):

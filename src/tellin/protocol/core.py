@@ -19,11 +19,11 @@ from tellin.errors import (
 )
 from tellin.protocol.events import Event, PongReceived
 from tellin.transport.machine import STAGES, Phase, Transport
-from tellin.transport.messages import Ping
+from tellin.transport.messages import Ignore, Ping
 from tellin.transport.negotiation import Negotiated
 from tellin.transport.settings import Settings
 from tellin.transport.version import Role
-from tellin.wire import Record
+from tellin.wire import Record, string
 
 PING_EXTENSION = "ping@openssh.com"
 # Looked up once: a member of an enum costs as much as a call.
@@ -348,6 +348,10 @@ class Core:
         if PING_EXTENSION not in self._transport.extensions:
             raise UsageError("the peer does not know ping@openssh.com")
         self._transport.send(Ping(data))
+
+    def ignore(self, data: bytes) -> None:
+        """Send bytes that mean nothing (RFC 4253 section 11.2)."""
+        self._transport.send(Ignore(string(data)))
 
     def open_channel(self, channel_type: str, data: bytes = b"") -> Channel:
         """Ask for a channel; ChannelOpened or ChannelOpenRefused follows."""

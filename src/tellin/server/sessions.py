@@ -37,6 +37,7 @@ from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
 from tellin.server.connection import Reach
 from tellin.server.file_service import BUILT_IN, serve_built_in
+from tellin.server.silent_typing import AnsweredSink
 from tellin.server.start_files import start_file
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
@@ -70,6 +71,7 @@ class SessionRules(Record):
     user_start_file: bool = False  # whether ~/.ssh/rc does in its place
     on_start: Callable[[bool], object] | None = None  # gets whether somebody sits at a terminal
     in_chroot: bool = False  # then a home need not be there
+    ignore: Callable[[bytes], object] | None = None  # sends bytes that mean nothing
     greet: bool = False  # whether a shell on a terminal begins with /etc/motd
     password_expired: bool = False  # then passwd(1) is all that there is
     note: Callable[[int, str], object] = _unheard  # takes a level and a line
@@ -384,6 +386,8 @@ class CommandSession:
             ]
             child.stdin_fd = -1  # the sink closes it
         channel.sink = self._sink
+        if self._pty is not None and self._rules.ignore is not None:
+            channel.sink = AnsweredSink(self._sink, self._pty.master, self._rules.ignore, link)
         if channel.receiving is not Half.OPEN:
             # The client said that it sends nothing before it said what to run.
             self.ended()

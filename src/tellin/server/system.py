@@ -396,6 +396,7 @@ class SystemServices:
             permit_terminal=config.permit_tty and all(one.permit_pty for one in options),
             own_process=True,
             start_files=True,
+            ignore=connection.core.ignore,
             user_start_file=config.permit_user_rc
             and origin != "config"
             and all(one.permit_user_rc for one in options),
