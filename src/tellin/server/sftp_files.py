@@ -136,7 +136,7 @@ class LocalFile:
 
     def write(self, view: memoryview, offset: int) -> None:
         """Write all: a full disk or a quota is said by the call that writes nothing."""
-        done = 0
+        done = os.pwrite(self.descriptor, view, offset)
         while done < len(view):
             done += os.pwrite(self.descriptor, view[done:], offset + done)
 

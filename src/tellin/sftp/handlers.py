@@ -125,6 +125,11 @@ class Handlers:
             raise SftpError("no such handle")
         return held, held.file
 
+    @property
+    def handle_size(self) -> int:
+        """How long every handle is."""
+        return len(self._salt) + 4
+
     def close_all(self) -> None:
         """The client is gone."""
         for handle in list(self._held):
@@ -347,19 +352,23 @@ class Handlers:
 
     def fill(self, handle: bytes, offset: int, view: memoryview) -> int:
         """Read what a client asked for; 0 is the end."""
-        held, file = self.file(handle)
+        held = self._held.get(handle)
+        if held is None or held.file is None:
+            raise SftpError("no such handle")
         if offset > _MOST_OFFSET:
             raise SftpError("an offset beyond any file's")
-        count = file.fill(view, offset)
+        count = held.file.fill(view, offset)
         held.read += count
         return count
 
     def write(self, handle: bytes, offset: int, view: memoryview) -> None:
         """Write what a client sent."""
-        held, file = self.file(handle)
+        held = self._held.get(handle)
+        if held is None or held.file is None:
+            raise SftpError("no such handle")
         if offset + len(view) > _MOST_OFFSET:
             raise SftpError("an offset beyond any file's")
-        file.write(view, offset)
+        held.file.write(view, offset)
         held.written += len(view)
 
     def failed(self, error: OSError) -> int:

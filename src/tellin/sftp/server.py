@@ -31,7 +31,7 @@ from tellin.sftp.messages import (
     framed,
 )
 from tellin.sftp.status import TEXTS, StatusCode, reason_of
-from tellin.wire import Message, ReceiveBuffer, SendBuffer
+from tellin.wire import Message, ReceiveBuffer, SendBuffer, string
 from tellin.wire.states import State
 
 _WORD: Final = Struct(">I")
@@ -40,6 +40,10 @@ _DATA_HEAD: Final = Struct(">IBII")
 _PLACE: Final = Struct(">QI")
 # A message's number and its id, or a version.
 _SMALLEST: Final = 5
+_LANE: Final = frozenset({READ_NUMBER, WRITE_NUMBER})
+# The answer to every WRITE that went well.
+_OK_TEXT: Final = string(TEXTS[StatusCode.OK].encode("ascii")) + string(b"")
+_OK: Final = Struct(f">IBII{len(_OK_TEXT)}s")
 _LONGEST_HANDLE: Final = 256
 # Case 246: with so much waiting to be sent, nothing more is done for a client that does not read.
 MOST_WAITING: Final = 1 << 20
@@ -74,6 +78,12 @@ class SftpServer:
         self._out = SendBuffer()
         self._missing = 0
         self._stage = Stage.FRESH
+        # What READ and WRITE begin with, for handles of ours: all but a few messages are of these.
+        self._handle_size = handlers.handle_size
+        self._lane = Struct(f">IBII{self._handle_size}sQI")
+        permits = handlers.permits
+        self._reads = not permits.objection(Read)
+        self._writes = not permits.objection(Write)
 
     # The driver's side
 
@@ -120,7 +130,8 @@ class SftpServer:
         """Do what can be done of what has come."""
         buffer = self._in
         while self.hungry:
-            at, have = buffer.at, len(buffer)
+            at = buffer.at
+            have = buffer.end - at
             if have < 4:
                 self._missing = 4 - have
                 break
@@ -132,8 +143,11 @@ class SftpServer:
             if have < 4 + length:
                 self._missing = 4 + length - have
                 break
-            self._take(buffer.data[at + 4 : at + 4 + length])
-            buffer.at = at + 4 + length
+            data, end = buffer.data, at + 4 + length
+            number = data[at + 4]
+            if number not in _LANE or not self._moved(data, at, end, number):
+                self._take(data[at + 4 : end])
+            buffer.at = end
         buffer.rest()
 
     def _take(self, frame: memoryview) -> None:
@@ -199,6 +213,32 @@ class SftpServer:
 
     # The lane
 
+    def _moved(self, data: memoryview, at: int, end: int, number: int) -> bool:
+        """Do a READ or a WRITE that is as nearly all of them are; false leaves it to ``_take``.
+
+        One look at its fields, no object for the request, and none for the reply.
+        """
+        lane = self._lane
+        begin = at + lane.size
+        if begin > end or self._stage is not Stage.SERVING:
+            return False
+        _, _, request_id, size, handle, offset, length = lane.unpack_from(data, at)
+        if size != self._handle_size:
+            return False
+        try:
+            if number == WRITE_NUMBER:
+                if length != end - begin or not self._writes:
+                    return False
+                self._handlers.write(handle, offset, data[begin:end])
+                self._out.append(_OK.pack(_OK.size - 4, Status.number, request_id, 0, _OK_TEXT))
+            else:
+                if begin != end or not self._reads:
+                    return False
+                self._fill(handle, offset, length, request_id)
+        except OSError as error:
+            self._status(request_id, self._handlers.failed(error), reason_of(error))
+        return True
+
     def _read(self, frame: memoryview, request_id: int) -> None:
         handle, at = _handle(frame)
         if at + _PLACE.size != len(frame):
@@ -207,6 +247,9 @@ class SftpServer:
             self._status(request_id, StatusCode.PERMISSION_DENIED)
             return
         offset, length = _PLACE.unpack_from(frame, at)
+        self._fill(handle, offset, length, request_id)
+
+    def _fill(self, handle: bytes, offset: int, length: int, request_id: int) -> None:
         # R181: the length is a peer's wish, and no more than a message holds is ever given.
         length = min(length, MOST_DATA)
         head = _DATA_HEAD.size
