@@ -465,6 +465,27 @@ def test_threads_have_the_same(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError), files.open(tmp_path / "c") as file:
             file.read(1 // 0)
         assert "statvfs@openssh.com" in files.extensions
+        with files.open(tmp_path / "t", "w", encoding="utf-8") as text:
+            assert text.write("one\ntwo\n") == 8
+        with files.open(tmp_path / "t", encoding="utf-8") as text:
+            assert list(text) == ["one\n", "two\n"]
+        with files.open(tmp_path / "t") as file:
+            assert list(file) == [b"one\n", b"two\n"]
+            assert not file.closed
+        files.makedirs(tmp_path / "tree" / "below")
+        files.copy(tmp_path / "t", tmp_path / "tree" / "below")
+        files.get(tmp_path / "tree", tmp_path / "fetched", recurse=True)
+        assert files.mirror_put(tmp_path / "tree", tmp_path / "mirror").copied == [
+            "below",
+            "below/t",
+        ]
+        walked = [where for where, _, _ in files.walk(tmp_path / "tree")]
+        assert walked == [f"{tmp_path}/tree", f"{tmp_path}/tree/below"]
+        files.mget(tmp_path / "tree" / "below" / "*", tmp_path / "mirror")
+        assert files.glob(tmp_path / "mirror" / "t") == [f"{tmp_path}/mirror/t"]
+        files.rmtree(tmp_path / "tree")
+        assert not files.exists(tmp_path / "tree")
+        assert files.isfile(tmp_path / "fetched" / "below" / "t")
     assert (tmp_path / "c").read_bytes() == DATA[:10] + b"x" + DATA[11:100_000]
 
 
