@@ -2299,8 +2299,8 @@ CONTROL_SOCKETS: Final = (
     _guard(
         "R159",
         "programs/ssh_master.py",
-        "if not is_trusted(uid) or len(self.visitors) >= MOST_VISITORS:",
-        "if len(self.visitors) >= MOST_VISITORS:",
+        "if not is_trusted(uid):",
+        "if False:",
         SHARING + "test_r159_another_user_is_not_heard_even_where_the_file_lets_him_in",
     ),
     _guard(

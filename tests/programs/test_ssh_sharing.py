@@ -3,6 +3,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.interop.peers import OpenSSHServer
 from tests.interop.target import Completed, Target, free_port
-from tests.programs.ssh_runs import LONGEST, Ssh, Typist, asked, askpass, having, said
+from tests.programs.ssh_runs import LONGEST, SSH, Ssh, Typist, asked, askpass, having, said
 
 from tellin.connection.messages import (
     ChannelClose,
@@ -254,6 +256,85 @@ def test_a_terminal_is_the_passengers_own(shared: Shared, master: str, passenger
     typist.expect("Shared connection to .* closed")
     typist.end()
     assert shared.run(passenger, "echo here").stdout == b"here\n"
+
+
+def test_the_masters_own_terminal_and_a_passengers_are_resized_each(shared: Shared) -> None:
+    command = "trap 'stty size' WINCH; stty size; while read line; do echo got $line; done"
+
+    def on_terminal(*flags: str) -> Typist:
+        ssh = shared.by("tellin")
+        typist = Typist(
+            ssh.argv(command, flags=shared.flags("-t", *flags)), env=ssh.environment, size=(30, 90)
+        )
+        typist.expect("30 90")
+        return typist
+
+    master = on_terminal("-M")
+    passenger = on_terminal()
+    for typist, rows in ((master, 31), (passenger, 32), (master, 33)):
+        typist.resize(rows, 90)
+        os.kill(typist.pid, signal.SIGWINCH)
+        typist.type("word\n")
+        typist.expect(f"{rows} 90")
+    for typist in (passenger, master):
+        typist.type("\n~.")
+        typist.end()
+
+
+def test_a_session_is_lent_the_agent_where_its_passenger_wants_that(shared: Shared) -> None:
+    agent = shared.directory / "agent"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(agent))
+        listening.listen()
+        flags = shared.flags("-M", "-N", "-f", *having(f"ForwardAgent={agent}"))
+        assert shared.by("tellin").run(flags=flags).status == 0
+        shared.pid()
+        lent = "echo [$SSH_AUTH_SOCK]"
+        for program in ("tellin", "ssh"):
+            # The server lends it to all later sessions of a connection: first those who do not ask.
+            assert shared.run(program, lent, flags=["-a"]).stdout == b"[]\n"
+        assert b"agent" in shared.run("tellin", lent, flags=["-A"]).stdout
+
+
+@pytest.mark.slow
+def test_rsync_and_git_go_over_one_connection(shared: Shared) -> None:
+    for tool in ("rsync", "git"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    flags = shared.flags(*having("ControlMaster=auto", "ControlPersist=60"))
+    ssh = shared.by("tellin")
+    shell = shlex.join([*SSH, *flags, *ssh.options(), "-p", str(ssh.target.port)])
+    where = f"{ssh.target.user}@{ssh.target.host}"
+    shared.directory.chmod(0o777)
+    tree, there, back, clone = (shared.directory / name for name in ("t", "there", "b", "c"))
+    tree.mkdir()
+    for number in range(50):
+        (tree / str(number)).write_bytes(os.urandom(3000))
+
+    def do(*words: object) -> None:
+        subprocess.run(
+            [str(word) for word in words],
+            check=True,
+            capture_output=True,
+            timeout=LONGEST,
+            env={**ssh.environment, "GIT_SSH_COMMAND": shell, "GIT_CONFIG_GLOBAL": "/dev/null"},
+        )
+
+    do("rsync", "-r", "-e", shell, f"{tree}/", f"{where}:{there}/")
+    do("rsync", "-r", "-e", shell, f"{where}:{there}/", f"{back}/")
+    pid = shared.pid()
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C")
+    do("git", "init", "-q", tree)
+    do(*git, tree, "add", ".")
+    do(*git, tree, "commit", "-qm", "all")
+    bare = f"{there}.git"
+    assert shared.run("tellin", f"git init -q --bare {bare}").status == 0
+    do(*git, tree, "push", "-q", f"{where}:{bare}", "HEAD:refs/heads/main")
+    do("git", "clone", "-q", "-b", "main", f"{where}:{bare}", clone)
+    for copy in (back, clone):
+        files = [path for path in tree.iterdir() if path.is_file()]
+        assert all((copy / path.name).read_bytes() == path.read_bytes() for path in files)
+    assert shared.pid() == pid
 
 
 @pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)

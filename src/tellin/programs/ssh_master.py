@@ -85,7 +85,8 @@ class Sharing:
         self._acceptor: Acceptor | None = Acceptor(loop, listening, self._arrived)
         self._closed = False
         self._idle: Cancellable | None = None
-        loop.add_signal(signal.SIGWINCH, self._resized)
+        # Our own session's terminal hears of it too.
+        self._leave_signal = loop.join_signal(signal.SIGWINCH, self._resized)
 
     @property
     def busy(self) -> bool:
@@ -145,7 +146,7 @@ class Sharing:
             return
         self._closed = True
         self.stop_listening()
-        self.loop.remove_signal(signal.SIGWINCH)
+        self._leave_signal()
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -182,8 +183,11 @@ class Sharing:
 
     def _arrived(self, stream: Socket, address: object) -> None:
         uid = caller_of(stream)
-        if not is_trusted(uid) or len(self.visitors) >= MOST_VISITORS:
+        if not is_trusted(uid):
             self.journal.error(f"multiplex uid mismatch: peer euid {uid} != uid {os.geteuid()}")
+            stream.close()
+            return
+        if len(self.visitors) >= MOST_VISITORS:
             stream.close()
             return
         self.journal.debug("multiplexing control connection")

@@ -360,6 +360,8 @@ class Passenger:
 
             raw = RawMode(0)
             raw.enter()
+            # The window may have changed before there was anybody to hear of it.
+            self._resized()
         status: int | None = None
         try:
             while True:

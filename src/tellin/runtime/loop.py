@@ -176,6 +176,12 @@ class SmallLoop:
         """Call in a turn of the loop for each delivery of ``signum``; the main thread only."""
         self._signals.add(signum, _Call(callback, args))
 
+    def join_signal(
+        self, signum: int, callback: Callable[[*Arguments], object], *args: *Arguments
+    ) -> Callable[[], object]:
+        """Call for it too, whoever else is called; returns what ends that."""
+        return self._signals.join(signum, _Call(callback, args))
+
     def remove_signal(self, signum: int) -> bool:
         """Put back the handler that was there before ``add_signal``."""
         return self._signals.remove(signum)
@@ -298,6 +304,7 @@ class _Signals:
     def __init__(self, loop: SmallLoop) -> None:
         self._loop = loop
         self._calls: dict[int, _Call] = {}
+        self._joined: list[tuple[int, _Call]] = []
         self._before: dict[int, Any] = {}
         self._pipe: tuple[int, int] | None = None
         self._former_wakeup = -1
@@ -305,9 +312,24 @@ class _Signals:
     def add(self, signum: int, call: _Call) -> None:
         if signum in (signal.SIGKILL, signal.SIGSTOP):
             raise UsageError(f"signal {signum} cannot be caught")
+        self._calls[signum] = call
+        self._handle(signum)
+
+    def join(self, signum: int, call: _Call) -> Callable[[], object]:
+        row = signum, call
+        self._joined.append(row)
+        self._handle(signum)
+
+        def leave() -> None:
+            if row in self._joined:
+                self._joined.remove(row)
+                self._unhandle(signum)
+
+        return leave
+
+    def _handle(self, signum: int) -> None:
         if self._pipe is None:
             self._open()
-        self._calls[signum] = call
         if signum not in self._before:
             self._before[signum] = signal.signal(signum, _delivered)
             # System calls go on by themselves: the loop hears of the signal anyway.
@@ -316,14 +338,24 @@ class _Signals:
     def remove(self, signum: int) -> bool:
         if self._calls.pop(signum, None) is None:
             return False
+        self._unhandle(signum)
+        return True
+
+    def _unhandle(self, signum: int) -> None:
+        if signum in self._calls or any(joined == signum for joined, _ in self._joined):
+            return
         before = self._before.pop(signum)
         # None is a handler that was not set from Python and cannot be put back.
         signal.signal(signum, signal.SIG_DFL if before is None else before)
-        return True
+
+    def _remove_all(self) -> None:
+        self._calls.clear()
+        self._joined.clear()
+        for signum in list(self._before):
+            self._unhandle(signum)
 
     def close(self) -> None:
-        for signum in list(self._calls):
-            self.remove(signum)
+        self._remove_all()
         if self._pipe is not None:
             signal.set_wakeup_fd(self._former_wakeup)
             self._loop.remove_reader(self._pipe[0])
@@ -333,8 +365,7 @@ class _Signals:
 
     def leave_to_parent(self) -> None:
         signal.set_wakeup_fd(-1)
-        for signum in list(self._calls):
-            self.remove(signum)
+        self._remove_all()
         if self._pipe is not None:
             for fd in self._pipe:
                 os.close(fd)
@@ -352,6 +383,9 @@ class _Signals:
             call = self._calls.get(signum)
             if call is not None:
                 self._loop.call_soon(call.callback, *call.args)
+            for joined, one in self._joined:
+                if joined == signum:
+                    self._loop.call_soon(one.callback, *one.args)
 
 
 def _delivered(signum: int, frame: FrameType | None) -> None:
