@@ -21,6 +21,11 @@ have dropbear && have dbclient || wanted="$wanted dropbear-bin"
 # Dropbear looks for authorized_keys in the account's home alone: the tests give it another passwd.
 nss_wrapper || wanted="$wanted libnss-wrapper"
 have plink && have puttygen || wanted="$wanted putty-tools"
+# Programs that work with files over SFTP.
+have curl || wanted="$wanted curl"
+have lftp || wanted="$wanted lftp"
+have rclone || wanted="$wanted rclone"
+have sshfs || wanted="$wanted sshfs"
 # A PKCS#11 token in software.
 have softhsm2-util || wanted="$wanted softhsm2"
 # What people give as a ProxyCommand; the one that also hands over a connected socket.

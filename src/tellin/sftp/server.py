@@ -268,8 +268,11 @@ class SftpServer:
             raise MalformedPacket("a WRITE cut short")
         offset, length = _PLACE.unpack_from(frame, at)
         data = frame[at + _PLACE.size :]
-        if length != len(data):
+        if length > len(data):
             raise MalformedPacket(f"{length} bytes to write, and {len(data)} there")
+        # Go's pkg/sftp, and rclone with it, sends all of its buffer behind a length that says how
+        # much of it counts.
+        data = data[:length]
         if self._handlers.refuse(Write):
             self._status(request_id, StatusCode.PERMISSION_DENIED)
             return
