@@ -18,12 +18,12 @@ from tellin.programs.scp_names import alternatives, asked_for, quoted
 DATA = random.Random(17).randbytes(1_300_001)
 SERVERS = [
     pytest.param(OURS, id="tellin"),
-    pytest.param(THEIRS, id="openssh", marks=pytest.mark.peer("sftp-server")),
+    pytest.param(THEIRS, id="openssh", marks=[pytest.mark.peer("sftp-server"), pytest.mark.slow]),
 ]
 # The protocol, and by whom the other side is spoken.
 WAYS = [
     pytest.param([], "tellin", id="sftp"),
-    pytest.param(["-O"], "tellin", id="rcp"),
+    pytest.param(["-O"], "tellin", id="rcp", marks=pytest.mark.slow),
     pytest.param(["-O"], "scp", id="rcp with openssh", marks=pytest.mark.peer("scp")),
 ]
 
@@ -156,7 +156,7 @@ def test_a_failed_file_fails_the_run_and_the_others_arrive(hosts: Hosts) -> None
     assert len(said(done)) == 2
 
 
-@pytest.mark.parametrize("flags", [[], ["-3"], ["-O"]], ids=str)
+@pytest.mark.parametrize("flags", [[], pytest.param(["-O"], marks=pytest.mark.slow)], ids=str)
 def test_files_go_from_one_host_to_another(flags: list[str], hosts: Hosts) -> None:
     (hosts.host / "a").write_bytes(DATA)
     top = plant(hosts.host)
@@ -296,7 +296,14 @@ def cut_after(count: int) -> str:
     return f"{sys.executable} {Path(__file__).with_name('cut_short.py')} {count} {OURS}"
 
 
-@pytest.mark.parametrize("count", [0, 30, 400, 100_000, 1_000_000])
+@pytest.mark.parametrize(
+    "count",
+    [
+        400,
+        100_000,
+        *(pytest.param(count, marks=pytest.mark.slow) for count in (0, 30, 32_000, 1_000_000)),
+    ],
+)
 def test_a_download_that_is_cut_says_how_far_it_got_and_can_be_gone_on_with(
     count: int, tmp_path: Path
 ) -> None:

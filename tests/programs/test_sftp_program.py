@@ -138,7 +138,7 @@ def fill(hosts: Hosts) -> None:
 
 
 @pytest.mark.peer("sftp", "sftp-server")
-@pytest.mark.parametrize("flags", [[], ["-N"]], ids=str)
+@pytest.mark.parametrize("flags", [[], pytest.param(["-N"], marks=pytest.mark.slow)], ids=str)
 def test_every_command_says_and_does_what_openssh_s_sftp_says_and_does(
     flags: list[str], tmp_path: Path
 ) -> None:
@@ -259,7 +259,9 @@ def test_a_command_in_place_of_ssh_is_a_server(hosts: Hosts) -> None:
 # Resuming
 
 
-@pytest.mark.parametrize("size", [0, 1, 32_768, 1_300_000])
+@pytest.mark.parametrize(
+    "size", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (0, 32_768, 1_300_000))]
+)
 def test_half_a_file_is_gone_on_with_both_ways(size: int, hosts: Hosts) -> None:
     (hosts.host / "down").write_bytes(DATA)
     (hosts.here / "down").write_bytes(DATA[:size])
@@ -286,7 +288,10 @@ def test_case_261_what_is_longer_than_the_whole_is_no_beginning_of_it(hosts: Hos
     assert (hosts.host / "a").read_bytes() == DATA
 
 
-@pytest.mark.parametrize("count", [2_000, 300_000, 1_299_000])
+@pytest.mark.parametrize(
+    "count",
+    [300_000, *(pytest.param(count, marks=pytest.mark.slow) for count in (2_000, 1_299_000))],
+)
 def test_a_download_that_is_cut_is_finished_by_reget(count: int, tmp_path: Path) -> None:
     hosts = Hosts(tmp_path, server=cut_after(count))
     (hosts.host / "a").write_bytes(DATA)
