@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Remote forwarding beside OpenSSH's: the server listens, and what comes there is led to where the client is."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -227,3 +230,45 @@ def test_a_target_here_that_does_not_answer_is_said_in_openssh_s_words(
             lines.append(errors.decode().replace("\r", "").splitlines())
     assert lines[1] == lines[0]
     assert lines[0]
+
+
+def test_a_client_in_the_background_has_been_told_where_the_server_listens(
+    running: Running, make_client: Make
+) -> None:
+    with service() as port:
+        words = ("-f", "-N", "-R", f"0:127.0.0.1:{port}")
+        argv = wording(make_client("tellin"), running("tellin").target, *words, LogLevel="INFO")
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+            found = re.fullmatch(
+                rb"Allocated port (\d+) for remote forward to 127\.0\.0\.1:\d+\r?\n", done.stderr
+            )
+            assert (done.returncode, done.stdout) == (0, b"")
+            assert found is not None
+            with socket.create_connection(("127.0.0.1", int(found[1])), timeout=60) as stream:
+                assert there_and_back(stream, b"hello") == b"hello"
+        finally:
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    if f"0:127.0.0.1:{port}".encode() in place.read_bytes():
+                        os.kill(int(place.parent.name), signal.SIGTERM)
+
+
+def test_a_session_that_has_ended_waits_for_what_comes_from_the_server(
+    running: Running, make_client: Make
+) -> None:
+    theirs = free_port()
+    with service() as port:
+        argv = list(map(str, make_client("tellin").argv(running("tellin").target, "cat; exit 7")))
+        at = argv.index("-F")
+        argv[at:at] = ["-o", f"RemoteForward={theirs} 127.0.0.1:{port}"]
+        with running_with(argv) as process, dial(theirs) as stream:
+            stream.sendall(b"x")
+            assert stream.recv(1) == b"x"
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            assert there_and_back(stream, b"still here") == b"still here"
+            assert process.wait(60) == 7
