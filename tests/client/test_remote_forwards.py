@@ -16,6 +16,7 @@ from tests.library import HOST_KEY, USER_KEY, awaited, connected, connecting, pa
 
 import tellin
 from tellin.client import remote_forwardings
+from tellin.connection import windows
 
 ANY = {"permit_listen": ["any"], "permit_sockets": True}
 
@@ -285,6 +286,49 @@ async def test_r145_where_nothing_else_is_said_a_server_listens_for_its_own_mach
         (await asyncio.open_connection("127.0.0.2", listener.port))[1].close()
         with pytest.raises(ConnectionRefusedError):
             await opened(listener.port)
+
+
+@awaited
+async def test_r141_floods_both_ways_through_64_forwards_with_tiny_windows_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for ever, and what waits to be sent stays small."""
+    for name in ("INITIAL_WINDOW", "LEAST_WINDOW"):
+        monkeypatch.setattr(windows, name, 4096)
+    monkeypatch.setattr(windows, "GROWTH", 1)
+    data = bytes(60_000)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        async def send() -> None:
+            writer.write(data)
+            await writer.drain()
+            writer.write_eof()
+
+        sending = asyncio.create_task(send())
+        taken = b""
+        while piece := await reader.read(4096):
+            taken += piece
+            assert connection.core.unsent < 2 << 20
+        await sending
+        writer.close()
+        return taken
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there.append(await flood(reader, writer))
+
+    there: list[bytes] = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with (
+        server,
+        connected(**ANY) as connection,
+        connection.forward_remote(0, "127.0.0.1", server.sockets[0].getsockname()[1]) as made,
+    ):
+        streams = [await opened(made.port) for _ in range(64)]
+        here = await asyncio.gather(*(flood(*one) for one in streams))
+        while len(there) < 64:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        assert {channel.target for channel in connection.core.channels.values()} <= {4096}
+    assert here == there == [data] * 64
 
 
 @pytest.mark.parametrize("places", ["any", ["nowhere"], ["host:0"]])
