@@ -113,6 +113,23 @@ def test_what_programs_do_with_a_connection_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("sshd")
+def test_what_is_forwarded_comes_back_and_is_shared_works(tmp_path: Path) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    with OpenSSHServer(tmp_path) as server:
+        known_hosts.write_text(server.target.known_hosts(), "ascii")
+        words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
+        done = run("forwarding.py", *words, str(known_hosts))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "behind the port: SSH",
+        "a proxy, too: True",
+        "up: SSH",
+        "up: SSH",
+        "0 1 2 3 4 by 1",
+    ]
+
+
+@pytest.mark.peer("sshd")
 def test_what_programs_do_with_files_works(tmp_path: Path) -> None:
     known_hosts = tmp_path / "known_hosts"
     with OpenSSHServer(tmp_path) as server:

@@ -289,3 +289,12 @@ async def test_a_port_of_the_server_that_is_still_taken_is_asked_for_again() -> 
     for words in ((0, None, 1), (-1,)):
         with pytest.raises(tellin.UsageError):
             made.forward_remote(*words)  # type: ignore[arg-type]
+
+
+@awaited
+async def test_who_waits_for_it_is_not_given_a_connection_that_has_just_ended() -> None:
+    async with serving() as server, tunnel(server.port, waits=Paper(most=1)) as made:
+        first = await made.wait_up()
+        first.close()
+        assert first.closed
+        assert await made.wait_up() is not first

@@ -160,7 +160,7 @@ class Tunnel:
 
     async def wait_up(self) -> Connection:
         """Wait until it is up; raises the error that has ended it before that."""
-        while self.connection is None:
+        while self.connection is None or self.connection.closed:
             if self.state is TunnelState.CLOSED:
                 self._raise()
             self._up.clear()
