@@ -118,7 +118,7 @@ def test_what_is_forwarded_comes_back_and_is_shared_works(tmp_path: Path) -> Non
     with OpenSSHServer(tmp_path) as server:
         known_hosts.write_text(server.target.known_hosts(), "ascii")
         words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
-        done = run("forwarding.py", *words, str(known_hosts))
+        done = run("tunnels.py", *words, str(known_hosts))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "behind the port: SSH",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Ports led through connections, a connection that comes back by itself, and a pool of them.
 
-usage: python forwarding.py HOST PORT USER KEY-FILE KNOWN-HOSTS
+usage: python tunnels.py HOST PORT USER KEY-FILE KNOWN-HOSTS
 """
 
 import asyncio
