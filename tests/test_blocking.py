@@ -20,6 +20,7 @@ import tellin
 from tellin import blocking
 from tellin.client import options as client_options
 from tellin.client.options import ConnectOptions, RunOptions, StartOptions, SubsystemOptions
+from tellin.client.remote_forwardings import RemoteVerbs
 from tellin.runtime.portal import Portal, shared_portal
 from tellin.server.serve import ServeOptions
 
@@ -571,8 +572,9 @@ def test_every_method_of_the_coroutines_is_here() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     inside = {"core", "link", "loop", "dispatch", "handle", "ended", "say"}
-    inside |= {"check_open", "close_behind"}
-    assert names(tellin.Connection) - inside - {"aclose"} <= names(blocking.Connection)
+    inside |= {"check_open", "close_behind", "wait_gone", "far"}
+    whole = names(tellin.Connection) | names(RemoteVerbs)
+    assert whole - inside - {"aclose"} <= names(blocking.Connection)
     assert names(tellin.Process) - {"aclose"} <= names(blocking.Process)
     assert names(tellin.Reader) - _FOR_CHANNELS <= names(blocking.Reader)
 

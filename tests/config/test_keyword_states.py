@@ -179,6 +179,7 @@ SERVER = {
     "AllowTcpForwarding": LED,
     "CASignatureAlgorithms": "server/test_certificates.py"
     "::test_r047_case_289_what_an_authority_signs_by_sha1_is_worth_nothing",
+    "ChrootDirectory": "server/test_chroot.py::test_r113_a_match_block_has_a_root_of_its_own",
     "Ciphers": OFFERED,
     "Compression": OFFERED,
     "DisableForwarding": LED,
