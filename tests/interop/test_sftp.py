@@ -18,6 +18,11 @@ from tests.interop.scripts import files_by
 from tests.interop.servers import find
 from tests.interop.target import Target
 from tests.interop.tellin_peer import TellinClient, TellinServer
+from tests.sftp.test_server import EVERY_REQUEST
+
+from tellin.sftp import messages
+from tellin.sftp.attributes import Attributes
+from tellin.sftp.messages import Request, framed
 
 DATA = random.Random(6).randbytes(700_001)
 OURS = f"{sys.executable} -P -m tellin sftp-server"
@@ -210,6 +215,86 @@ def test_r178_case_245_what_is_not_permitted_is_denied(
     done = batch(directly(OURS, *options), [f"cd {root}", "get old new", "ls"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "new").read_bytes() == b"old"
+
+
+def answers(
+    server: str, options: list[str], requests: list[Request]
+) -> list[tuple[str, int, int]]:
+    """For each request the number of the reply, and the code of a STATUS."""
+    sent = b"\0\0\0\5\1\0\0\0\3" + b"".join(
+        framed(request, number) for number, request in enumerate(requests)
+    )
+    with subprocess.Popen(
+        [*server.split(), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(sent)
+        process.stdin.flush()
+        # OpenSSH's server leaves when its input ends, whatever it has still to say.
+        frames = []
+        for _ in range(len(requests) + 1):
+            size = int.from_bytes(process.stdout.read(4), "big")
+            frames.append(process.stdout.read(size))
+        process.stdin.close()
+    return [
+        (request.name, frame[0], int.from_bytes(frame[5:9], "big") if frame[0] == 101 else 0)
+        for request, frame in zip(requests, frames[1:], strict=True)
+    ]
+
+
+# Case 230: a handle that is none is a failure, whatever is asked of it; and a home without a name is the user's own.
+ON_PURPOSE = {
+    ("close", 101, 2): ("close", 101, 4),
+    ("fsync", 101, 2): ("fsync", 101, 4),
+    ("home-directory", 101, 4): ("home-directory", 104, 0),
+}
+
+
+def inside(request: Request, root: Path) -> Request:
+    """The same with its paths below a directory."""
+    values = {name: getattr(request, name) for name in type(request).__annotations__}
+    for name in ("path", "old_path", "new_path", "first", "second"):
+        if values.get(name, b"").startswith(b"/"):
+            values[name] = os.fsencode(root) + values[name]
+    return type(request)(**values)
+
+
+@pytest.mark.peer("sftp-server")
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["-R"],
+        ["-P", ",".join(request.name for request in EVERY_REQUEST)],
+        ["-p", "realpath"],
+        ["-R", "-P", "stat", "-p", "stat,lstat,open,mkdir"],
+    ],
+    ids=["all", "-R", "-P", "-p", "-R -P -p"],
+)
+def test_r178_case_245_every_request_is_answered_as_openssh_s_server_does(
+    options: list[str], root: Path
+) -> None:
+    (root / "old").write_bytes(b"old")
+    requests = [inside(request, root) for request in EVERY_REQUEST]
+    for kind in (messages.Stat, messages.OpenDirectory, messages.RealPath, messages.ReadLink):
+        requests += [kind(os.fsencode(root)), kind(os.fsencode(root / "none" / "x"))]
+    old = os.fsencode(root / "old")
+    requests += [messages.Open(old, flags, Attributes()) for flags in (1, 2, 3, 9, 17, 41, 0)]
+    requests += [
+        messages.MakeDirectory(old, Attributes()),
+        messages.RemoveDirectory(old),
+        messages.Rename(old, old),
+        messages.SetStat(old, Attributes(permissions=0o600)),
+        messages.Remove(os.fsencode(root)),
+    ]
+    answered = []
+    for server in (str(SFTP_SERVER), OURS):
+        answered.append(answers(server, options, requests))
+        assert (root / "old").exists()
+        (root / "b").unlink(missing_ok=True)
+    theirs = [ON_PURPOSE.get(answer, answer) for answer in answered[0]]
+    assert answered[1] == theirs
 
 
 @pytest.mark.peer("sftp")
