@@ -21,7 +21,7 @@ from tellin.client.sides import (
 from tellin.errors import ConnectionLost
 from tellin.server.sftp_files import LocalFiles
 from tellin.sftp.remote_files import RemoteFiles
-from tellin.sftp.waiting import Answer, Cancelled, Directly, Job
+from tellin.sftp.waiting import Answer, Cancelled, Directly, Job, obtained
 
 
 class Program:
@@ -188,3 +188,21 @@ def test_a_job_may_call_itself_off_and_wait_for_others() -> None:
     waiting = Job(outer())
     answer.set_result(None)
     assert waiting.result() == "called off"
+
+
+def test_what_comes_for_one_who_was_called_off_is_closed() -> None:
+    later: list[Any] = []
+
+    class Slowly(Directly):
+        def aside(self, settle: Any, function: Any, *args: Any) -> None:
+            later.append(lambda: settle(function(*args), None))
+
+    closed: list[int] = []
+    job = Job(obtained(Slowly(), closed.append, lambda: 5))
+    job.cancel()
+    assert isinstance(job.exception(), Cancelled)
+    later.pop()()
+    assert closed == [5]
+    kept = Job(obtained(Slowly(), closed.append, lambda: 6))
+    later.pop()()
+    assert (kept.result(), closed) == (6, [5])

@@ -18,7 +18,7 @@ from tellin.errors import ProtocolError, SftpError
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import Attrs, Entry, Handle, Name, Status
-from tellin.sftp.waiting import Directly, Job
+from tellin.sftp.waiting import Directly, Job, aside
 from tellin.wire import Message
 
 Tree = dict[str, Any]
@@ -181,13 +181,23 @@ async def test_a_tree_that_is_called_off_leaves_the_talk_whole(tmp_path: Path) -
     async with filed() as files:
         before = len(names(Path("/proc/self/fd")))
         for verb in (files.get, files.put, files.copy):
-            task = asyncio.ensure_future(verb(source, tmp_path / "new", recurse=True))
-            await asyncio.sleep(0.005)
+            begun = asyncio.Event()
+            task = asyncio.ensure_future(
+                verb(
+                    source,
+                    tmp_path / "new",
+                    recurse=True,
+                    parallel=3,
+                    progress_handler=lambda *_, begun=begun: begun.set(),
+                )
+            )
+            async with asyncio.timeout(60):
+                await begun.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        # What was open there is closed in the order of asking.
-        await files.stat(source)
+        # Whatever was still being opened or closed here, in the order of asking.
+        await aside(files._files.waits, int)
         assert len(names(Path("/proc/self/fd"))) == before
         await files.get(source, tmp_path / "whole", recurse=True)
     assert grown(tmp_path / "whole") == grown(source)

@@ -17,7 +17,7 @@ from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import OPEN_READ
 from tellin.sftp.remote_files import MOST_DEPTH, RemoteFiles, checked, joined, shown, too_deep
 from tellin.sftp.transfers import Download, Kept
-from tellin.sftp.waiting import Waits, aside
+from tellin.sftp.waiting import Waits, aside, obtained
 from tellin.wire import Record
 
 Same = Callable[[bytes, bytes], Any]
@@ -213,7 +213,7 @@ class _Differs(TellinError):
 async def same_bytes(files: RemoteFiles, there: bytes, here: bytes) -> bool:
     """Whether a file there and a file here, of the same size, hold the same."""
     waits = files.waits
-    opened = await aside(waits, Opened, here, 0)
+    opened = await obtained(waits, Opened.close, Opened, here, 0)
     try:
         handle = await files.open(there, OPEN_READ, Attributes())
         try:

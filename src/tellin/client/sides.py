@@ -13,7 +13,7 @@ from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import OPEN_CREATE, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE
 from tellin.sftp.remote_files import RemoteFiles, joined, shown
 from tellin.sftp.transfers import Download, Kept, Loaded, Transfer, Upload
-from tellin.sftp.waiting import Waits, aside
+from tellin.sftp.waiting import Waits, aside, obtained
 
 # What is read or written here in one go, and needs no descriptor while the server is waited for.
 _SMALL: Final = 128 << 10
@@ -91,8 +91,8 @@ class LocalTarget:
         """A directory."""
         mode = _PLAIN if attributes.mode is None else attributes.mode
         if above is None:
-            return await aside(self._waits, LocalDirectory.at, name, mode)
-        return await aside(self._waits, above.enter, name, mode)
+            return await obtained(self._waits, LocalDirectory.close, LocalDirectory.at, name, mode)
+        return await obtained(self._waits, LocalDirectory.close, above.enter, name, mode)
 
     async def leave(
         self, place: LocalDirectory, attributes: Attributes, *, preserve: bool
@@ -278,8 +278,14 @@ class Fetching(_Moving):
     async def _large(self, handle: bytes, item: Item, attributes: Attributes) -> None:
         wishes, size, target = self._wishes, attributes.size or 0, item.target
         mode = 0o666 if attributes.mode is None else attributes.mode
-        descriptor = await aside(
-            self._waits, local_trees.create, item.above, item.name, mode, wishes.resume
+        descriptor = await obtained(
+            self._waits,
+            local_trees.close,
+            local_trees.create,
+            item.above,
+            item.name,
+            mode,
+            wishes.resume,
         )
         start, reached, whole = 0, None, False
         try:
@@ -332,7 +338,7 @@ class Sending(_Moving):
         """Send one file; a write that fails is raised, whatever comes after it (R176)."""
         files, wishes = self._files, self._wishes
         small = 0 if wishes.resume else min(_SMALL, files.write_block)
-        opened = await aside(self._waits, Opened, item.source, small)
+        opened = await obtained(self._waits, Opened.close, Opened, item.source, small)
         try:
             there = item.path
             mode = (opened.attributes.mode or 0) & _PLAIN

@@ -171,6 +171,11 @@ def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> 
     return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), mode & PLAIN)
 
 
+def close(descriptor: int) -> None:
+    """Let go of a file."""
+    os.close(descriptor)
+
+
 def size_of(descriptor: int) -> int:
     """How long an open file is."""
     return os.fstat(descriptor).st_size

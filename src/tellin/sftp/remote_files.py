@@ -154,17 +154,27 @@ class RemoteFiles:
     async def _handle(self, request: Request, path: bytes) -> bytes:
         answer = self.waits.answer()
         settle = settler(self.waits, answer)
+        handles: list[bytes] = []
+        gone = False
 
         def opened(reply: Any, error: TellinError | None) -> None:
-            if reply is not None and answer.done():
-                # Who wanted it was called off: the server would keep it open to the end.
-                self.tell(messages.Close(reply.handle))
+            if reply is not None:
+                if gone:
+                    # Who wanted it was called off: the server would keep it open to the end.
+                    self.tell(messages.Close(reply.handle))
+                    return
+                handles.append(reply.handle)
             settle(reply, error)
 
         self.client.ask(request, opened, path=path)
-        reply = await answer
-        handle: bytes = reply.handle
-        return handle
+        try:
+            await answer
+        except BaseException:
+            gone = True
+            for handle in handles:
+                self.tell(messages.Close(handle))
+            raise
+        return handles[0]
 
     # What is there
 

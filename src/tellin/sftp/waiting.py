@@ -235,3 +235,31 @@ async def aside(waits: Waits, function: Callable[..., T], *args: Any) -> T:
     waits.aside(settler(waits, answer), function, *args)
     result: T = await answer
     return result
+
+
+async def obtained(
+    waits: Waits, discard: Callable[[T], object], function: Callable[..., T], *args: Any
+) -> T:
+    """As ``aside`` for what has to be closed: ``discard`` gets it if nobody waits any more."""
+    answer = waits.answer()
+    settle = settler(waits, answer)
+    come: list[T] = []
+    gone = False
+
+    def settled(value: Any, error: OSError | None) -> None:
+        if error is None:
+            if gone:
+                discard(value)
+                return
+            come.append(value)
+        settle(value, error)
+
+    waits.aside(settled, function, *args)
+    try:
+        await answer
+    except BaseException:
+        gone = True
+        for value in come:
+            discard(value)
+        raise
+    return come[0]
