@@ -572,7 +572,7 @@ def test_every_method_of_the_coroutines_is_here() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     inside = {"core", "link", "loop", "dispatch", "handle", "ended", "say"}
-    inside |= {"check_open", "close_behind", "wait_gone", "far"}
+    inside |= {"check_open", "close_behind", "wait_gone", "far", "lead_from_there"}
     whole = names(tellin.Connection) | names(RemoteVerbs)
     assert whole - inside - {"aclose"} <= names(blocking.Connection)
     assert names(tellin.Process) - {"aclose"} <= names(blocking.Process)
