@@ -1881,8 +1881,54 @@ FILE_SYSTEMS: Final = "server/test_file_systems.py::"
 SERVED_FILES: Final = "server/test_serve_files.py::"
 LIBRARY_FILES: Final = "client/test_files.py::"
 LIBRARY_TREES: Final = "client/test_trees.py::"
+RCP: Final = "sftp/test_rcp.py::"
+SCP: Final = "programs/test_scp.py::"
+SFTP_PROGRAM: Final = "programs/test_sftp_program.py::"
 
 TRANSFERS: Final = (
+    _guard(
+        "R172",
+        "sftp/rcp.py",
+        'if name in {b".", b".."} or b"/" in name or b"\\0" in name:',
+        'if name in {b".", b".."}:',
+        RCP + "test_r172_case_259_a_name_that_leads_elsewhere_ends_it",
+    ),
+    _guard(
+        "R172",
+        "sftp/rcp.py",
+        "if not self._depth and not self._accepts(name):",
+        "if not self._depth and not self._accepts(name) and not name:",
+        RCP + "test_r172_a_name_that_was_not_asked_for_ends_it",
+    ),
+    _guard(
+        "R173",
+        "programs/file_places.py",
+        'return b"." if name == b".." else name',
+        "return name",
+        SCP + "test_r173_what_is_fetched_into_a_directory_has_the_last_name_of_what_was_asked_for",
+    ),
+    _guard(
+        "R175",
+        "programs/scp_legacy.py",
+        "descriptor = os.open(what, _DIRECTORY | link, dir_fd=folder)",
+        "descriptor = os.open(what, _DIRECTORY, dir_fd=folder)",
+        SCP + "test_r175_no_link_is_followed_below_a_directory_that_is_received",
+    ),
+    _guard(
+        "R185",
+        "programs/scp_names.py",
+        'made += b"\\\\" + bytes([byte])',
+        "made.append(byte)",
+        SCP + "test_r185_a_path_is_quoted_for_the_remote_shell_and_patterns_stay",
+    ),
+    _guard(
+        "R186",
+        "programs/sftp_typing.py",
+        'and shown(name) == name.decode("utf-8", "surrogateescape")',
+        "and name",
+        SFTP_PROGRAM
+        + "test_names_of_both_sides_are_completed_and_r186_no_control_character_comes_from_one",
+    ),
     _guard(
         "R182",
         "sftp/server.py",
