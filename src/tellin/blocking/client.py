@@ -206,6 +206,7 @@ class Connection(Entered[AsyncConnection]):
     rekey = told(AsyncConnection.rekey)
     close = closing(AsyncConnection.aclose)
     wait_closed = forwarded(AsyncConnection.wait_closed)
+    wait_gone = forwarded(AsyncConnection.wait_gone)
 
     @overload
     def run(
