@@ -22,6 +22,7 @@ from bench import (
     memory,
     processes,
     report,
+    sharing,
     tunnels,
 )
 from bench.pairs import Bench
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "memory": (memory.run, "server memory of idle sessions"),
     "echo": (echo.run, "keystroke echo, p50 and p99"),
     "keys": (keys.run, "ssh-keygen, with and without a passphrase"),
+    "sharing": (sharing.run, "`ssh -S`: commands by way of a master"),
     "tunnels": (tunnels.run, "forwarded ports: large flows, short connections, one that stalls"),
     "files": (files.run, "SFTP: one large file, many small ones, and both over 100 ms"),
     "latency": (latency.run, "100 ms of round trip: exec both ways, round trips of a login"),

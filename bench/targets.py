@@ -244,6 +244,15 @@ def _tunnel_targets() -> list[Target]:
         )
     found.append(
         Target(
+            text="`ssh -S host true`, ms: tellin / openssh",
+            ours=Figure("sharing", "tellin", "ms"),
+            theirs=Figure("sharing", "openssh", "ms"),
+            sense="<=",
+            bound=3.0,
+        )
+    )
+    found.append(
+        Target(
             text="tunnel flows: with one stalled, of the rate without",
             ours=Figure("tunnel flows", "tellin", "stalled/free"),
             sense=">=",
