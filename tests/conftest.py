@@ -99,7 +99,13 @@ def account() -> Iterator[Account]:
     if os.geteuid() != 0:
         pytest.skip("an account can be made by root alone")
     _remove_orphans()
-    name = f"tellin{os.getpid()}"
+    # Numbers of processes come again, and so may the name of an account that was left.
+    taken = {entry.pw_name for entry in pwd.getpwall()}
+    name = next(
+        name
+        for name in (f"tellin{os.getpid()}{letter}" for letter in ("", *"abcdefghij"))
+        if name not in taken
+    )
     password = "wrong mule battery"
     home = Path("/home") / name
     # /bin/sh reads no start-up files; Debian's skeleton of them is not copied.
@@ -137,6 +143,6 @@ def _remove(name: str) -> None:
 def _remove_orphans() -> None:
     """Remove the accounts of runs that were killed."""
     for entry in pwd.getpwall():
-        process = entry.pw_name.removeprefix("tellin")
+        process = entry.pw_name.removeprefix("tellin").rstrip("abcdefghij")
         if entry.pw_gecos == THROW_AWAY and not Path("/proc", process).exists():
             _remove(entry.pw_name)

@@ -102,6 +102,40 @@ async def test_who_finds_no_room_waits_for_the_first_that_is_given_back() -> Non
 
 
 @awaited
+async def test_who_has_just_given_back_does_not_come_before_those_who_wait() -> None:
+    async with serving() as server, pool(max_per_host=1, sessions=1) as made:
+        order: list[str] = []
+
+        async def come_again(name: str) -> None:
+            for _ in range(5):
+                async with from_here(made, server):
+                    order.append(name)
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(come_again("a"), come_again("b"))
+        assert order == ["a", "b"] * 5
+
+
+@awaited
+async def test_who_comes_while_a_connection_is_asked_for_a_sign_of_life_waits_for_it_too() -> None:
+    async with serving() as server, pool(check_after=0) as made:
+        async with from_here(made, server) as first:
+            pass
+        asked = asyncio.Event()
+
+        async def dead() -> float:
+            asked.set()
+            await asyncio.sleep(0.02)
+            raise tellin.ConnectionLost("gone", stage="session")
+
+        first.ping = dead
+        one = asyncio.create_task(from_here(made, server).__aenter__())
+        await asked.wait()
+        assert await from_here(made, server).__aenter__() is not first
+        assert await one is not first
+
+
+@awaited
 async def test_who_waits_too_long_hears_so() -> None:
     async with serving() as server, pool(max_size=1, sessions=1, timeout=0.05) as made:
         made._timeout = None

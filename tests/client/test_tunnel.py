@@ -207,8 +207,54 @@ async def test_an_attempt_that_has_had_its_time_is_begun_anew_when_the_network_c
         made.retry()
         second = await arrived.get()
         assert isinstance(made.error, tellin.TimedOut)
+        # Where the network changes all the time, every other attempt has all of its time.
+        waits.now += 2
+        made.retry()
+        await asyncio.sleep(0.05)
+        assert arrived.empty()
         first.close()
         second.close()
+
+
+@awaited
+async def test_a_connection_that_is_there_when_nobody_wants_it_any_more_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections: list[tellin.Connection] = []
+    real = room.connect
+
+    async def connect(host: str, **options: Any) -> tellin.Connection:
+        connections.append(await real(host, **options))
+        # In the very turn in which it is there.
+        made.close()
+        return connections[0]
+
+    monkeypatch.setattr(room, "connect", connect)
+    async with serving() as server:
+        made = tunnel(server.port)
+        made.start()
+        await made.wait_closed()
+    assert connections[0].closed
+
+
+@awaited
+async def test_what_on_change_raises_ends_the_tunnel_and_its_connection() -> None:
+    def fail(made: Tunnel) -> None:
+        if made.state is TunnelState.UP:
+            connections.append(made.connection)
+        if made.state in {TunnelState.UP, TunnelState.CLOSED}:
+            raise ValueError(made.state.value)
+
+    connections: list[tellin.Connection | None] = []
+    async with serving() as server:
+        made = tunnel(server.port, on_change=fail)
+        made.start()
+        with pytest.raises(ValueError, match=TunnelState.UP.value):
+            await made.wait_closed()
+        assert made.connection is None
+        (connection,) = connections
+        assert connection is not None
+        await connection.wait_closed()
 
 
 @awaited

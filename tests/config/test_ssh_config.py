@@ -323,23 +323,22 @@ def test_unknown_keywords_can_be_let_pass() -> None:
 def test_people_files_load_though_features_are_missing() -> None:
     text = (
         "Host *\n  HostbasedAuthentication yes\n  AddKeysToAgent yes\n  ControlMaster auto\n"
-        "  ControlPath ~/.ssh/cm-%r@%h:%p\n  ControlPersist 10m # long\n  GSSAPIAuthentication no\n"
-        "  Tunnel yes\n  Protocol 2\n  UseRoaming no\n  Port 2222\n"
+        "  ControlPath ~/.ssh/cm-%r@%h:%p\n  ControlPersist 10m # long\n  GSSAPIAuthentication yes\n"
+        "  Protocol 2\n  UseRoaming no\n  Port 2222\n"
     )
     found = read_ssh_config(paper(text), "host")
     assert found.port == 2222
     assert [(left.keyword, left.value, left.line) for left in found.not_yet] == [
         ("HostbasedAuthentication", "yes", 2),
-        ("ControlMaster", "auto", 4),
-        ("Tunnel", "yes", 8),
+        ("GSSAPIAuthentication", "yes", 7),
     ]
     assert found.warnings == ()
-    assert f"{USER} line 10: Deprecated option UseRoaming is ignored" in found.story
+    assert f"{USER} line 9: Deprecated option UseRoaming is ignored" in found.story
 
 
 @pytest.mark.parametrize(
     "option",
-    ["GSSAPIAuthentication yes", "GSSAPIAuthentication=yes", "Tunnel yes", "ControlMaster=auto"],
+    ["GSSAPIAuthentication yes", "GSSAPIAuthentication=yes", "HostbasedAuthentication=yes"],
 )
 def test_what_is_missing_is_refused_by_name_on_the_command_line(option: str) -> None:
     with pytest.raises(ConfigError, match=r"^command-line: [A-Za-z]+ is not supported$"):
@@ -581,10 +580,7 @@ def test_what_is_not_there_yet_is_left_out_only_where_somebody_asked_for_it() ->
         read_ssh_config(paper("HostbasedAuthentication no\nTunnelDevice any"), "h").not_yet == ()
     )
     found = read_ssh_config(paper("HostbasedAuthentication yes\nControlMaster auto"), "h").not_yet
-    assert [(left.keyword, left.value) for left in found] == [
-        ("HostbasedAuthentication", "yes"),
-        ("ControlMaster", "auto"),
-    ]
+    assert [(left.keyword, left.value) for left in found] == [("HostbasedAuthentication", "yes")]
 
 
 # --- the dump ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 """``tellin.Pool``: connections that are kept, and lent to whoever needs one for a while."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -77,12 +76,13 @@ class _Lending:
 class _Kept:
     """One connection of a pool: made, lent, idle, or on its way out."""
 
-    __slots__ = ("alarm", "connection", "destination", "idle_since", "lent", "making")
+    __slots__ = ("alarm", "checking", "connection", "destination", "idle_since", "lent", "making")
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self.connection: Connection | None = None
         self.making: asyncio.Task[Connection] | None = None
+        self.checking: asyncio.Task[bool] | None = None
         self.lent = 0
         self.idle_since = 0.0
         self.alarm: asyncio.TimerHandle | None = None
@@ -91,6 +91,16 @@ class _Kept:
     def usable(self) -> bool:
         """Whether it is on its way, or there."""
         return self.connection is None or not self.connection.closed
+
+
+class _Waiter:
+    """Somebody for whom there was no room yet: where he stands is kept until he is served."""
+
+    __slots__ = ("destination", "woken")
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        self.woken = asyncio.Event()
 
 
 class Pool:
@@ -137,8 +147,8 @@ class Pool:
         self._connect = connect
         self._options = options
         self._kept: set[_Kept] = set()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Waiter] = []
+        self._leaving: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -197,23 +207,29 @@ class Pool:
 
     async def _place(self, destination: Destination) -> _Kept:
         """One that has room for us, which is ours from here on; first come, first served."""
-        while True:
-            if self._closed:
-                raise UsageError("the pool is closed")
-            kept = self._fitting(destination)
-            if kept is not None:
-                kept.lent += 1
-                if kept.alarm is not None:
-                    kept.alarm.cancel()
-                    kept.alarm = None
-                return kept
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            finally:
-                with suppress(ValueError):
-                    self._waiting.remove(waiter)
+        waiter: _Waiter | None = None
+        try:
+            while True:
+                if self._closed:
+                    raise UsageError("the pool is closed")
+                # Whoever waits for the same was here before us.
+                ahead = (one for one in self._waiting if one.destination == destination)
+                if next(ahead, waiter) is waiter and (kept := self._fitting(destination)):
+                    kept.lent += 1
+                    if kept.alarm is not None:
+                        kept.alarm.cancel()
+                        kept.alarm = None
+                    return kept
+                if waiter is None:
+                    waiter = _Waiter(destination)
+                    self._waiting.append(waiter)
+                waiter.woken.clear()
+                await waiter.woken.wait()
+        finally:
+            if waiter is not None:
+                self._waiting.remove(waiter)
+                # There may be room for the next one, too.
+                self._wake()
 
     def _fitting(self, destination: Destination) -> _Kept | None:
         for one in [one for one in self._kept if not one.usable]:
@@ -264,13 +280,25 @@ class Pool:
         assert connection is not None
         loop = asyncio.get_running_loop()
         if kept.lent == 1 and loop.time() - kept.idle_since >= self._check_after:
-            try:
-                async with asyncio.timeout(_PING_SECONDS):
-                    await connection.ping()
-            except (TimeoutError, TellinError):
-                self._drop(kept)
-                return None
+            kept.checking = loop.create_task(self._check(kept, connection))
+            self._leaving.add(kept.checking)
+            kept.checking.add_done_callback(self._leaving.discard)
+        # Whoever comes while it is asked waits for the answer, too.
+        if kept.checking is not None and not await asyncio.shield(kept.checking):
+            return None
         return None if connection.closed else connection
+
+    async def _check(self, kept: _Kept, connection: Connection) -> bool:
+        """Whether a connection that was idle gives a sign of life; one that does not is dropped."""
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await connection.ping()
+        except (TimeoutError, TellinError):
+            self._drop(kept)
+            return False
+        finally:
+            kept.checking = None
+        return True
 
     def _give_back(self, kept: _Kept) -> None:
         kept.lent -= 1
@@ -286,8 +314,7 @@ class Pool:
     def _wake(self) -> None:
         """There may be room: those who wait look again, in their order."""
         for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+            waiter.woken.set()
 
     def _drop(self, kept: _Kept) -> None:
         """Lend it no more, and close it."""

@@ -135,6 +135,7 @@ class Tunnel:
         self._asking: set[asyncio.Task[None]] = set()
         self._leader: Leader | None = None
         self._nudge = asyncio.Event()
+        self._cut_short = False
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
@@ -335,23 +336,32 @@ class Tunnel:
             self._finish(error)
 
     async def _attempt(self, began: float) -> Connection:
-        """Connect once; a change of the network ends an attempt that has had its time."""
+        """Connect once; a change of the network ends an attempt that has had its time.
+
+        The one after that is not ended so: where changes come all the time, none would get through.
+        """
+        spared, self._cut_short = self._cut_short, False
         attempt = asyncio.ensure_future(connect(self.host, **self._options))
         nudged: asyncio.Task[Any] | None = None
+        connection: Connection | None = None
         try:
             while True:
                 nudged = asyncio.ensure_future(self._nudge.wait())
                 await asyncio.wait([attempt, nudged], return_when=asyncio.FIRST_COMPLETED)
                 if attempt.done():
-                    return attempt.result()
+                    connection = attempt.result()
+                    return connection
                 self._nudge.clear()
-                if self._waits.time() - began >= _SHORTEST_ATTEMPT:
+                if not spared and self._waits.time() - began >= _SHORTEST_ATTEMPT:
                     # What it has sent may have gone the old way, and is sent again late.
+                    self._cut_short = True
                     raise TimedOut(f"{self.host}: the network has changed")
         finally:
             if nudged is not None:
                 nudged.cancel()
-            if not attempt.done() and attempt.cancel():
+            if connection is None:
+                # Called off, perhaps in the very turn in which it was there.
+                attempt.cancel()
                 with suppress(asyncio.CancelledError, TellinError, OSError):
                     made = await attempt
                     await made.aclose()
@@ -369,8 +379,8 @@ class Tunnel:
         for standing in self.standing:
             self._ask_for(standing, connection)
         began = self._waits.time()
-        self._change(TunnelState.UP)
         try:
+            self._change(TunnelState.UP)
             # Not its socket's end: a dead peer keeps that open for a while.
             await connection.wait_gone()
         finally:
@@ -431,4 +441,8 @@ class Tunnel:
             forwarding.ended(why)
         for standing in list(self.standing):
             standing.ended(why)
-        self._change(TunnelState.CLOSED)
+        try:
+            self._change(TunnelState.CLOSED)
+        except Exception as error:  # noqa: BLE001 - what ``on_change`` raises, which is the caller's
+            if self._fault is None:
+                self._fault = error
