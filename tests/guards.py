@@ -2435,6 +2435,22 @@ FORWARDING: Final = (
         "test_r149_a_server_of_the_library_listens_only_where_it_and_the_key_permit",
     ),
     _guard(
+        "R110",
+        "server/forwarding.py",
+        "return bool(self.devices & mode) and all(one.permit_tunnel for one in self.options)",
+        "return bool(self.devices & mode)",
+        "server/test_network_devices.py::"
+        "test_r110_devices_are_joined_where_configuration_and_key_permit_it",
+    ),
+    _guard(
+        "R149",
+        "server/forwarding.py",
+        "devices = devices if named else 0",
+        "pass",
+        "server/test_network_devices.py::"
+        "test_r149_beside_a_key_s_command_no_device_is_joined_unless_that_is_said",
+    ),
+    _guard(
         "case 177",
         "server/listening.py",
         " or not 0 <= port <= LARGEST_PORT or",

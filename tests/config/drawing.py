@@ -159,7 +159,7 @@ SERVER_VALUES: Final[Mapping[str, Sequence[str]]] = {
         "without-password",
         "forced-commands-only",
     ),
-    "permittunnel": ("no",),
+    "permittunnel": ("yes", "no", "point-to-point", "ethernet"),
     "permituserenvironment": ("no",),
     "persourcemaxstartups": ("none",),
     "persourcenetblocksize": ("32:128", "24:64"),

@@ -30,6 +30,7 @@ FORWARDED = "interop/test_forwarding.py::test_"
 REMOTE = "interop/test_remote_forwarding.py::test_"
 SOCKETS = "a_socket_that_is_listened_on_is_ours_alone_unless_the_mask_says_more"
 ALIAS = "interop/test_article_config.py::test_row_16_an_alias_brings_host_user_port_and_key"
+DEVICES = "interop/test_network_devices.py::test_"
 FROZEN = (
     "interop/test_article_config.py"
     "::test_row_16_a_peer_that_is_frozen_is_given_up_after_three_signs_of_life"
@@ -138,6 +139,10 @@ CLIENT = {
     "SyslogFacility": ELSEWHERE + "syslog_facility_is_what_y_writes_to",
     "Tag": SSH + "a_tag_chooses_a_match_block",
     "TCPKeepAlive": SSH + "tcp_keep_alive_is_the_systems_own_timer",
+    **dict.fromkeys(
+        ("Tunnel", "TunnelDevice"),
+        DEVICES + "packets_and_frames_cross_both_ways_between_devices_of_both_sides",
+    ),
     "UpdateHostKeys": "interop/test_host_key_updates.py::test_ask_asks",
     "User": ALIAS,
     "UserKnownHostsFile": "interop/test_article.py"
@@ -197,6 +202,7 @@ SERVER = {
     "PermitEmptyPasswords": "server/test_system.py"
     "::test_r090_an_empty_password_gets_in_only_where_that_is_said",
     "PermitOpen": LED,
+    "PermitTunnel": DEVICES + "r110_r113_devices_are_joined_where_all_who_are_asked_permit_it",
     "PermitRootLogin": "server/test_system.py::test_r113_permit_root_login_in_a_match_block",
     "PidFile": "programs/test_sshd.py::test_without_d_it_goes_to_the_background_when_it_listens",
     "Port": "interop/test_article.py::test_row_23_port_and_listen_address_say_where_the_server_is",
@@ -277,7 +283,6 @@ ASKING = {
     "HostbasedAuthentication": "yes",
     "LocalForward": "8080 localhost:80",
     "RemoteForward": "8080 localhost:80",
-    "Tunnel": "yes",
 }
 
 

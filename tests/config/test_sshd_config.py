@@ -81,7 +81,7 @@ def test_where_to_listen(text: str, wanted: tuple[tuple[str, int], ...]) -> None
         "UsePAM yes",
         "TrustedUserCAKeys /etc/ca.pub /etc/more.pub",
         "RevokedKeys ''",
-        "PermitTunnel yes",
+        "PermitTunnel tap",
         "MaxAuthTries " + "9" * 9000,
     ],
 )
@@ -111,7 +111,7 @@ def test_a_missing_feature_may_be_off_and_nothing_else(row) -> None:  # type: ig
     for value in (row.default, *(row.later.harmless or ())):
         for text in row.shown(value):
             read(f"{row.spelling} {text}")
-    asked = {"PermitTunnel": "yes", "UsePAM": "yes"}
+    asked = {"UsePAM": "yes"}
     if row.spelling in asked:
         with pytest.raises(ConfigError, match=f"{row.spelling} is not supported"):
             read(f"{row.spelling} {asked[row.spelling]}")
@@ -326,13 +326,13 @@ SPECIAL = {
     "PubkeyAuthOptions": "touch-required", "RefuseConnection": "yes", "RequiredRSASize": "3072",
     "X11DisplayOffset": "9", "X11UseLocalhost": "no", "X11Forwarding": "yes", "GatewayPorts": "clientspecified",
     "ExposeAuthInfo": "yes", "LogVerbose": "*", "ChannelTimeout": "session=5m", "UnusedConnectionTimeout": "1h",
-    "ChrootDirectory": "/x/%u",
+    "ChrootDirectory": "/x/%u", "PermitTunnel": "point-to-point",
 }  # fmt: skip
 # Of these no value but the default is taken yet.
 WAITING = {
     "GSSAPIAuthentication",
     "HostbasedAuthentication", "KerberosAuthentication",
-    "PermitTunnel", "RDomain",
+    "RDomain",
 }  # fmt: skip
 
 

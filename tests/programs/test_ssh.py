@@ -605,7 +605,7 @@ def test_quiet_is_quiet_even_about_failures(ssh: Ssh) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-w", "0:0", "host"], b"-w (tunnel devices) is not supported"),
+        (["-w", "0:x", "host"], b"Bad tun device '0:x'"),
         (["-K", "host"], b"-K (GSSAPI) is not supported"),
         (["-z", "host"], b"unknown option -- z"),
         (["host", "-p"], b"option requires an argument -- p"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.certified import Certified, authority, user_certificate
+from tests.interop import test_network_devices
 from tests.interop.eavesdropper import Capture
 from tests.interop.tellin_peer import TELLIN, TellinServer
 from tests.keys.software_authenticator import SoftwareAuthenticator
@@ -530,6 +531,9 @@ IN_MATCH: dict[str, tuple[dict[str, object], str, Callable[[Keywords], object], 
 OWN_TESTS: dict[str, Callable[..., None]] = {
     "ChrootDirectory": test_chroot.test_r113_a_match_block_has_a_root_of_its_own,
     "PermitRootLogin": test_system.test_r113_permit_root_login_in_a_match_block,
+    "PermitTunnel": (
+        test_network_devices.test_r110_r113_devices_are_joined_where_all_who_are_asked_permit_it
+    ),
     "PermitEmptyPasswords": (
         test_system.test_r090_an_empty_password_gets_in_only_where_that_is_said
     ),
@@ -544,7 +548,6 @@ WAITING = {
     "IgnoreRhosts": "host-based login",
     "KerberosAuthentication": "Kerberos, which tellin leaves out",
     "PAMServiceName": "the daemon",
-    "PermitTunnel": "forwarding",
     "RDomain": "the daemon",
 }
 MATCHABLE = {row.spelling: row for row in SshdConfig.rows.values() if row.in_match}

@@ -515,12 +515,11 @@ class SshConfig(
         doc="What -y says to the system's log that it comes from.",
     )
     tunnel: str = keyword(
-        "Tunnel", kinds.TUNNEL, default="no", tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        "Tunnel", kinds.TUNNEL, default="no", tier=Tier.RARE,
         doc="Whether to join network devices of both sides.",
     )
     tunnel_device: tuple[int | None, int | None] = keyword(
         "TunnelDevice", ssh_kinds.TUNNEL_DEVICE, default=(None, None), tier=Tier.RARE,
-        later=Later("forwarding", None),
         doc="The number of our device and of theirs; any leaves it to the system.",
     )
     xauth_location: str = keyword(

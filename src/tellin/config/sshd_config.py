@@ -390,7 +390,7 @@ class SshdConfig(
         doc="Where clients may be led to.",
     )
     permit_tunnel: str = keyword(
-        "PermitTunnel", kinds.PERMIT_TUNNEL, default="no", in_match=True, tier=Tier.RARE, later=Later("forwarding", ("no",)),
+        "PermitTunnel", kinds.PERMIT_TUNNEL, default="no", in_match=True, tier=Tier.RARE,
         doc="Whether network devices may be joined.",
     )
     permit_user_environment: str = keyword(

@@ -3,6 +3,7 @@
 
 from typing import Any, Final, Protocol
 
+from tellin.connection.forwarding import COUNTED
 from tellin.connection.messages import (
     ChannelClose,
     ChannelEof,
@@ -300,6 +301,22 @@ class Channel:
             self.commit(taken)
             total += taken
         return total
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send ``data`` as one message, in which it stays whole; false where it does not fit now.
+
+        Its length is counted with it (see `tellin.connection.forwarding.COUNTED`).
+        """
+        size = len(data)
+        counted = size + COUNTED
+        if not size or counted > self.send_packet or counted > self.room():
+            return False
+        # Of places that are as large as the whole there is one.
+        (place,) = self._connection.writer.reserve_data(self.peer, size, size)
+        place[:] = data
+        self.commit(size)
+        self.send_window -= COUNTED
+        return True
 
     def send_extended(self, data: bytes | bytearray | memoryview) -> int:
         """The same for standard error."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What channels and requests of forwarding carry (RFC 4254 section 7; OpenSSH's PROTOCOL, section 2.4)."""
+"""What channels and requests of forwarding carry (RFC 4254 section 7; OpenSSH's PROTOCOL, sections 2.3 and 2.4)."""
 
 # The annotations are the layout: no ``from __future__ import annotations`` here.
 
@@ -11,6 +11,7 @@ DIRECT_PORT: Final = "direct-tcpip"
 DIRECT_SOCKET: Final = "direct-streamlocal@openssh.com"
 FORWARDED_PORT: Final = "forwarded-tcpip"
 FORWARDED_SOCKET: Final = "forwarded-streamlocal@openssh.com"
+DEVICE: Final = "tun@openssh.com"
 X11: Final = "x11"
 AGENT: Final = "auth-agent@openssh.com"
 
@@ -25,6 +26,15 @@ LISTENING: Final = frozenset({LISTEN_PORT, CANCEL_PORT, LISTEN_SOCKET, CANCEL_SO
 """The global requests by which a client has the server listen, and end that."""
 
 LARGEST_PORT: Final = 65535
+
+# What network devices carry: packets, or the frames of an Ethernet. The words are those of PermitTunnel.
+POINT_TO_POINT: Final = 1
+ETHERNET: Final = 2
+DEVICE_MODES: Final = {"no": 0, "point-to-point": 1, "ethernet": 2, "yes": 3}
+ANY_UNIT: Final = 0x7FFFFFFF
+LARGEST_UNIT: Final = ANY_UNIT - 2
+COUNTED: Final = 4
+"""What the length of a datagram takes of a window: OpenSSH's receivers count it beside the datagram itself."""
 # Of a connection that comes from no network: servers are known that look whether this is an address.
 NOWHERE: Final = ("127.0.0.1", LARGEST_PORT)
 
@@ -44,6 +54,13 @@ class SocketTarget(Message):
     path: String
     reserved: String
     reserved_port: UInt32
+
+
+class DeviceTarget(Message):
+    """Which network device of the server's a ``tun@openssh.com`` channel is to lead to, and what it carries."""
+
+    mode: UInt32
+    unit: UInt32
 
 
 class PortPlace(Message):

@@ -30,7 +30,8 @@ usage: ssh [-46AaCfGgkMnNqsTtVvXxYy] [-B bind_interface] [-b bind_address]
            [-e escape_char] [-F configfile] [-I pkcs11] [-i identity_file]
            [-J destination] [-L address] [-l login_name] [-m mac_spec]
            [-O ctl_cmd] [-o option] [-P tag] [-p port] [-S ctl_path]
-           [-W host:port] destination [command [argument ...]]
+           [-W host:port] [-w local_tun[:remote_tun]]
+           destination [command [argument ...]]
        ssh [-Q query_option]"""
 
 # What a flag without a value is short for.
@@ -65,13 +66,12 @@ _VALUED: Final = {
 # Flags of ssh whose features are missing: refused by name, or a script would believe in them.
 _REFUSED: Final = {
     "K": "GSSAPI",
-    "w": "tunnel devices",
     "Z": "listing the keys that would be tried",
 }
 _WITH_VALUE: Final = frozenset("BDEFIJLOPQRSWbceilmopw")
 _ACCEPTED: Final = "".join(
     letter + (":" if letter in _WITH_VALUE else "")
-    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLMOPRVQWiloptqvy"})
+    for letter in sorted({*_PLAIN, *_VALUED, *_REFUSED, *"12DEFGJLMOPRVQWiloptqvwy"})
 )
 _VERBOSITY: Final = ("INFO", "DEBUG1", "DEBUG2", "DEBUG3")
 
@@ -186,6 +186,17 @@ class Invocation:
         if self.port is None and not self._given("Port"):
             self.port = found.port
 
+    def _device(self, value: str) -> None:
+        from tellin.config.ssh_kinds import TUNNEL_DEVICE
+
+        try:
+            TUNNEL_DEVICE.read([value])
+        except ConfigError:
+            raise Failure(f"Bad tun device '{visible(value)}'") from None
+        self.options.insert(0, f"TunnelDevice={quoted(value)}")
+        # What carries frames says so by an option.
+        self.options.append("Tunnel=point-to-point")
+
     def _identity(self, value: str) -> None:
         try:
             # Tokens are put in later; a doubled sign is one.
@@ -283,6 +294,7 @@ _DEEDS: Final[dict[str, Callable[[Invocation, str], None]]] = {
     "t": Invocation._terminal_wanted,
     "V": Invocation._version,
     "W": Invocation._stdio_forward,
+    "w": Invocation._device,
     "v": Invocation._louder,
     "y": Invocation._system_log,
 }

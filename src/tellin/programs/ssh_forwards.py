@@ -60,11 +60,21 @@ class There(Protocol):
         """The connection is gone."""
 
 
+class Device(Protocol):
+    """Our network device, once it is loaded: `tellin.client.network_devices.JoinedDevice`."""
+
+    open: int
+
+    def begin(self) -> bool:
+        """Open it and ask for the server's; false if it could not be had."""
+
+
 class SshForwards:
     """Everything that the configuration names.
 
-    ``on_quiet`` is called when no forwarded connection is left; ``on_settled`` once the server has
-    answered for all of its places, with whether it listens on each.
+    ``on_quiet`` is called when no forwarded connection is left; ``on_settled`` when the server has
+    answered for all of its places, with whether it listens on each, and when it has for its network
+    device, with whether it has one.
     """
 
     def __init__(
@@ -79,7 +89,7 @@ class SshForwards:
         on_settled: Callable[[bool], object],
     ) -> None:
         self.pending = False
-        """Whether the server has not answered for all of its places."""
+        """Whether the server has not answered for everything that it is to do."""
         self._config = config
         self._on_quiet = on_quiet
         self._on_settled = on_settled
@@ -89,6 +99,8 @@ class SshForwards:
         self._journal = journal
         self._here: Here | None = None
         self._there: There | None = None
+        self._device: Device | None = None
+        self._unanswered = 0
 
     # Who forwards one way does not wait for what the other takes.
 
@@ -123,19 +135,39 @@ class SshForwards:
             )
         return self._there
 
+    def _network_device(self) -> Device:
+        from tellin.client.network_devices import JoinedDevice
+
+        self._device = JoinedDevice(
+            self._loop,
+            self._connection.core,
+            self._connection.link,
+            self._config,
+            self._journal,
+            on_settled=self._settled,
+            on_quiet=self._quiet,
+        )
+        return self._device
+
     @property
     def open(self) -> int:
-        """How many connections are being forwarded."""
+        """How many connections are being forwarded, and with them a network device."""
         here = 0 if self._here is None else self._here.open
-        return here + (0 if self._there is None else self._there.open)
+        there = 0 if self._there is None else self._there.open
+        return here + there + (0 if self._device is None else self._device.open)
 
     def begin(self) -> bool:
         """Listen here and have the server listen; false if something could not be had here."""
         config = self._config
         whole = not (config.local_forward or config.dynamic_forward) or self._local().begin()
+        # With ExitOnForwardFailure there is an end at the first that could not be had.
         if config.remote_forward and (whole or not config.exit_on_forward_failure):
-            self.pending = True
+            self._ask()
             self._remote().begin()
+        if config.tunnel != "no" and (whole or not config.exit_on_forward_failure):
+            if not self._network_device().begin():
+                return False
+            self._ask()
         return whole
 
     def add(self, forward: Forward) -> bool:
@@ -174,8 +206,13 @@ class SshForwards:
         if self._there is not None:
             self._there.lost()
 
+    def _ask(self) -> None:
+        self._unanswered += 1
+        self.pending = True
+
     def _settled(self, whole: bool) -> None:
-        self.pending = False
+        self._unanswered -= 1
+        self.pending = self._unanswered > 0
         self._on_settled(whole)
 
     def _quiet(self) -> None:

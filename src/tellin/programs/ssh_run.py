@@ -420,7 +420,8 @@ class Run:
     def _begin_forwarding(self) -> bool:
         """Listen where the configuration says; false if the connection ends because that failed."""
         config = self._config
-        if not (config.local_forward or config.dynamic_forward or config.remote_forward):
+        places = config.local_forward, config.dynamic_forward, config.remote_forward
+        if not any(places) and config.tunnel == "no":
             return True
         if self.forwards().begin() or not config.exit_on_forward_failure:
             return True

@@ -5,7 +5,7 @@ All of this happens in the process of the user who is logged in, with that user'
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from tellin.config.forwards import names_place
 from tellin.config.key_options import KeyOptions
@@ -13,13 +13,19 @@ from tellin.config.patterns import match_pattern
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.channel import Channel
 from tellin.connection.forwarding import (
+    ANY_UNIT,
     CANCEL_PORT,
     CANCEL_SOCKET,
+    DEVICE,
+    DEVICE_MODES,
     DIRECT_PORT,
     DIRECT_SOCKET,
+    ETHERNET,
     LARGEST_PORT,
     LISTEN_PORT,
     LISTEN_SOCKET,
+    POINT_TO_POINT,
+    DeviceTarget,
     PortPlace,
     PortTarget,
     SocketPlace,
@@ -58,6 +64,7 @@ class ForwardingRules(Record):
     options: tuple[KeyOptions, ...] = ()
     family: int = AF_UNSPEC
     listening: ListeningRules = ListeningRules()
+    devices: int = 0  # in which modes network devices are joined, one bit each
 
     def opens_ports(self) -> bool:
         """Whether clients may be led to ports at all."""
@@ -102,6 +109,21 @@ class ForwardingRules(Record):
         listed = places == _ANY or any(_listens(place, host, port) for place in places)
         return listed and all(one.allows_listen(host, port) for one in self.options)
 
+    def joins_devices(self, mode: int) -> bool:
+        """Whether network devices may be joined that carry this."""
+        return bool(self.devices & mode) and all(one.permit_tunnel for one in self.options)
+
+    def unit(self, asked: int) -> int | None:
+        """The number of the device for one that was asked for; None where a key names another."""
+        for one in self.options:
+            if one.tunnel is not None:
+                named = ANY_UNIT if one.tunnel < 0 else one.tunnel
+                # As OpenSSH: any is a number of its own, beside which the client names none.
+                if asked not in {ANY_UNIT, named}:
+                    return None
+                asked = named
+        return asked
+
 
 def _listens(place: str, host: str, port: int) -> bool:
     """Whether an entry of PermitListen names this one: its host is a pattern."""
@@ -115,6 +137,11 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
     if config.disable_forwarding:
         return ForwardingRules()
     ports, sockets = config.allow_tcp_forwarding, config.allow_stream_local_forwarding
+    # PermitTunnel is "no" by itself: what it allows was said.
+    devices = DEVICE_MODES[config.permit_tunnel]
+    if forced_by and forced_by != "config":
+        named = all(one.tunnel is not None for one in options if one.command is not None)
+        devices = devices if named else 0
     if forced_by == "config":
         ports = ports if config.is_set("allow_tcp_forwarding") else "no"
         sockets = sockets if config.is_set("allow_stream_local_forwarding") else "no"
@@ -133,11 +160,22 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
             config.stream_local_bind_mask,
             config.stream_local_bind_unlink,
         ),
+        devices=devices,
     )
 
 
+class Devices(Protocol):
+    """Network devices, once they are loaded: `tellin.server.network_devices.NetworkDevices`."""
+
+    def join(self, channel: Channel, mode: int, unit: int) -> bool:
+        """Open one for a channel; false where it cannot be had."""
+
+
 class Forwarding:
-    """What is forwarded on one connection."""
+    """What is forwarded on one connection.
+
+    ``on_device`` is told of every network device that was opened for it.
+    """
 
     def __init__(
         self,
@@ -146,11 +184,14 @@ class Forwarding:
         made: ForwardingRules,
         *,
         note: Callable[[int, str], object],
+        on_device: Callable[[str], object] | None = None,
     ) -> None:
         self.loop = loop
         self.connection = connection
         self.rules = made
         self.note = note
+        self._on_device = on_device
+        self._devices: Devices | None = None
         self._resolver = Resolver(loop)
         self._listening = Listening(loop, connection, made.listening, self._resolver, note=note)
 
@@ -160,6 +201,8 @@ class Forwarding:
             self._port(event.channel, PortTarget.decode(event.data))
         elif event.channel_type == DIRECT_SOCKET:
             self._socket(event.channel, SocketTarget.decode(event.data))
+        elif event.channel_type == DEVICE:
+            self._device(event.channel, DeviceTarget.decode(event.data))
         else:
             self.refuse(event.channel, Reason.UNKNOWN_CHANNEL_TYPE, REFUSED)
 
@@ -273,6 +316,29 @@ class Forwarding:
             self.refuse(channel, Reason.CONNECT_FAILED, "no such path")
         else:
             self._lead(channel, shown).connect([(AF_UNIX, target.path)])
+
+    def _device(self, channel: Channel, target: DeviceTarget) -> None:
+        mode, unit = target.mode, self.rules.unit(target.unit)
+        if mode not in {POINT_TO_POINT, ETHERNET}:
+            self.note(INFO, "Unsupported tunnel device mode.")
+        elif not self.rules.joins_devices(mode):
+            self.note(INFO, "Server has rejected tunnel device forwarding")
+        elif unit is None or not self._network_devices().join(channel, mode, unit):
+            self.note(ERROR, "Failed to open the tunnel device.")
+        else:
+            return
+        # OpenSSH's reason, whichever it is.
+        self.refuse(channel, Reason.CONNECT_FAILED, REFUSED)
+
+    def _network_devices(self) -> Devices:
+        if self._devices is None:
+            # Few clients want one, and the others do not wait for what it takes.
+            from tellin.server.network_devices import NetworkDevices  # noqa: PLC0415
+
+            self._devices = NetworkDevices(
+                self.loop, self.connection, note=self.note, on_device=self._on_device
+            )
+        return self._devices
 
     def _lead(self, channel: Channel, shown: str) -> Leading:
         connection = self.connection

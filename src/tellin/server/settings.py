@@ -21,7 +21,7 @@ from tellin.config.patterns import match_pattern
 from tellin.config.reading import NamedAlgorithms
 from tellin.config.sshd_config import SshdConfig
 from tellin.config.sshd_reading import SshdSettings
-from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET, LISTENING
+from tellin.connection.forwarding import DEVICE, DIRECT_PORT, DIRECT_SOCKET, LISTENING
 from tellin.connection.host_keys import HOST_KEYS_PROVE
 from tellin.connection.idleness import idle_rules
 from tellin.connection.machine import ConnectionSettings
@@ -141,7 +141,7 @@ def core_settings(
 def connection_settings(_config: SshdConfig) -> ConnectionSettings:
     """What the peer may open."""
     return ConnectionSettings(
-        channel_types=frozenset({SESSION, DIRECT_PORT, DIRECT_SOCKET}),
+        channel_types=frozenset({SESSION, DIRECT_PORT, DIRECT_SOCKET, DEVICE}),
         global_requests=LISTENING | {HOST_KEYS_PROVE},
     )
 

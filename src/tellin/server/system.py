@@ -377,7 +377,13 @@ class SystemServices:
         options = [grant.options for grant in grants if isinstance(grant, AuthorizedKey)]
         command, origin = self._forced_command(options)
         allowed = forwarding.rules(config, options, origin if command is not None else "")
-        self._forwarding = Forwarding(self._loop, connection, allowed, note=self._journal.say)
+        self._forwarding = Forwarding(
+            self._loop,
+            connection,
+            allowed,
+            note=self._journal.say,
+            on_device=self._name_device,
+        )
         self._reach = ConnectionReach(
             self._loop, connection, reach.rules(config, options), note=self._journal.say
         )
@@ -411,6 +417,15 @@ class SystemServices:
             source=str(peer),
             client=connection.core.peer_identification,
         )
+
+    def _name_device(self, name: str) -> None:
+        """Tell the programs of later sessions of a network device, as OpenSSH does."""
+        assert self._rules is not None
+        named = self._rules.environment.get("SSH_TUNNEL")
+        self._rules.environment = {
+            **self._rules.environment,
+            "SSH_TUNNEL": f"{named},{name}" if named else name,
+        }
 
     def _forced_command(self, options: list[KeyOptions]) -> tuple[str | None, str]:
         """The command that is run whatever is asked for, and where it is from."""
