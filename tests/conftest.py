@@ -68,6 +68,16 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Python ignores SIGPIPE: whoever leaves it otherwise has a later test killed without a word."""
+    done = yield
+    if signal.getsignal(signal.SIGPIPE) != signal.SIG_IGN:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        pytest.fail("SIGPIPE was left at its default", pytrace=False)
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A failed test fails alone: what its traceback held open is let go of before the next one.
 

@@ -260,7 +260,8 @@ def test_a_terminal_is_the_passengers_own(shared: Shared, master: str, passenger
 
 
 def test_the_masters_own_terminal_and_a_passengers_are_resized_each(shared: Shared) -> None:
-    command = "trap 'stty size' WINCH; stty size; while read line; do echo got $line; done"
+    # A signal ends a shell's read, and may have no say in the loop.
+    command = "trap 'stty size' WINCH; stty size; while :; do read line && echo got $line; done"
 
     def on_terminal(*flags: str) -> Typist:
         ssh = shared.by("tellin")

@@ -2,6 +2,7 @@
 """What runs before a session, whose file counts, and what programs see of it."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ def test_it_runs_to_its_end_reads_nothing_and_does_not_stop_the_session(
     ):
         assert run_first(first, "", [], environment, inside=lambda: 5) == 5
         assert capfd.readouterr().out == said
-    assert run_first(["/bin/true"], "/nonexistent", ["x"], environment) == 127
+    # It is meant for a child, and leaves the signals as a program expects them.
+    before = signal.getsignal(signal.SIGPIPE)
+    try:
+        assert run_first(["/bin/true"], "/nonexistent", ["x"], environment) == 127
+    finally:
+        signal.signal(signal.SIGPIPE, before)
     assert "No such file" in capfd.readouterr().err
 
 
