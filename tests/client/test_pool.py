@@ -242,6 +242,10 @@ async def test_a_pool_that_is_closed_lends_nothing_and_those_who_wait_hear_so() 
         made = pool(max_size=1, sessions=1)
         lease = await from_here(made, server)
 
+        async def never(host: str, **options: Any) -> Connection:
+            await asyncio.Event().wait()
+            raise AssertionError(host)
+
         async def attempt() -> object:
             return await from_here(made, server)
 
@@ -255,7 +259,7 @@ async def test_a_pool_that_is_closed_lends_nothing_and_those_who_wait_hear_so() 
         with pytest.raises(tellin.UsageError):
             await from_here(made, server)
         # One that is being made is given up.
-        made = pool()
+        made = pool(connect=never)
         waiting = asyncio.create_task(attempt())
         await until(lambda: made.size)
         await made.aclose()
