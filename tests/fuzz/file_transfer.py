@@ -75,6 +75,9 @@ def _to_back_end(make: Callable[[Path], Any]) -> Callable[[bytes], None]:
                         while drain(server):
                             pass
             server.end()
+            if isinstance(files, RootedFiles):
+                # A run of ten minutes would use up the descriptors of its process.
+                files.close()
             # R179: whatever was asked for.
             assert {path.name for path in Path(scratch).iterdir()} == {"root", "outside"}
             assert Path(scratch, "outside").read_bytes() == b"untouched"
