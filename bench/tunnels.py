@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench import endpoints
+from bench import cpu, endpoints, loads
 from bench.clients import CLIENTS, Call, library_orders, tunnel_argv
+from bench.loads import Load
 from bench.pairs import OPENSSH, OPENSSH_TO_TELLIN, TELLIN, TELLIN_TO_OPENSSH, UVLOOP, Bench, Pair
 from bench.processes import BenchError, start, stop
 from bench.results import Column, Table
@@ -30,17 +31,28 @@ _BESIDE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Mouth:
-    """Where a tunnel begins here: ``behind`` is what to ask the proxy for, None for a plain port."""
+    """Where a tunnel begins here: ``behind`` is what to ask the proxy for, None for a plain port.
+
+    ``client`` and ``server`` are the processes of its two ends.
+    """
 
     port: int
     behind: int | None
+    client: int
+    server: int
+
+    def seconds(self) -> tuple[float, float]:
+        """CPU of the tunnel's client, and of the server with all that it has started."""
+        below = (self.server, *cpu.descendants(self.server))
+        return cpu.own_seconds(self.client), sum(map(cpu.own_seconds, below))
 
 
 def run(bench: Bench) -> None:
     """Measure every pair by -L and -D."""
+    load = loads.make(bench.workspace, patience=bench.settings.patience)
     with (
-        _server(bench, _ANSWERING, 1) as target,
-        _server(bench, _BESIDE, 16) as wide,
+        _server(bench, load, _ANSWERING, 1) as target,
+        _server(bench, load, _BESIDE, 16) as wide,
         contextlib.ExitStack() as stack,
     ):
         mouths: dict[tuple[Pair, str], Mouth] = {}
@@ -57,15 +69,17 @@ def run(bench: Bench) -> None:
                     mouths.pop((pair, way), None)
         for way in _WAYS:
             _measure_bulk(bench, way, {p: m for (p, w), m in mouths.items() if w == way})
-            _measure_connections(bench, way, {p: m for (p, w), m in mouths.items() if w == way})
-        _measure_flows(bench, broad)
+            _measure_connections(
+                bench, load, way, {p: m for (p, w), m in mouths.items() if w == way}
+            )
+        _measure_flows(bench, load, broad)
 
 
 @contextlib.contextmanager
-def _server(bench: Bench, processes: int, threads: int) -> Iterator[int]:
+def _server(bench: Bench, load: Load, processes: int, threads: int) -> Iterator[int]:
     """The port of a plain server behind the tunnels."""
     process = start(
-        [sys.executable, "-m", "bench.endpoints", "serve", str(processes), str(threads)],
+        load.server_argv(processes, threads),
         environment=bench.workspace.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -95,7 +109,12 @@ def _tunnel(bench: Bench, pair: Pair, way: str, target: int) -> Iterator[Mouth]:
         process = start(argv, environment=bench.workspace.environment, stderr=errors)
     try:
         _await_listener(process, port)
-        mouth = Mouth(port=port, behind=target if way == "-D" else None)
+        mouth = Mouth(
+            port=port,
+            behind=target if way == "-D" else None,
+            client=process.pid,
+            server=server.process.pid,
+        )
         endpoints.move("down", bench.settings.check_bytes, mouth.port, mouth.behind)
         yield mouth
     except (OSError, BenchError) as error:
@@ -143,23 +162,31 @@ def _measure_bulk(bench: Bench, way: str, mouths: dict[Pair, Mouth]) -> None:
 # ---- many short ones ----------------------------------------------------------------------------
 
 
-def _measure_connections(bench: Bench, way: str, mouths: dict[Pair, Mouth]) -> None:
+def _measure_connections(bench: Bench, load: Load, way: str, mouths: dict[Pair, Mouth]) -> None:
     count = bench.settings.tunnel_connections
     table = bench.results.table(
         f"tunnel connections {way}",
         f"Connections opened, used and closed by {way}",
-        (Column(metric="alone/s", ratio=True), Column(metric="16 at a time/s", ratio=True)),
+        (
+            Column(metric="alone/s", ratio=True),
+            Column(metric="16 at a time/s", ratio=True),
+            Column(metric="client CPU us"),
+            Column(metric="server CPU us"),
+        ),
         baseline=OPENSSH.name,
-        note="each says a few words and hears them; a process for each that is open at a time",
+        note=f"each says a few words and hears them; CPU of one of 16; {load.note}",
     )
 
     def sample(pair: Pair) -> None:
         mouth = mouths[pair]
         alone = count // 8
-        seconds = endpoints.churn(alone, mouth.port, mouth.behind, beside=1)
+        seconds = load.churn(alone, mouth.port, mouth.behind, beside=1)
         table.add(pair.name, "alone/s", alone / seconds)
-        seconds = endpoints.churn(count, mouth.port, mouth.behind, beside=_BESIDE)
+        before = mouth.seconds()
+        seconds = load.churn(count, mouth.port, mouth.behind, beside=_BESIDE)
         table.add(pair.name, "16 at a time/s", count / seconds)
+        for end, first, last in zip(("client", "server"), before, mouth.seconds(), strict=True):
+            table.add(pair.name, f"{end} CPU us", (last - first) * 1e6 / count)
 
     runs: dict[str, Callable[[], None]] = {pair.name: partial(sample, pair) for pair in mouths}
     bench.interleave(f"tunnel connections {way}", runs)
@@ -168,7 +195,7 @@ def _measure_connections(bench: Bench, way: str, mouths: dict[Pair, Mouth]) -> N
 # ---- two hundred, one of which stalls -----------------------------------------------------------
 
 
-def _measure_flows(bench: Bench, mouths: dict[Pair, Mouth]) -> None:
+def _measure_flows(bench: Bench, load: Load, mouths: dict[Pair, Mouth]) -> None:
     count, each = 200, bench.settings.tunnel_flow_bytes
     table: Table = bench.results.table(
         "tunnel flows",
@@ -177,18 +204,26 @@ def _measure_flows(bench: Bench, mouths: dict[Pair, Mouth]) -> None:
             Column(metric="MB/s", ratio=True),
             Column(metric="with one stalled MB/s", ratio=True),
             Column(metric="stalled/free", places=2),
+            Column(metric="CPU s/GB", places=2),
+            Column(metric="with one stalled CPU s/GB", places=2),
         ),
         baseline=OPENSSH.name,
-        note="the one that stalls has asked for a terabyte, and is not counted",
+        note=f"the one that stalls has asked for a terabyte, and is not counted; {load.note}",
     )
 
     def sample(pair: Pair) -> None:
-        port = mouths[pair].port
-        free = endpoints.flows(count, each, port)
-        with endpoints.stalled(port):
-            held = endpoints.flows(count, each, port)
-        table.add(pair.name, "MB/s", count * each / 1e6 / free)
-        table.add(pair.name, "with one stalled MB/s", count * each / 1e6 / held)
+        mouth, size = mouths[pair], count * each
+        before = sum(mouth.seconds())
+        free = load.flows(count, each, mouth.port)
+        between = sum(mouth.seconds())
+        table.add(pair.name, "MB/s", size / 1e6 / free)
+        table.add(pair.name, "CPU s/GB", (between - before) / (size / 1e9))
+        with endpoints.stalled(mouth.port):
+            before = sum(mouth.seconds())
+            held = load.flows(count, each, mouth.port)
+            used = sum(mouth.seconds()) - before
+        table.add(pair.name, "with one stalled MB/s", size / 1e6 / held)
+        table.add(pair.name, "with one stalled CPU s/GB", used / (size / 1e9))
         table.add(pair.name, "stalled/free", free / held)
 
     runs: dict[str, Callable[[], None]] = {pair.name: partial(sample, pair) for pair in mouths}
