@@ -119,12 +119,19 @@ def test_what_is_forwarded_comes_back_and_is_shared_works(tmp_path: Path) -> Non
         known_hosts.write_text(server.target.known_hosts(), "ascii")
         words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
         done = run("tunnels.py", *words, str(known_hosts))
+        waited = run("blocking_tunnels.py", *words, str(known_hosts))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "behind the port: SSH",
         "a proxy, too: True",
         "up: SSH",
         "up: SSH",
+        "0 1 2 3 4 by 1",
+    ]
+    assert (waited.returncode, waited.stderr) == (0, "")
+    assert waited.stdout.splitlines() == [
+        "through: 127.0.0.1",
+        "behind the port: SSH",
         "0 1 2 3 4 by 1",
     ]
 

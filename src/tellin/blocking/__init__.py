@@ -16,20 +16,25 @@ error that says so, and closing one does nothing. What is open when the program 
 
 from tellin.blocking.client import Connection, Forwarding, Listener, Process, Stream, connect
 from tellin.blocking.files import Files, RemoteFile
+from tellin.blocking.pool import Lease, Pool
 from tellin.blocking.server import Server, ServerProcess, serve
 from tellin.blocking.streams import Reader, Writer
+from tellin.blocking.tunnel import Tunnel
 
 __all__ = [
     "Connection",
     "Files",
     "Forwarding",
+    "Lease",
     "Listener",
+    "Pool",
     "Process",
     "Reader",
     "RemoteFile",
     "Server",
     "ServerProcess",
     "Stream",
+    "Tunnel",
     "Writer",
     "connect",
     "serve",

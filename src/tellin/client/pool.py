@@ -15,7 +15,7 @@ from tellin.errors import ConnectionLost, TellinError, TimedOut, UsageError
 from tellin.runtime.opening import Opening
 
 # OpenSSH's servers take ten sessions a connection (MaxSessions), and the other ones as many.
-_SESSIONS: Final = 10
+SESSIONS: Final = 10
 _PING_SECONDS: Final = 5.0
 
 Destination = tuple[str, int | None, str | None]
@@ -122,7 +122,7 @@ class Pool:
         *,
         max_size: int = 32,
         max_per_host: int = 4,
-        sessions: int = _SESSIONS,
+        sessions: int = SESSIONS,
         idle_time: float = 60.0,
         check_after: float = 10.0,
         timeout: float | None = None,
