@@ -2,7 +2,10 @@
 """``ssh`` by a ProxyCommand, beside OpenSSH's client: what it runs, what it says, and what is left of it."""
 
 import os
+import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,7 +269,82 @@ def test_the_way_is_told_to_whoever_asks(ssh: Ssh) -> None:
     assert b"Executing proxy command: exec nc " in done.stderr
 
 
-def test_a_dash_is_no_command(server: OpenSSHServer, tmp_path: Path) -> None:
-    done = Ssh(tmp_path, server.target).run("true", flags=having("ProxyCommand=-"))
-    assert done.status == 255
-    assert said(done) == ["ProxyCommand=- is not supported"]
+# ------------------------------------------------------------------------- ProxyCommand=-
+
+
+def through(ssh: Ssh, *words: str, flags: list[str]) -> "subprocess.Popen[bytes]":
+    """A client that finds a connection in its hands and makes none."""
+    made = socket.create_connection((ssh.target.host, ssh.target.port))
+    with made:
+        return ssh.start(
+            *words, flags=[*flags, *having("ProxyCommand=-")], stdin=made, stdout=made
+        )
+
+
+def test_a_dash_is_the_connection_that_somebody_has_made(ssh: Ssh) -> None:
+    process = through(ssh, "echo inside >&2; exit 7", flags=["-n", "-v"])
+    _, told = process.communicate(timeout=PATIENCE)
+    target = ssh.target
+    assert process.returncode == 7
+    assert "inside" in told.decode().splitlines()
+    # A socket has an address, whoever made it.
+    assert f"Authenticated to {target.host} ([{target.host}]:{target.port}) using" in told.decode()
+    assert b"Executing proxy" not in told
+
+
+def test_a_dash_is_two_pipes(ssh: Ssh) -> None:
+    with socket.create_connection((ssh.target.host, ssh.target.port)) as made:
+        process = ssh.start("echo inside >&2; exit 7", flags=["-n", *having("ProxyCommand=-")])
+        assert process.stdin is not None
+        assert process.stdout is not None
+        to, come = process.stdin.fileno(), process.stdout.fileno()
+
+        def carry() -> None:
+            while data := made.recv(65536):
+                os.write(to, data)
+
+        # A daemon: the server hangs up at the end, and a client that is gone takes no more.
+        threading.Thread(target=carry, daemon=True).start()
+        while data := os.read(come, 65536):
+            made.sendall(data)
+        assert process.wait(PATIENCE) == 7
+        assert process.stderr is not None
+        assert process.stderr.read() == b"inside\n"
+
+
+def test_a_dash_carries_what_is_forwarded(ssh: Ssh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        port = place.getsockname()[1]
+    forward = f"127.0.0.1:{port}:{ssh.target.host}:{ssh.target.port}"
+    process = through(ssh, flags=["-N", "-L", forward])
+    found: list[bytes] = []
+
+    def greeted() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as made:
+                found.append(made.recv(8))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    eventually(greeted)
+    assert found == [b"SSH-2.0-"]
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+
+
+def test_by_a_dash_what_a_command_reads_and_says_is_no_part_of_the_connection(
+    server: OpenSSHServer, tmp_path: Path
+) -> None:
+    """OpenSSH's session would read the server's packets, and write among its own."""
+    ssh = Ssh(tmp_path, server.target)
+    process = through(ssh, "cat >&2; head -c 300000 /dev/zero; exit 7", flags=[])
+    _, told = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, told) == (7, b"")
+    ssh.stop()
+
+
+def test_a_dash_cannot_hand_over_a_socket(ssh: Ssh) -> None:
+    done = ssh.run("true", flags=having("ProxyCommand=-", "ProxyUseFdpass=yes"))
+    assert (done.status, done.stdout) == (255, b"")
+    assert said(done) == ["ProxyCommand=- and ProxyUseFDPass are incompatible"]

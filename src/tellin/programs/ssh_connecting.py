@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How ``ssh`` gets to the server: a TCP connection, or the two ends of a ProxyCommand."""
+"""How ``ssh`` gets to the server: a TCP connection, the two ends of a ProxyCommand, or our own standard streams."""
 
 import _socket
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from tellin.client.endings import Place
 from tellin.config.ssh_config import SshConfig
-from tellin.errors import ConnectionLost
+from tellin.errors import ConfigError, ConnectionLost
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import (
     FAMILIES,
@@ -18,7 +18,7 @@ from tellin.runtime.listeners import (
     resolve,
 )
 from tellin.runtime.loop import SmallLoop
-from tellin.runtime.sockets import Socket
+from tellin.runtime.sockets import Duplex, Socket
 from tellin.runtime.surroundings import source_addresses
 from tellin.transport.version import identification
 
@@ -44,7 +44,7 @@ class Connecting:
         self._attempt: Attempt | None = None
         self._addresses: list[Address] = []
         self._tries = config.connection_attempts
-        self._found: Socket | None = None
+        self._found: Duplex | None = None
         self._answered = False
         self._greeting = b""
         self._proxy: Proxy | None = None
@@ -70,8 +70,8 @@ class Connecting:
                 self._loop.run_until(lambda: False)
         self._greeting = b""
 
-    def wait(self) -> Socket:
-        """The connected socket; raises ConnectFailed, or ConnectionLost where none was handed over."""
+    def wait(self) -> Duplex:
+        """The stream that leads there; raises ConnectFailed, or ConnectionLost where none was handed over."""
         self._loop.run_until(self._is_answered)
         if self._failure is not None:
             raise self._failure
@@ -160,9 +160,19 @@ class Connecting:
     def _spawn(self, command: str) -> None:
         """Run a ProxyCommand: its stream is our connection, or what it hands over by that."""
         # Who connects himself does not wait for this.
-        from tellin.runtime.proxies import Passing, ProxyCommand
+        from tellin.runtime.proxies import (
+            STANDARD_STREAMS,
+            Passing,
+            ProxyCommand,
+            standard_streams,
+        )
 
         config = self._config
+        if command == STANDARD_STREAMS:
+            if config.proxy_use_fdpass:
+                raise ConfigError("ProxyCommand=- and ProxyUseFDPass are incompatible")
+            self._passed(standard_streams())
+            return
         kind = "dialer " if config.proxy_use_fdpass else ""
         self._journal.debug(f"Executing proxy {kind}command: exec {command}")
         self._proxy = proxy = ProxyCommand(command)
@@ -172,12 +182,14 @@ class Connecting:
         else:
             self._found, self._answered = proxy.stream, True
 
-    def _passed(self, found: Socket | ConnectionLost) -> None:
+    def _passed(self, found: Duplex | ConnectionLost) -> None:
         self._answered = True
         if isinstance(found, ConnectionLost):
             self._failure = found
             return
         self._found = found
+        if not isinstance(found, Socket):
+            return
         # A peer that has hung up is none any more: whoever reads will hear of that.
         with suppress(OSError):
             peer = found.getpeername()

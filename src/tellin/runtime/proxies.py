@@ -2,8 +2,10 @@
 """A ProxyCommand: a process of the user's whose standard input and output lead to the server."""
 
 import _socket
+import fcntl
 import os
 import signal
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from errno import ETIMEDOUT
@@ -12,9 +14,11 @@ from typing import Final
 
 from tellin.errors import ConfigError, ConnectFailed, ConnectionLost
 from tellin.runtime.loop import Cancellable, Loop
-from tellin.runtime.sockets import Socket
+from tellin.runtime.sockets import Duplex, PipePair, Socket
 
 _DESCRIPTOR: Final = Struct("=i")
+STANDARD_STREAMS: Final = "-"
+"""A ProxyCommand that is none: somebody has started us with the connection in our hands."""
 NOTHING_PASSED: Final = "proxy dialer did not pass back a connection"
 
 
@@ -26,10 +30,10 @@ class ProxyCommand:
     """
 
     def __init__(self, command: str) -> None:
-        if command == "-":
+        if command == STANDARD_STREAMS:
             raise ConfigError(
-                "ProxyCommand=- is not supported",
-                hint="our standard input and output belong to the session",
+                "ProxyCommand=- is for programs: a library does not take standard input and output",
+                hint="hand the stream over with sock=",
             )
         shell = os.environ.get("SHELL") or "/bin/sh"
         # The C module's pair: these are what the rest of the program calls sockets.
@@ -123,6 +127,32 @@ class Passing:
     def _finish(self, found: Socket | ConnectionLost) -> None:
         self.cancel()
         self._on_done(found)
+
+
+def standard_streams() -> Duplex:
+    """Standard input and output as the stream that leads to the server, from now on its alone.
+
+    In their places stands nothing: a session that read there would take the server's packets, and
+    what a command wrote there would stand among ours.
+    """
+    made: Duplex
+    try:
+        here, there = os.fstat(0), os.fstat(1)
+    except OSError as error:
+        raise ConnectFailed(f"standard input and output: {error.strerror}") from None
+    incoming, outgoing = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (0, 1))
+    if stat.S_ISSOCK(here.st_mode) and os.path.samestat(here, there):
+        os.close(outgoing)
+        made = Socket(fileno=incoming)
+        made.setblocking(False)
+    else:
+        # Two pipes, or two sockets: one to read from, one to write to.
+        made = PipePair(incoming, outgoing)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    os.close(null)
+    return made
 
 
 def _pair() -> tuple[int, int]:
