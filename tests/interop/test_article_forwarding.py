@@ -16,6 +16,7 @@ from tests.interop.target import free_port
 from tests.interop.test_forwarding import (
     EITHER_SERVER,
     MEETINGS,
+    OPENSSH_AND_WE,
     dial,
     late_echo,
     running_with,
@@ -27,6 +28,10 @@ from tests.interop.test_forwarding import (
 from tests.library import awaited, pattern
 
 PAGE = pattern(300_000)
+
+# OpenSSH's two with each other as well: what the lines are worth.
+YARDSTICK = pytest.param("ssh", "sshd", id="ssh-to-sshd", marks=pytest.mark.peer("ssh", "sshd"))
+WITH_YARDSTICK = pytest.mark.parametrize(("client", "server"), [*OPENSSH_AND_WE, YARDSTICK])
 
 NEEDS_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
 
@@ -62,7 +67,7 @@ def fetch(*words: str) -> bytes:
 
 
 @NEEDS_CURL
-@MEETINGS
+@WITH_YARDSTICK
 def test_rows_17_18_19_http_goes_through_l_r_and_d(
     client: str, server: str, running: Running, make_client: Make
 ) -> None:
