@@ -7,6 +7,7 @@ Loaded while the server is still busy with the first exchange.
 import os
 from collections.abc import Callable, Sequence
 
+from tellin.algorithms.key_exchange import KEY_EXCHANGES
 from tellin.client.connection import ClientConnection
 from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy, Revocations, Sources
 from tellin.client.identities import FileKeys, KeyPolicy, KeySource
@@ -18,6 +19,7 @@ from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConnectFailed
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
+from tellin.protocol.core import Core
 from tellin.runtime.journal import INFO, Journal
 from tellin.runtime.loop import Loop
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
@@ -228,3 +230,16 @@ def _draw(key: PublicKey, config: SshConfig, journal: Journal) -> None:
         journal.info(f"Host key fingerprint is {key.fingerprint(config.fingerprint_hash)}")
         for line in randomart(key, config.fingerprint_hash).splitlines():
             journal.info(line)
+
+
+def warn_of_weak_exchange(core: Core, config: SshConfig, journal: Journal) -> None:
+    """Say where what is recorded today may be read one day."""
+    algorithms = core.algorithms
+    # For people: scripts compare standard error with what a command wrote there.
+    wanted = config.is_set("warn_weak_crypto") or os.isatty(2)
+    # no-pq-kex turns off this warning, which is the only one there is; no turns off all.
+    if not wanted or config.warn_weak_crypto != "yes" or algorithms is None:
+        return
+    if not KEY_EXCHANGES[algorithms.key_exchange].post_quantum:
+        journal.info("** WARNING: connection is not using a post-quantum key exchange algorithm.")
+        journal.info("** What is recorded of it today may be read by a quantum computer one day.")

@@ -392,7 +392,10 @@ class Run:
             journal.info(f"Authenticated to {where} without any proof of who you are.")
         else:
             journal.verbose(f"Authenticated to {where} {how}")
-        self._warn_of_weak_exchange()
+        # Loaded since the first exchange.
+        from tellin.programs.ssh_login import warn_of_weak_exchange
+
+        warn_of_weak_exchange(self.connection.core, config, journal)
         if config.channel_timeout:
             # Few have such rules, and the others do not wait for what they take.
             from tellin.connection.idleness import idle_rules
@@ -517,22 +520,6 @@ class Run:
         elif self._visit is not None:
             self._visit.leave()
 
-    def _warn_of_weak_exchange(self) -> None:
-        config, journal = self._config, self._journal
-        algorithms = self.connection.core.algorithms
-        # For people: scripts compare standard error with what a command wrote there.
-        wanted = config.is_set("warn_weak_crypto") or os.isatty(2)
-        # no-pq-kex turns off this warning, which is the only one there is; no turns off all.
-        if not wanted or config.warn_weak_crypto != "yes" or algorithms is None:
-            return
-        if not KEY_EXCHANGES[algorithms.key_exchange].post_quantum:
-            journal.info(
-                "** WARNING: connection is not using a post-quantum key exchange algorithm."
-            )
-            journal.info(
-                "** What is recorded of it today may be read by a quantum computer one day."
-            )
-
     def _go_to_background(self) -> None:
         # Whoever comes back from it may rely on what the server listens on.
         self._background_due = self._forwards is not None and self._forwards.pending
@@ -623,6 +610,9 @@ class Run:
     def _result(self) -> int:
         connection, journal = self.connection, self._journal
         visit = self._visit
+        if self._killed == signal.SIGTERM and self._config.session_type == "none":
+            # As OpenSSH's: no command was cut off, and a supervisor that stops us sees no failure.
+            return 0
         if self._killed:
             journal.verbose(f"Killed by signal {self._killed}.")
             return FAILED
