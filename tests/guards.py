@@ -2189,6 +2189,44 @@ TRANSFERS: Final = (
         LIBRARY_FILES + "test_r176_case_257_a_write_that_failed_fails_the_transfer",
     ),
     _guard(
+        "R176",
+        "sftp/transfers.py",
+        "if piece.there and piece.buffer is not None and piece.offset > self._at:",
+        "if False:",
+        "sftp/test_cut_anywhere.py"
+        "::test_a_line_that_is_cut_after_any_byte_leaves_beginnings_that_resuming_finishes"
+        "[a file-in no order-get-some]",
+    ),
+    _guard(
+        "R176",
+        "sftp/transfers.py",
+        "return (self._keeping + len(self._early)) * self._block < _MOST_KEEPING",
+        "return self._keeping * self._block < _MOST_KEEPING",
+        "sftp/test_cut_anywhere.py::test_a_server_whose_answers_skip_one_is_not_read_to_its_end",
+    ),
+    _guard(
+        "R176",
+        "client/sides.py",
+        "reached, shortened = transfer.contiguous, False\n        wanted = messages.FileSetStat(made, Attributes(size=reached))",
+        "reached, shortened = transfer.contiguous, False\n        wanted = messages.FileSetStat(made, Attributes())",
+        "sftp/test_cut_anywhere.py::test_r176_a_write_that_failed_is_an_error"
+        "_and_resuming_trusts_no_more_than_lies_before_it",
+    ),
+    _guard(
+        "R176",
+        "sftp/transfers.py",
+        "return refused is not None and self._behind > refused",
+        "return False",
+        "sftp/test_cut_anywhere.py::test_r176_where_a_gap_cannot_be_taken_off_it_is_said_that_there_is_one",
+    ),
+    _guard(
+        "R176",
+        "runtime/local_trees.py",
+        "            self._failure = error\n",
+        "            pass\n",
+        "sftp/test_cut_anywhere.py::test_r176_a_disk_that_fails_once_is_written_no_further",
+    ),
+    _guard(
         "R173",
         "sftp/remote_files.py",
         'if not name or b"/" in name or b"\\0" in name or name in {b".", b".."}:',

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The two sides of a copy, and what moves one file from one to the other: fetching, sending, passing on."""
 
+import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from tellin.client.copying import Item, Wishes
-from tellin.errors import SftpError, TellinError
+from tellin.errors import ConnectionLost, SftpError, TellinError
 from tellin.runtime import local_trees
 from tellin.runtime.local_trees import LocalDirectory, Opened
 from tellin.sftp import messages
@@ -171,6 +173,7 @@ class _Moving:
 
     def __init__(self, files: RemoteFiles, wishes: Wishes) -> None:
         self._files = files
+        self._there = files  # where files are written, if that is not here
         self._waits = files.waits
         self._wishes = wishes
 
@@ -205,6 +208,25 @@ class _Moving:
             if transfer.problem is not None:
                 raise transfer.problem from None
             raise
+
+    async def _cut(
+        self, transfer: Transfer, error: BaseException, made: bytes, there: bytes, size: int
+    ) -> None:
+        """A file there is cut short: what lies behind a gap is taken off, and it is said how far it got."""
+        files = self._there
+        reached, shortened = transfer.contiguous, False
+        wanted = messages.FileSetStat(made, Attributes(size=reached))
+        if isinstance(error, OSError) and not isinstance(error, ConnectionLost):
+            with suppress(TellinError):
+                await files.ask(wanted, there)
+                shortened = True
+        else:
+            # Called off, or there is nobody any more.
+            files.tell(wanted)
+        hint = f"up to {reached} bytes of {size} are there in {shown(there)!a}"
+        if transfer.has_gap and not shortened:
+            hint += ", and behind a gap some more: not to be gone on with"
+        hinted(error, hint)
 
 
 def _resumed(here: int, there: int, path: bytes) -> int:
@@ -265,7 +287,12 @@ class Fetching(_Moving):
             take=take,
         )
         transfer.on_moved = self._tells(item.source, item.target, 0, size)
-        await self._carry(transfer)
+        try:
+            await self._carry(transfer)
+        except BaseException as error:
+            # It is not begun before all of it has come.
+            hinted(error, f"0 bytes of {size} are in {shown(item.target)!a}")
+            raise
         wishes = self._wishes
         kept = kept_of(attributes) if wishes.preserve else None
         mode = _PLAIN if attributes.mode is None else attributes.mode
@@ -278,13 +305,17 @@ class Fetching(_Moving):
     async def _large(self, handle: bytes, item: Item, attributes: Attributes) -> None:
         wishes, size, target = self._wishes, attributes.size or 0, item.target
         mode = 0o666 if attributes.mode is None else attributes.mode
+        # While it is filled it can be written, or nobody but root could go on with it.
+        locks = not mode & stat.S_IWUSR and await aside(
+            self._waits, local_trees.is_free, item.above, item.name
+        )
         descriptor = await obtained(
             self._waits,
             local_trees.close,
             local_trees.create,
             item.above,
             item.name,
-            mode,
+            mode | stat.S_IWUSR,
             wishes.resume,
         )
         start, reached, whole = 0, None, False
@@ -308,25 +339,24 @@ class Fetching(_Moving):
             except BaseException as error:
                 # Pieces came in any order: without gaps it is something that one can go on with.
                 reached = transfer.contiguous
-                hinted(error, f"{reached} bytes of it are in {shown(target)!a}")
+                hinted(error, f"{reached} bytes of {size} are in {shown(target)!a}")
                 raise
             whole = True
             # Behind a hole at the end nothing was written.
             reached = transfer.contiguous if wishes.sparse else None
         finally:
             kept = kept_of(attributes) if wishes.preserve and whole else None
-            await aside(
-                self._waits, local_trees.finish, descriptor, reached, kept, wishes.sync and whole
-            )
+            last = local_trees.finish, descriptor, reached, kept, wishes.sync and whole
+            await aside(self._waits, *last, locks and whole)
 
     def _keeping(self, descriptor: int) -> dict[str, Any]:
-        write = local_trees.write_sparsely if self._wishes.sparse else local_trees.write_at
+        write = local_trees.Filling(descriptor, sparse=self._wishes.sparse).write
         if self._waits.at_once:
             # Out of the packet and into the file.
-            return {"take": lambda view, offset: write(descriptor, view, offset)}
+            return {"take": write}
 
         def keep(view: memoryview, offset: int, kept: Kept) -> None:
-            self._waits.aside(kept, write, descriptor, view, offset)
+            self._waits.aside(kept, write, view, offset)
 
         return {"keep": keep}
 
@@ -343,9 +373,19 @@ class Sending(_Moving):
             there = item.path
             mode = (opened.attributes.mode or 0) & _PLAIN
             flags = OPEN_WRITE | OPEN_CREATE if wishes.resume else _MADE
-            handle = await files.open(there, flags, Attributes(permissions=mode))
+            # While it is filled it can be written, or nobody but root could go on with it.
+            locks = (
+                opened.data is None
+                and not mode & stat.S_IWUSR
+                and await files.find(there, follow=False) is None
+            )
+            wanted = Attributes(permissions=mode | stat.S_IWUSR if locks else mode)
+            handle = await files.open(there, flags, wanted)
             try:
                 await self._send(opened, handle, item)
+                if locks and not wishes.preserve:
+                    await self._lock(handle, there)
+                await self._finish(files, handle, opened.attributes, there)
             except BaseException:
                 files.tell(messages.Close(handle))
                 raise
@@ -372,14 +412,17 @@ class Sending(_Moving):
         try:
             await self._carry(transfer)
         except BaseException as error:
-            reached = transfer.contiguous
-            # Later ones may have been written: what is there has no gaps then, and can be gone on with.
-            files.tell(messages.FileSetStat(handle, Attributes(size=reached)))
-            hinted(error, f"up to {reached} bytes of it are there")
+            await self._cut(transfer, error, handle, there, size)
             raise
         if wishes.sparse and opened.regular:
             await files.ask(messages.FileSetStat(handle, Attributes(size=size)), there)
-        await self._finish(files, handle, opened.attributes, there)
+
+    async def _lock(self, handle: bytes, there: bytes) -> None:
+        """A file that we have made to be written is not to be written any more."""
+        mode = (await self._files.ask(messages.FileStat(handle), there)).attributes.mode
+        if mode is not None:
+            locked = Attributes(permissions=mode & ~stat.S_IWUSR)
+            await self._files.ask(messages.FileSetStat(handle, locked), there)
 
     def _loading(self, opened: Opened) -> Callable[[int, int, Loaded], None]:
         if opened.data is not None:
@@ -410,7 +453,7 @@ class Relaying(_Moving):
 
     def __init__(self, files: RemoteFiles, target: RemoteFiles, wishes: Wishes) -> None:
         super().__init__(files, wishes)
-        self._target = target
+        self._target = self._there = target
         self._by_itself = files is target and files.client.offers(messages.CopyData)
 
     @property
@@ -474,7 +517,11 @@ class Relaying(_Moving):
                 keep=self._passing(made, there),
             )
             transfer.on_moved = tells
-            await self._pass_on(transfer, made)
+            try:
+                await self._carry(transfer)
+            except BaseException as error:
+                await self._cut(transfer, error, made, there, size)
+                raise
         await self._finish(self._target, made, found, there)
 
     def _passing(self, made: bytes, there: bytes) -> Callable[[memoryview, int, Kept], None]:
@@ -482,12 +529,3 @@ class Relaying(_Moving):
             self._target.client.write(made, offset, view, kept, path=there)
 
         return keep
-
-    async def _pass_on(self, transfer: Download, made: bytes) -> None:
-        try:
-            await self._carry(transfer)
-        except BaseException as error:
-            reached = transfer.contiguous
-            self._target.tell(messages.FileSetStat(made, Attributes(size=reached)))
-            hinted(error, f"up to {reached} bytes of it are there")
-            raise

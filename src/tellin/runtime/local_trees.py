@@ -171,6 +171,11 @@ def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> 
     return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), mode & PLAIN)
 
 
+def is_free(place: LocalDirectory | None, name: bytes) -> bool:
+    """Whether nothing has a name yet."""
+    return (find(name, follow=False) if place is None else place.find(name)) is None
+
+
 def close(descriptor: int) -> None:
     """Let go of a file."""
     os.close(descriptor)
@@ -186,6 +191,31 @@ def write_at(descriptor: int, view: memoryview, offset: int) -> None:
     while view:
         count = os.pwrite(descriptor, view, offset)
         view, offset = view[count:], offset + count
+
+
+class Filling:
+    """What a file gets, one piece behind the other; after one that failed nothing more is written.
+
+    So there is never a gap in it, and its size tells how much of it is there: also to one who goes on
+    with it after all of this was killed.
+    """
+
+    __slots__ = ("_descriptor", "_failure", "_write")
+
+    def __init__(self, descriptor: int, *, sparse: bool) -> None:
+        self._descriptor = descriptor
+        self._write = write_sparsely if sparse else write_at
+        self._failure: OSError | None = None
+
+    def write(self, view: memoryview, offset: int) -> None:
+        """The next piece."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._write(self._descriptor, view, offset)
+        except OSError as error:
+            self._failure = error
+            raise
 
 
 _ZEROS: Final = bytes(1 << 18)
@@ -210,17 +240,31 @@ def fill(
     descriptor = create(place, name, mode, keep=False)
     try:
         write_at(descriptor, memoryview(data), 0)
-    except BaseException:
+    except BaseException as error:
+        path = name if place is None else os.path.join(place.path, name)
+        reached = os.fstat(descriptor).st_size
+        error.add_note(f"{reached} bytes of {len(data)} are in {os.fsdecode(path)!a}")
         os.close(descriptor)
         raise
     finish(descriptor, None, kept, sync)
 
 
-def finish(descriptor: int, size: int | None, attributes: Attributes | None, sync: bool) -> None:
-    """A file is filled, or is as full as it gets: nothing behind ``size``, and what it is to have; closed."""
+def finish(
+    descriptor: int,
+    size: int | None,
+    attributes: Attributes | None,
+    sync: bool,
+    locks: bool = False,
+) -> None:
+    """A file is filled, or is as full as it gets: nothing behind ``size``, and what it is to have; closed.
+
+    With ``locks`` its owner may not write it any more.
+    """
     try:
         if size is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.ftruncate(descriptor, size)
+        if locks:
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~stat.S_IWUSR)
         if attributes is not None:
             preserved(descriptor, attributes)
         if sync:

@@ -57,6 +57,9 @@ class Transfer:
         """What was wrong on this side, if that has ended it."""
         self.moved = 0
         """How many bytes have been moved."""
+        # Where the last of what was moved ends, and the first that was refused begins.
+        self._behind = start
+        self._refused: int | None = None
         self.on_moved: Callable[[int], object] | None = None
         """Told of every piece how much was moved up to then."""
 
@@ -64,6 +67,13 @@ class Transfer:
     def contiguous(self) -> int:
         """Up to this offset there is no gap."""
         return min(self._flying, default=self._next)
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether behind something that was refused there is something that was not."""
+        # What was on its way when the talk ended is no such thing: it was not refused.
+        refused = self._refused if isinstance(self._failure, SftpError) else None
+        return refused is not None and self._behind > refused
 
     def begin(self, done: Done) -> None:
         """Ask for the first ones; ``done`` hears of the end."""
@@ -128,7 +138,7 @@ class _Piece:
     def take(self, view: memoryview, position: int) -> None:
         """A part of it has come."""
         download = self._download
-        if not download.collects:
+        if download.places(self.offset + position):
             download.place(view, self.offset + position)
             return
         if self.buffer is None:
@@ -148,11 +158,12 @@ class _Piece:
 class Download(Transfer):
     """Reads from ``start`` to the file's end, or to ``end``.
 
-    ``take`` gets a view and its offset in the file, in any order; OSError out of it ends the
-    transfer. In its place ``keep`` may get the data of a whole request, its offset and what to call
-    when it is kept: until then that counts as on its way. So much as ``size`` says is asked for at
-    once, and more, or a file that says 0, is read on to its end; with ``whole`` a file that ends
-    before it is a failure.
+    ``take`` gets views and their offsets in the file, one behind the other whatever the order of the
+    answers: a file that is filled so has no gaps even if all of this is killed, and its size is how
+    much of it is there. OSError out of it ends the transfer. In its place ``keep`` may get the data
+    of a whole request, its offset and what to call when it is kept: until then that counts as on its
+    way. So much as ``size`` says is asked for at once, and more, or a file that says 0, is read on
+    to its end; with ``whole`` a file that ends before it is a failure.
     """
 
     def __init__(
@@ -175,6 +186,9 @@ class Download(Transfer):
         self._whole = whole
         self._take = take
         self._keep = keep
+        # Up to here all was given to ``take`` or ``keep``; what has come for places behind a gap.
+        self._at = start
+        self._early: dict[int, _Piece] = {}
         self._file_end: int | None = None  # where the server has said that the file ends
         self._gaps: list[tuple[int, int]] = []
         # Buffers that are free again: a fresh one is zeros that somebody has written.
@@ -187,14 +201,28 @@ class Download(Transfer):
         first = min([*self._flying, *(at for at, _ in self._gaps)], default=self._next)
         return first if self._file_end is None else min(first, self._file_end)
 
+    def _may_ask(self, size: int) -> bool:
+        # What is here already calls nobody.
+        flying = len(self._flying) - len(self._early)
+        return flying < _FEWEST or self._pace.allows(size)
+
+    @property
+    def _room(self) -> bool:
+        """Whether more may be asked for: a disk that is slower than the link holds it up, and so does a gap."""
+        return (self._keeping + len(self._early)) * self._block < _MOST_KEEPING
+
     def _fill(self) -> None:
-        # A disk that is slower than the link holds it up.
-        while self._keeping * self._block < _MOST_KEEPING:
+        while True:
             if self._gaps:
-                if not self._may_ask(self._gaps[-1][1]):
+                # The first one: all that has come behind it waits for it.
+                first = min(self._gaps)
+                if not self._may_ask(first[1]):
                     return
-                self._fetch(*self._gaps.pop())
+                self._gaps.remove(first)
+                self._fetch(*first)
                 continue
+            if not self._room:
+                return
             if self._file_end is not None or (self._end is not None and self._next >= self._end):
                 return
             # Up to where it is said to end, and one more that shows the end; what lies behind that
@@ -230,11 +258,12 @@ class Download(Transfer):
             self._take(view, offset)
         except OSError as error:
             self._broken(error, "kept")
+        else:
+            self._at = offset + len(view)
 
-    @property
-    def collects(self) -> bool:
-        """Whether whole pieces are wanted, and are of any use yet."""
-        return self._keep is not None and self._failure is None
+    def places(self, offset: int) -> bool:
+        """Whether what has come for an offset goes to its place at once, or nowhere any more."""
+        return self._failure is not None or (self._keep is None and offset == self._at)
 
     def buffer(self) -> bytearray:
         """Room for one piece."""
@@ -247,13 +276,31 @@ class Download(Transfer):
             self.fail(error)
         # What came after a failure was not taken.
         piece.there = self._failure is None
-        if piece.buffer is None or self._keep is None or not count or not piece.there:
+        if piece.there and piece.buffer is not None and piece.offset > self._at:
+            self._early[piece.offset] = piece
+        elif piece.there and count:
+            self._hand_on(piece)
+        else:
             self.settled(piece, count)
             return
-        self._keeping += 1
-        self._keep(memoryview(piece.buffer)[:count], piece.offset, piece.kept)
         # What it makes room for is asked for at once.
         self._step()
+
+    def _hand_on(self, piece: "_Piece | None") -> None:
+        """A piece whose turn it is, and those that have come before their turn."""
+        while piece is not None and self._failure is None:
+            if piece.buffer is None:
+                self.settled(piece, piece.count)
+            elif self._keep is not None:
+                self._at = piece.offset + piece.count
+                self._keeping += 1
+                self._keep(memoryview(piece.buffer)[: piece.count], piece.offset, piece.kept)
+            else:
+                self.place(memoryview(piece.buffer)[: piece.count], piece.offset)
+                self._free.append(piece.buffer)
+                piece.there = self._failure is None
+                self.settled(piece, piece.count)
+            piece = self._early.pop(self._at, None)
 
     def kept(self, piece: "_Piece", problem: Exception | None) -> None:
         """A piece is where it belongs, or cannot be."""
@@ -262,6 +309,8 @@ class Download(Transfer):
         self._free.append(piece.buffer)
         if problem is not None:
             piece.there = False
+            at = piece.offset
+            self._refused = at if self._refused is None else min(self._refused, at)
             self._broken(problem, "kept")
         self.settled(piece, piece.count)
 
@@ -277,12 +326,27 @@ class Download(Transfer):
                 self._file_end = offset
             self._gaps = [gap for gap in self._gaps if gap[0] < self._file_end]
         else:
+            self._behind = max(self._behind, offset + count)
             self._has_moved(count)
             if count < length:
                 # Any server's habit; only an answer of nothing is the end.
                 self._gaps.append((offset + count, length - count))
+        self._forget_early()
         self._check()
         self._step()
+
+    def _forget_early(self) -> None:
+        """What has come, and will not have its turn any more."""
+        if self._failure is not None:
+            self._gaps += [(piece.offset, piece.length) for piece in self._early.values()]
+            gone = [*self._early]
+        else:
+            # Behind the end there is nothing, whatever was said before.
+            ended = self._file_end
+            gone = [offset for offset in self._early if ended is not None and offset >= ended]
+        for offset in gone:
+            del self._early[offset]
+            del self._flying[offset]
 
     def _check(self) -> None:
         ended = self._file_end
@@ -319,7 +383,6 @@ class Upload(Transfer):
         self._at_end = False
         self._loading = False
         self._filling = False
-        self._refused: int | None = None
 
     @property
     def contiguous(self) -> int:
@@ -383,6 +446,7 @@ class Upload(Transfer):
             self._refused = offset if self._refused is None else min(self._refused, offset)
             self.fail(error)
         else:
+            self._behind = max(self._behind, offset + size)
             self._has_moved(size)
         self._step()
 
