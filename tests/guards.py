@@ -2467,10 +2467,20 @@ FORWARDING: Final = (
     _guard(
         "R149",
         "server/forwarding.py",
-        "elif forced_by and not all(one.names_forwarding",
-        "elif False and not all(one.names_forwarding",
+        "opens = all(one.names_opening for one in forcing)",
+        "opens = True",
+        "server/test_forwarding_rules.py::"
+        "test_r149_what_a_key_with_a_command_names_is_allowed_in_that_direction_alone",
+    ),
+    _guard(
+        "R149",
+        "server/forwarding.py",
+        "listens = all(one.names_listening for one in forcing)",
+        "listens = True",
         "client/test_remote_forwards.py::"
         "test_r149_a_server_of_the_library_listens_only_where_it_and_the_key_permit",
+        "server/test_forwarding_rules.py::"
+        "test_r149_what_a_key_with_a_command_names_is_allowed_in_that_direction_alone",
     ),
     _guard(
         "R110",

@@ -43,8 +43,8 @@ class KeyOptions:
         self.restricted = False
         self.permit_pty = True
         self.permit_port_forwarding = True
-        self.names_forwarding = False
-        """Whether forwarding is allowed in so many words (R149)."""
+        self.names_opening = self.names_listening = False
+        """Whether forwarding in this direction is allowed in so many words (R149)."""
         self.permit_agent_forwarding = True
         self.permit_x11_forwarding = True
         self.permit_user_rc = True
@@ -155,7 +155,7 @@ def read_options(text: str) -> KeyOptions:
 
 def _restrict(options: KeyOptions) -> None:
     options.restricted = True
-    options.names_forwarding = False
+    options.names_opening = options.names_listening = False
     for attribute in _PERMISSIONS.values():
         setattr(options, attribute, False)
     options.tunnel = None
@@ -185,7 +185,7 @@ def _read_flag(options: KeyOptions, name: str) -> None:
         attribute, value = _FLAGS[name]
         setattr(options, attribute, value)
         if attribute == "permit_port_forwarding":
-            options.names_forwarding = value
+            options.names_opening = options.names_listening = value
     elif name in _VALUES:
         raise ConfigError(f'{name} needs a value, as in {name}="..."')
     else:
@@ -256,14 +256,14 @@ def _read_forward(value: str, *, host_needed: bool) -> Forward:
 def _permit_open(options: KeyOptions, value: str) -> None:
     if len(options.permit_open) >= _MOST_FORWARDS:
         raise ConfigError("too many permitopen")
-    options.names_forwarding = True
+    options.names_opening = True
     options.permit_open += (_read_forward(value, host_needed=True),)
 
 
 def _permit_listen(options: KeyOptions, value: str) -> None:
     if len(options.permit_listen) >= _MOST_FORWARDS:
         raise ConfigError("too many permitlisten")
-    options.names_forwarding = True
+    options.names_listening = True
     options.permit_listen += (_read_forward(value, host_needed=False),)
 
 

@@ -83,7 +83,7 @@ def merged(line: KeyOptions, certificate: CertificateOptions) -> KeyOptions:
     if line.command is None and certificate.force_command is not None:
         made.command = certificate.force_command
         # R149: the authority that forces a command says in the same place what else there is.
-        made.names_forwarding = certificate.permit_port_forwarding
+        made.names_opening = made.names_listening = certificate.permit_port_forwarding
     for name in _PERMISSIONS:
         setattr(made, name, getattr(line, name) and getattr(certificate, name))
     # The touch may be left out only where both say so, as it is the authority's key that the line

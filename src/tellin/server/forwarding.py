@@ -47,6 +47,13 @@ from tellin.wire import Record
 _ANY: Final = ("any",)
 _LOCAL: Final = ("yes", "local")
 _REMOTE: Final = ("yes", "remote")
+# By whether clients may be led on, and whether they may have us listen.
+DIRECTIONS: Final = {
+    (True, True): "yes",
+    (True, False): "local",
+    (False, True): "remote",
+    (False, False): "no",
+}
 LONGEST_HOST: Final = 1024
 
 
@@ -145,8 +152,12 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
     if forced_by == "config":
         ports = ports if config.is_set("allow_tcp_forwarding") else "no"
         sockets = sockets if config.is_set("allow_stream_local_forwarding") else "no"
-    elif forced_by and not all(one.names_forwarding for one in options if one.command is not None):
-        ports = sockets = "no"
+    elif forced_by:
+        forcing = [one for one in options if one.command is not None]
+        # What may be listened on says nothing of where the client may be led, nor the other way.
+        opens = all(one.names_opening for one in forcing)
+        listens = all(one.names_listening for one in forcing)
+        ports, sockets = _within(ports, opens, listens), _within(sockets, opens, listens)
     return ForwardingRules(
         ports,
         sockets,
@@ -162,6 +173,11 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions], forced_by: str) -> 
         ),
         devices=devices,
     )
+
+
+def _within(allowed: str, opens: bool, listens: bool) -> str:
+    """Of the directions that are allowed those that were named."""
+    return DIRECTIONS[opens and allowed in _LOCAL, listens and allowed in _REMOTE]
 
 
 class Devices(Protocol):

@@ -12,18 +12,10 @@ from tellin.config.sshd_config import SshdConfig
 from tellin.errors import ConfigError, UsageError
 from tellin.runtime.journal import ERROR, INFO
 from tellin.server.connection import ServerConnection
-from tellin.server.forwarding import Forwarding, rules
+from tellin.server.forwarding import DIRECTIONS, Forwarding, rules
 
 _log = logging.getLogger("tellin.server")
 _LEVELS: Final = {ERROR: logging.WARNING, INFO: logging.INFO}
-
-# By whether clients may be led on, and whether they may have us listen.
-_DIRECTIONS: Final = {
-    (True, True): "yes",
-    (True, False): "local",
-    (False, True): "remote",
-    (False, False): "no",
-}
 
 
 def permits(
@@ -31,7 +23,7 @@ def permits(
 ) -> dict[str, Any]:
     """The same as keywords of sshd_config; raises UsageError for places that are none."""
     return {
-        "allow_tcp_forwarding": _DIRECTIONS[bool(open_places), bool(listen_places)],
+        "allow_tcp_forwarding": DIRECTIONS[bool(open_places), bool(listen_places)],
         "allow_stream_local_forwarding": "yes" if sockets else "no",
         "permit_open": _places(open_places, OPEN_PLACES),
         "permit_listen": _places(listen_places, LISTEN_PLACES),
