@@ -2,6 +2,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,57 @@ async def test_a_configuration_without_a_policy_is_none(tmp_path: Path) -> None:
 
 
 # --- keys and passwords
+
+
+@awaited
+async def test_options_are_those_of_ssh_and_count_between_arguments_and_configuration(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("User nobody\nCompression yes\nCiphers aes128-ctr\n", "utf-8")
+    async with serving() as server:
+        how = {"host_keys": HOST_KEY.public, "keys": [USER_KEY]}
+        options = [f"Port={server.port}", "User someone", "Ciphers=aes256-ctr"]
+        async with tellin.connect("127.0.0.1", config=config, options=options, **how) as made:
+            assert made.user == "someone"
+            assert made.algorithms is not None
+            assert made.algorithms.client_to_server.cipher == "aes256-ctr"
+            assert made.algorithms.client_to_server.compression.startswith("zlib")
+        # What is an argument counts before, and without a configuration they are all there is.
+        async with tellin.connect(
+            "127.0.0.1", user="other", ciphers="aes192-ctr", config=None, options=options, **how
+        ) as made:
+            assert made.user == "other"
+            assert made.algorithms is not None
+            assert made.algorithms.client_to_server.cipher == "aes192-ctr"
+        relay = (
+            "import socket, sys, threading\n"
+            "line = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+            "def send():\n"
+            "    while data := sys.stdin.buffer.raw.read(65536):\n"
+            "        line.sendall(data)\n"
+            "threading.Thread(target=send, daemon=True).start()\n"
+            "while data := line.recv(65536):\n"
+            "    sys.stdout.buffer.raw.write(data)\n"
+        )
+        (tmp_path / "relay.py").write_text(relay, "utf-8")
+        command = f"ProxyCommand={sys.executable} {tmp_path}/relay.py %h %p"
+        async with tellin.connect(
+            "127.0.0.1", config=None, options=[*options, command], **how
+        ) as made:
+            assert (await made.run("say through")).stdout == "through"
+        # The policy may be among them, too.
+        how = {"keys": [USER_KEY], "config": None}
+        with pytest.raises(tellin.HostKeyUnknown):
+            await tellin.connect(
+                "127.0.0.1",
+                options=[*options, "StrictHostKeyChecking=yes", f"UserKnownHostsFile={config}"],
+                **how,
+            )
+        with pytest.raises(tellin.ConfigError, match="Portt"):
+            await tellin.connect("127.0.0.1", options=["Portt=1"], **how)
+        with pytest.raises(tellin.UsageError, match="a sequence"):
+            tellin.connect("127.0.0.1", options="Port=1")
 
 
 def test_one_key_is_no_sequence_of_keys() -> None:

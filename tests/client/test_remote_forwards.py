@@ -99,6 +99,20 @@ async def test_without_a_target_each_connection_says_by_socks_where_it_wants_to_
             b"\x05\x05",
             b"",
         )
+        # Nowhere but to the places that are given (PermitRemoteOpen).
+        permitted = [f"127.0.0.1:{port}", "*.invalid:9"]
+        async with connection.forward_remote(permit_open=permitted) as bounded:
+            for version, host, to, answer in (
+                ("4", "127.0.0.1", port, (b"\0\x5a", b"hello")),
+                ("4", "127.0.0.1", nobody, (b"\0\x5b", b"")),
+                ("5", "localhost", port, (b"\x05\x02", b"")),
+            ):
+                assert await asyncio.to_thread(ask, bounded.port, version, host, to) == answer
+        for wrong in ("any", ["somewhere"], ["host:0"]):
+            with pytest.raises(tellin.UsageError):
+                connection.forward_remote(permit_open=wrong)
+        with pytest.raises(tellin.UsageError, match="leads nowhere else"):
+            connection.forward_remote(0, "127.0.0.1", port, permit_open=permitted)
         # One byte at a time, with more than the request in the last packet.
         reader, writer = await opened(proxy.port)
         request = b"\x04\x01" + port.to_bytes(2) + b"\x7f\0\0\1me\0"

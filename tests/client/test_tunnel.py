@@ -307,7 +307,7 @@ class Refusing:
     def __init__(self, times: int) -> None:
         self.times = times
 
-    async def lead_from_there(self, asked: Any) -> Any:
+    async def lead_from_there(self, asked: Any, permitted: Any) -> Any:
         self.times -= 1
         if self.times >= 0:
             raise tellin.RequestRefused("taken")

@@ -13,6 +13,7 @@ import pytest
 from tests.interop.children import Child
 from tests.interop.target import free_port
 from tests.interop.tellin_peer import TELLIN
+from tests.interop.test_forwarding import ask_by_socks, echo, service
 from tests.library import HOST_KEY, OTHER_KEY, USER_KEY
 
 import tellin
@@ -58,7 +59,8 @@ class Home:
         (self.folder / "config").write_text("\n".join([text, *more]), "utf-8")
 
     def start(self, *words: str, **environment: str) -> Child:
-        argv = [*TELLIN, "tunnel", "-F", self.folder / "config", "-w", "1", *words]
+        config = () if "-F" in words else ("-F", self.folder / "config")
+        argv = [*TELLIN, "tunnel", *config, "-w", "1", *words]
         log = self.folder / f"log{len(self._children)}"
         made = Child(argv, log=log, env={**self.environment, **environment})
         self._children.append(made)
@@ -84,7 +86,10 @@ class Home:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Home]:
     with tellin.blocking.serve(
-        host_keys=[HOST_KEY], authorized_keys=USER_KEY.public, session=lambda process: 0
+        host_keys=[HOST_KEY],
+        authorized_keys=USER_KEY.public,
+        session=lambda process: 0,
+        permit_listen=["*:*"],
     ) as server:
         made = Home(tmp_path, server.port)
         yield made
@@ -177,6 +182,140 @@ def test_a_signal_has_the_configuration_read_again_and_what_has_not_changed_goes
     assert [one["name"] for one in json.loads(served.status("-j").stdout)] == ["one"]
 
 
+def test_what_ssh_says_on_its_command_line_is_said_here_too(served: Home) -> None:
+    """Without a configuration: -i, -l, -p, -L, -o and -v, before the host."""
+    served.configure(keyword="LocalForward 127.0.0.1:1 127.0.0.1:1")
+    flags = [
+        "-vN", "-F", "none", "-i", str(served.folder / "key"), "-l", "someone",
+        "-p", str(served.port), "-L", f"127.0.0.1:{served.listening}:127.0.0.1:9",
+        "-o", f"UserKnownHostsFile={served.folder}/known",
+    ]  # fmt: skip
+    child = served.start(*flags, "127.0.0.1")
+    child.wait_for_log(f"127.0.0.1: up: someone@127.0.0.1 port {served.port}\n")
+    (found,) = json.loads(served.status("-j").stdout)
+    assert [one["listen"] for one in found["forwards"]] == [f"[127.0.0.1]:{served.listening}"]
+    child.process.send_signal(signal.SIGINT)
+    assert child.process.wait(60) == 0
+    # What is said there comes before what the Host block says, and what it does not say stays.
+    file = served.folder / "config"
+    file.write_text(
+        file.read_text()
+        .replace(f"Port {served.port}", f"Port {free_port()}")
+        .replace("User someone", "User nobody")
+    )
+    more = str(free_port())
+    child = served.start(f"-oPort={served.port}", "-o", "User someone", "-D", more, "one")
+    child.wait_for_log(f"one: up: someone@127.0.0.1 port {served.port}\n")
+    (found,) = json.loads(served.status("-j").stdout)
+    assert [one["kind"] for one in found["forwards"]] == ["local", "dynamic"]
+
+
+def test_a_tunnel_of_which_one_runs_already_is_refused(served: Home) -> None:
+    """It would wait for the first one's ports on the server, and take them when that blinks."""
+    keyword = f"RemoteForward 127.0.0.1:{served.listening} 127.0.0.1:9"
+    served.configure(keyword=keyword)
+    first = served.start("one")
+    first.wait_for_log("one: up: ")
+    second = served.start("one")
+    assert second.process.wait(60) == 255
+    assert second.log() == f"one: it runs already, in process {first.process.pid}\n"
+    # Another host, and the same one with other ports, are other tunnels.
+    third = served.start("-oClearAllForwardings=no", "-R", "127.0.0.1:0:127.0.0.1:9", "one")
+    third.wait_for_log("one: up: ")
+    # One that was killed is none.
+    first.process.kill()
+    first.process.wait(60)
+    fourth = served.start("one")
+    fourth.wait_for_log("one: up: ")
+    fourth.process.send_signal(signal.SIGTERM)
+    assert fourth.process.wait(60) == 0
+    fifth = served.start("one")
+    fifth.wait_for_log("one: up: ")
+    # What is read again is the same tunnel, and no second one.
+    fifth.process.send_signal(signal.SIGHUP)
+    fifth.wait_for_log("configuration read: 1 tunnels")
+    served.configure("Match all\n ServerAliveInterval 20\n", keyword=keyword)
+    fifth.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: fifth.log().count("one: up: ") == 2)
+
+
+def test_permit_remote_open_bounds_where_socks_from_the_server_leads(served: Home) -> None:
+    with service(echo, 0) as allowed, service(echo, 0) as other:
+        served.configure(
+            keyword=f"RemoteForward 127.0.0.1:{served.listening}\n"
+            f" PermitRemoteOpen localhost:{allowed} 127.0.0.1:{allowed}"
+        )
+        child = served.start("one")
+        wait_for(lambda: json.loads(served.status("-j").stdout or "[]"))
+        wait_for(lambda: json.loads(served.status("-j").stdout)[0]["forwards"][0]["listening"])
+        for version, host, port, granted in (
+            ("5", "127.0.0.1", allowed, True),
+            ("5", "127.0.0.1", other, False),
+            ("4a", "localhost", allowed, True),
+            ("4a", "localhost", other, False),
+        ):
+            with socket.create_connection(("127.0.0.1", served.listening), timeout=60) as stream:
+                answer = ask_by_socks(stream, version, host, port)
+                assert (answer[1] in {0, 0x5A}) is granted
+                if granted:
+                    stream.sendall(b"hello")
+                    assert stream.recv(5) == b"hello"
+    assert child.running()
+
+
+def test_a_supervisor_hears_of_readiness_of_changes_and_of_life_all_the_while(
+    served: Home,
+) -> None:
+    """By datagrams, each with the process that they are about; a first try that fails is one, too."""
+    dead, place = free_port(), free_port()
+    served.configure(f"Host two\n HostName 127.0.0.1\n Port {dead}\n DynamicForward {place}\n")
+    child = served.start("one", "two", WATCHDOG_USEC="200000")
+    heard: list[str] = []
+
+    def hear() -> None:
+        *words, pid = served.told.recv(4096).decode().splitlines()
+        assert pid == f"MAINPID={child.process.pid}"
+        heard.extend(words)
+
+    while heard.count("WATCHDOG=1") < 4 or {"READY=1", "STATUS=1 of 2 tunnels up"} - {*heard}:
+        hear()
+    assert heard.index("READY=1") > heard.index("STATUS=0 of 2 tunnels up")
+    child.process.send_signal(signal.SIGHUP)
+    while heard.count("READY=1") < 2:
+        hear()
+    # With the time that systemd tells one reload from another by (Type=notify-reload).
+    again = heard[heard.index("RELOADING=1") + 1]
+    assert again.removeprefix("MONOTONIC_USEC=").isdecimal()
+    child.process.send_signal(signal.SIGTERM)
+    while "STOPPING=1" not in heard:
+        hear()
+    assert child.process.wait(60) == 0
+    # One that nobody listens to any more is no reason to end.
+    (served.folder / "notify").unlink()
+    child = served.start("one")
+    child.wait_for_log("one: up: ")
+
+
+def test_a_server_that_says_nothing_more_does_not_keep_the_program_from_ending(
+    served: Home,
+) -> None:
+    served.configure()
+    child = served.start("one")
+    child.wait_for_log("one: up: ")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        file = served.folder / "config"
+        file.write_text(
+            file.read_text().replace(f"Port {served.port}", f"Port {silent.getsockname()[1]}")
+        )
+        child.process.send_signal(signal.SIGHUP)
+        # On its way to somebody who listens and says nothing.
+        silent.settimeout(60)
+        reached, _ = silent.accept()
+        with reached:
+            child.process.send_signal(signal.SIGTERM)
+            assert child.process.wait(60) == 0
+
+
 def test_what_no_waiting_mends_ends_the_program(served: Home) -> None:
     line = OTHER_KEY.public.to_line().rsplit(" ", 1)[0]
     (served.folder / "known").write_text(f"[127.0.0.1]:{served.port} {line}\n", "ascii")
@@ -202,6 +341,12 @@ def test_what_no_waiting_mends_ends_the_program(served: Home) -> None:
         (["-F", "none", "a"], "nothing is forwarded"),
         (["-F", "none", "--all"], "no host of the configuration is tagged"),
         (["-F", "none", "a;b"], "invalid host name"),
+        (["-F", "none", "-o", "LocalForwards 1 x:1", "a"], "LocalForwards"),
+        (["-F", "none", "-L", "nonsense", "a"], "Bad local forwarding specification"),
+        (["-F", "none", "-D", "1", "-oClearAllForwardings=yes", "a"], "nothing is forwarded"),
+        (["-F", "none", "-D", "1", "a", "b"], "-D, -L and -R go with one host"),
+        (["-D", "1", "--all"], "-D, -L and -R go with one host"),
+        (["-F", "none", "-o"], "option requires an argument"),
     ],
 )
 def test_what_cannot_be_begun_is_said(words: list[str], said: str) -> None:

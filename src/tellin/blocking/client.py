@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Connections and their processes for threads, as ``tellin.connect`` makes them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
 from tellin import keys
@@ -15,6 +15,7 @@ from tellin.client.options import Command, ConnectOptions, OutcomeOptions, Sessi
 from tellin.client.process import Completed
 from tellin.client.process import Process as AsyncProcess
 from tellin.client.remote_forwardings import Listener as AsyncListener
+from tellin.client.remote_forwards import ANYWHERE
 from tellin.client.streams import Stream as AsyncStream
 from tellin.client.trust import Path
 from tellin.errors import TellinError, UsageError
@@ -321,10 +322,16 @@ class Connection(Entered[AsyncConnection]):
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        permit_open: Sequence[str] = ANYWHERE,
     ) -> Forwarding:
         """Have the server listen and lead what comes there here, as ``tellin.Connection.forward_remote``."""
         made = self._portal.call(
-            self._inner.forward_remote, listen, host, port, listen_host=listen_host
+            self._inner.forward_remote,
+            listen,
+            host,
+            port,
+            listen_host=listen_host,
+            permit_open=permit_open,
         )
         return Forwarding(made, self._portal)
 

@@ -5,13 +5,14 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Unpack
 
 from tellin.blocking.client import Connection, Forwarding
 from tellin.blocking.faces import Entered, closing, forwarded, told
 from tellin.client.options import ConnectOptions
 from tellin.client.remote_forwardings import StandingForwarding as AsyncStanding
+from tellin.client.remote_forwards import ANYWHERE
 from tellin.client.trust import Path
 from tellin.client.tunnel import LONGEST_WAIT, TunnelState
 from tellin.client.tunnel import Tunnel as AsyncTunnel
@@ -157,10 +158,16 @@ class Tunnel(Entered[AsyncTunnel]):
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        permit_open: Sequence[str] = ANYWHERE,
     ) -> StandingForwarding:
         """As ``Connection.forward_remote``, at each server that this tunnel will come to."""
         made = self._portal.call(
-            self._inner.forward_remote, listen, host, port, listen_host=listen_host
+            self._inner.forward_remote,
+            listen,
+            host,
+            port,
+            listen_host=listen_host,
+            permit_open=permit_open,
         )
         return StandingForwarding(made, self._portal)
 

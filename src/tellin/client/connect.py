@@ -90,6 +90,7 @@ def connect(
     questions: Questions | None = None,
     change_password: ChangePassword | None = None,
     config: Path | None = "default",
+    options: Sequence[str] = (),
     sock: Any = None,
     connect_timeout: float | None = None,
     login_timeout: float | None = 120.0,
@@ -125,6 +126,10 @@ def connect(
     judged by ``host_keys`` too, unless those are keys, and by ``known_hosts``; its user, its port and
     its keys are those of the configuration, and no password that is given here is for it.
 
+    ``options`` are settings as behind ssh's ``-o``, such as "ProxyCommand=nc %h %p": they count before
+    those of the configuration and behind the arguments here. With ``config=None`` they are all of it,
+    and what is neither among them nor an argument is as ssh has it.
+
     Records may name authorities (@cert-authority lines), whose certificates then prove a host; they
     are judged by ``clock``, in seconds of the epoch. What ``revoked_host_keys`` list, as lines or as
     a revocation list, proves nothing any more. Other keys that a known host proves to be its own are
@@ -143,11 +148,13 @@ def connect(
     for name, text in (("host", host), ("user", user)):
         if not isinstance(text, str | None):
             raise UsageError(f"{name} is a text, and no {type(text).__name__}")
+    if isinstance(options, str):
+        raise UsageError("options is a sequence, also for a single one")
     check_credentials(password, questions, change_password, passphrase)
     check_seconds(connect_timeout=connect_timeout, login_timeout=login_timeout)
     if not isinstance(keepalive, KeepAlive):
         check_seconds(keepalive=keepalive)
-    options = [
+    settings = [
         f"{keyword}={value}"
         for keyword, value in (
             ("Ciphers", _listed(ciphers)),
@@ -170,7 +177,7 @@ def connect(
     attempt = _Login(
         host=host,
         user=user,
-        options=options,
+        options=[*settings, *options],
         trust=trust,
         keys=tuple(keys),
         certificates=tuple(certificates),
@@ -185,7 +192,7 @@ def connect(
             questions=questions,
             change_password=change_password,
         ),
-        config=config,
+        config="none" if options and config is None else config,
         sock=sock,
         connect_timeout=connect_timeout,
         login_timeout=login_timeout,

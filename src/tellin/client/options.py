@@ -80,6 +80,7 @@ class ConnectOptions(TypedDict, total=False):
     questions: Questions | None
     change_password: ChangePassword | None
     config: Path | None
+    options: Sequence[str]
     sock: Any
     connect_timeout: float | None
     login_timeout: float | None

@@ -5,20 +5,21 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
 from tellin.client.forwards import Forwarding
 from tellin.client.incoming import Incoming
 from tellin.client.listening import Listening, Place
 from tellin.client.local_forwards import library_journal, local_forward, socks_forward
-from tellin.client.remote_forwards import Led, asked_place
+from tellin.client.remote_forwards import ANYWHERE, Led, asked_place
 from tellin.client.streams import Stream
 from tellin.client.trust import Path
 from tellin.config.forwards import Forward
+from tellin.config.kinds import OPEN_PLACES
 from tellin.connection.channel import Channel, Standing
 from tellin.errors import ChannelOpenFailureReason as Reason
-from tellin.errors import ConnectionLost, RequestRefused, TellinError, UsageError
+from tellin.errors import ConfigError, ConnectionLost, RequestRefused, TellinError, UsageError
 from tellin.protocol.client import ClientProtocol
 from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
@@ -240,6 +241,18 @@ def remote_forward(
     return socks_forward(listen, listen_host=listen_host)
 
 
+def permitted_places(asked: Forward, places: Sequence[str]) -> tuple[str, ...]:
+    """Where SOCKS may lead, checked; raises UsageError."""
+    if isinstance(places, str):
+        raise UsageError("places are a sequence, also where it is one")
+    if not asked.is_socks and tuple(places) != ANYWHERE:
+        raise UsageError("permit_open is for SOCKS: what has a target leads nowhere else")
+    try:
+        return OPEN_PLACES.read(list(places)) if places else ("none",)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
 class StandingForwarding(Forwarding):
     """A place of a server that is listened on whenever there is a connection to it.
 
@@ -247,15 +260,20 @@ class StandingForwarding(Forwarding):
     has said no (one that was lost may still have it) and is asked again.
     """
 
-    __slots__ = ("_now", "_on_ended", "asked", "refused")
+    __slots__ = ("_now", "_on_ended", "asked", "permitted", "refused")
 
     def __init__(
-        self, asked: Forward, *, on_ended: "Callable[[StandingForwarding], object]"
+        self,
+        asked: Forward,
+        permitted: Sequence[str] = ANYWHERE,
+        *,
+        on_ended: "Callable[[StandingForwarding], object]",
     ) -> None:
         super().__init__(
             host=asked.listen_host or "", port=asked.listen_port, path=asked.listen_path
         )
         self.asked = asked
+        self.permitted = permitted
         self.refused: TellinError | None = None
         self._now: RemoteForwarding | None = None
         self._on_ended = on_ended
@@ -301,25 +319,30 @@ class RemoteVerbs:
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        permit_open: Sequence[str] = ANYWHERE,
     ) -> Opening[Forwarding]:
         """Have the server listen, and lead what comes there to ``host`` and ``port`` as we know them.
 
         ``listen`` is a port, 0 for one that the server chooses, or the path of a socket of the server's;
         without ``port``, ``host`` is the path of a socket here, and without both, each connection says
-        by SOCKS (4, 4a or 5) where it wants to go. At which addresses the server listens is its own
+        by SOCKS (4, 4a or 5) where it wants to go: to "host:port" places of ``permit_open``, as in
+        PermitRemoteOpen, or anywhere that we can reach. At which addresses the server listens is its own
         matter where ``listen_host`` does not ask for one ("" is every address). Await this for a
         Forwarding, or enter it to have it closed in the end. Raises RequestRefused.
         """
         asked = remote_forward(listen, host, port, listen_host=listen_host)
-        return Opening(lambda: self.lead_from_there(asked))
+        permitted = permitted_places(asked, permit_open)
+        return Opening(lambda: self.lead_from_there(asked, permitted))
 
-    async def lead_from_there(self, asked: Forward) -> RemoteForwarding:
+    async def lead_from_there(
+        self, asked: Forward, permitted: Sequence[str] = ANYWHERE
+    ) -> RemoteForwarding:
         """The same for a RemoteForward of a configuration."""
         far = self._far()
         made = RemoteForwarding(
             far,
             asked,
-            lambda channel, _: far.led.take(asked, channel),
+            lambda channel, _: far.led.take(asked, channel, permitted),
             on_ended=self.forwardings.discard,
         )
         return await self._begun(made)

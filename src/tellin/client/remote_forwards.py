@@ -2,7 +2,7 @@
 """What comes to places of the server, led to places that we reach: ``ssh -R``."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tellin.client.listening import Listening, Place, Taker, Takers, told_host
@@ -19,14 +19,13 @@ from tellin.runtime.resolving import Resolver
 from tellin.runtime.stream import Link
 from tellin.userauth.text import escape_text
 
-_ANYWHERE: Final = ("any",)
+ANYWHERE: Final = ("any",)
 
 
 class Led:
     """Leads channels that the server opens to places on our side.
 
-    ``open`` is how many there are; ``on_quiet`` is called when the last has gone. ``permits`` says
-    which hosts and ports may be asked for by SOCKS (PermitRemoteOpen).
+    ``open`` is how many there are; ``on_quiet`` is called when the last has gone.
     """
 
     def __init__(
@@ -37,7 +36,6 @@ class Led:
         journal: Journal,
         *,
         family: int = AF_UNSPEC,
-        permits: Callable[[str, int], bool] | None = None,
         on_quiet: Callable[[], object] | None = None,
     ) -> None:
         self.open = 0
@@ -46,12 +44,16 @@ class Led:
         self._link = link
         self._journal = journal
         self._family = family
-        self._permits = permits
         self._on_quiet = on_quiet
         self._resolver = Resolver(loop)
 
-    def take(self, forward: Forward, channel: Channel) -> None:
-        """Lead a channel that was asked for where ``forward`` says."""
+    def take(
+        self, forward: Forward, channel: Channel, permitted: Sequence[str] = ANYWHERE
+    ) -> None:
+        """Lead a channel that was asked for where ``forward`` says.
+
+        ``permitted`` are the places that may be asked for by SOCKS (PermitRemoteOpen).
+        """
         self.open += 1
         if forward.is_socks:
             RemoteSocks(
@@ -60,7 +62,7 @@ class Led:
                 self._link,
                 channel,
                 self._journal,
-                lead=self._lead_by_socks,
+                lead=lambda socks, host, port: self._lead_by_socks(socks, host, port, permitted),
                 on_over=self._one_less,
             )
         elif forward.path:
@@ -74,8 +76,10 @@ class Led:
         """The connection is over."""
         self._resolver.close()
 
-    def _lead_by_socks(self, socks: RemoteSocks, host: str, port: int) -> None:
-        if self._permits is not None and not self._permits(host, port):
+    def _lead_by_socks(
+        self, socks: RemoteSocks, host: str, port: int, permitted: Sequence[str]
+    ) -> None:
+        if permitted != ANYWHERE and not any(names_place(one, host, port) for one in permitted):
             self._journal.debug("rdynamic_connect_finish: requested forward not permitted")
             socks.refuse(prohibited=True)
         else:
@@ -140,16 +144,12 @@ class RemoteForwards:
         on_settled: Callable[[bool], object],
         on_quiet: Callable[[], object],
     ) -> None:
-        places = config.permit_remote_open
         self.led = Led(
             loop,
             core,
             link,
             journal,
             family=family,
-            permits=None
-            if places == _ANYWHERE
-            else lambda host, port: any(names_place(place, host, port) for place in places),
             on_quiet=on_quiet,
         )
         self._listening = Listening(core, incoming)
@@ -227,7 +227,7 @@ class RemoteForwards:
                     f"client_request_forwarded: listen {_place_shown(forward)},"
                     f" originator {escape_text(origin[0][:100])} port {origin[1]}"
                 )
-            self.led.take(forward, channel)
+            self.led.take(forward, channel, self._config.permit_remote_open)
 
         def answered(success: bool, place: Place) -> None:
             if success:

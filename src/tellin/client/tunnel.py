@@ -3,7 +3,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import TracebackType
@@ -23,7 +23,12 @@ from tellin.client.local_forwards import (
     socks_forward,
 )
 from tellin.client.options import ConnectOptions
-from tellin.client.remote_forwardings import StandingForwarding, remote_forward
+from tellin.client.remote_forwardings import (
+    StandingForwarding,
+    permitted_places,
+    remote_forward,
+)
+from tellin.client.remote_forwards import ANYWHERE
 from tellin.client.trust import Path
 from tellin.config.forwards import Forward
 from tellin.errors import (
@@ -248,6 +253,7 @@ class Tunnel:
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        permit_open: Sequence[str] = ANYWHERE,
     ) -> Opening[StandingForwarding]:
         """As ``Connection.forward_remote``, at each server that this tunnel will come to.
 
@@ -255,16 +261,17 @@ class Tunnel:
         it may not know yet that the last connection is gone.
         """
         asked = remote_forward(listen, host, port, listen_host=listen_host)
+        permitted = permitted_places(asked, permit_open)
 
         async def begin() -> StandingForwarding:
-            return self.stand(asked)
+            return self.stand(asked, permitted)
 
         return Opening(begin)
 
-    def stand(self, asked: Forward) -> StandingForwarding:
-        """Have a RemoteForward of a configuration listened on."""
+    def stand(self, asked: Forward, permitted: Sequence[str] = ANYWHERE) -> StandingForwarding:
+        """Have a RemoteForward of a configuration listened on; ``permitted`` is its PermitRemoteOpen."""
         self._check_open()
-        made = StandingForwarding(asked, on_ended=self.standing.discard)
+        made = StandingForwarding(asked, permitted, on_ended=self.standing.discard)
         self.standing.add(made)
         if self.connection is not None:
             self._ask_for(made, self.connection)
@@ -280,7 +287,9 @@ class Tunnel:
         backoff, nothing = BackOff(self._longest_wait), asyncio.Event()
         while not standing.closed:
             try:
-                standing.begun(await connection.lead_from_there(standing.asked))
+                standing.begun(
+                    await connection.lead_from_there(standing.asked, standing.permitted)
+                )
             except RequestRefused as error:
                 standing.refused = error
                 self._tell()

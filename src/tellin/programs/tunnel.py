@@ -15,8 +15,12 @@ from tellin.programs.command import Failure, OptionError, Options, Program, visi
 from tellin.runtime.journal import LEVELS, Journal
 
 USAGE: Final = """\
-usage: tellin tunnel [-qv] [-F configfile] [-w seconds] host ...
-       tellin tunnel [-qv] [-F configfile] [-w seconds] --all [host ...]
+usage: tellin tunnel [-46CgNqTv] [-B bind_interface] [-b bind_address]
+           [-c cipher_spec] [-D [bind_address:]port] [-F configfile]
+           [-I pkcs11] [-i identity_file] [-J destination] [-L address]
+           [-l login_name] [-m mac_spec] [-o option] [-P tag] [-p port]
+           [-R address] [-w seconds] host ...
+       tellin tunnel [options] --all [host ...]
        tellin tunnel --status [--json] [host ...]
   -a, --all     the tunnels of all hosts whose configuration says "Tag tunnel"
   -F            read this configuration alone
@@ -24,12 +28,16 @@ usage: tellin tunnel [-qv] [-F configfile] [-w seconds] host ...
   -q            say only what goes wrong
   -s, --status  show the tunnels that run; the exit status is 1 if one of them is not up
   -v            say more
-  -w            the longest wait between two attempts, in seconds (30)"""
+  -w            the longest wait between two attempts, in seconds (30)
+all other options are those of ssh, and count for each of the hosts"""
 
 LONGEST_WAIT: Final = 30.0
 _MOST_SECONDS: Final = 86400.0
 _LONG: Final = {"--all": "-a", "--status": "-s", "--json": "-j"}
-_OPTIONS: Final = "aF:jqsvw:"
+# What means the same as with ssh, and is given to it to be read.
+_PLAIN_OF_SSH: Final = "46CgNT"
+_VALUED_OF_SSH: Final = "BbcDIiJLlmoPpR"
+_OPTIONS: Final = f"aF:jqsvw:{_PLAIN_OF_SSH}{':'.join(_VALUED_OF_SSH)}:"
 
 
 class Wishes:
@@ -40,6 +48,7 @@ class Wishes:
         self.file: str | None = None
         self.longest_wait = LONGEST_WAIT
         self.level = "INFO"
+        self.of_ssh: list[tuple[str, str]] = []
         options = Options([_LONG.get(word, word) for word in arguments], _OPTIONS)
         for letter, value in options:
             self._take(letter, value)
@@ -59,8 +68,10 @@ class Wishes:
                 self.status = True
             case "v":
                 self.level = "VERBOSE" if self.level == "INFO" else "DEBUG1"
-            case _:
+            case "w":
                 self.longest_wait = _seconds(value)
+            case _:
+                self.of_ssh.append((letter, value))
 
 
 def _seconds(text: str) -> float:
@@ -84,6 +95,9 @@ def run(arguments: list[str]) -> int:
         return _show(wishes)
     if wishes.json or not (wishes.all or wishes.names):
         raise Failure(usage=USAGE)
+    places = {letter for letter, _ in wishes.of_ssh} & {"D", "L", "R"}
+    if places and (wishes.all or len(wishes.names) > 1):
+        raise Failure("tunnel: -D, -L and -R go with one host")
     return _keep_up(wishes)
 
 
@@ -109,11 +123,18 @@ def _keep_up(wishes: Wishes) -> int:
     # What follows loads most of the library.
     import asyncio
 
+    from tellin.programs.ssh import Invocation
     from tellin.programs.tunnel_plan import Plan, gather_plans
     from tellin.programs.tunnel_service import Service
 
+    invocation = Invocation()
+    for letter, value in wishes.of_ssh:
+        invocation.take(letter, value)
+
     def read() -> list[Plan]:
-        return gather_plans(wishes.names, tagged=wishes.all, file=wishes.file)
+        return gather_plans(
+            wishes.names, tagged=wishes.all, file=wishes.file, invocation=invocation
+        )
 
     try:
         plans = read()

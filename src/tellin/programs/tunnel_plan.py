@@ -3,18 +3,20 @@
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Final
 
 from tellin.client.host_keys import HostKeyPolicy
 from tellin.client.local_forwards import listen_here
 from tellin.client.options import ConnectOptions
 from tellin.client.tunnel import KEEPALIVE, Tunnel
-from tellin.config.destination import Destination, host_fault, parse_destination
+from tellin.config.destination import Destination, host_fault
 from tellin.config.forwards import Forward
 from tellin.config.linting.survey import HOST_LINE, ClientSurvey
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.errors import ConfigError
+from tellin.programs.ssh import Invocation
 from tellin.protocol.core import KeepAlive
 from tellin.runtime.listeners import FAMILIES
 from tellin.runtime.sockets import Socket
@@ -35,6 +37,7 @@ class Plan(Record):
     destination: Destination
     config: SshConfig
     file: str | None
+    options: tuple[str, ...] = ()
 
     @property
     def here(self) -> tuple[Forward, ...]:
@@ -68,6 +71,7 @@ class Plan(Record):
             "user": self.destination.user,
             "port": self.destination.port,
             "config": self.file or "default",
+            "options": self.options,
             "agent": config.agent_path(os.environ),
             "keepalive": KEEPALIVE,
         }
@@ -86,13 +90,19 @@ class Plan(Record):
         )
 
 
-def gather_plans(names: Sequence[str], *, tagged: bool, file: str | None) -> list[Plan]:
-    """The tunnels of these names, and with ``tagged`` of all hosts that are tagged; raises ConfigError."""
+def gather_plans(
+    names: Sequence[str], *, tagged: bool, file: str | None, invocation: Invocation | None = None
+) -> list[Plan]:
+    """The tunnels of these names, and with ``tagged`` of all hosts that are tagged; raises ConfigError.
+
+    ``invocation`` has what the command line says of all of them.
+    """
     surroundings = LocalSurroundings()
-    plans = {name: _read_plan(surroundings, name, file) for name in names}
+    said = Invocation() if invocation is None else invocation
+    plans = {name: _read_plan(surroundings, name, file, said) for name in names}
     for name in _hosts(surroundings, file) if tagged else ():
         if name not in plans:
-            plan = _read_plan(surroundings, name, file)
+            plan = _read_plan(surroundings, name, file, said)
             if plan.config.tag == TAG:
                 plans[name] = plan
     for name, plan in plans.items():
@@ -101,23 +111,27 @@ def gather_plans(names: Sequence[str], *, tagged: bool, file: str | None) -> lis
                 f"{name}: nothing is forwarded",
                 hint="LocalForward, DynamicForward or RemoteForward in its Host block says what",
             )
-        if any(one.is_socks for one in plan.there) and plan.config.is_set("permit_remote_open"):
-            raise ConfigError(f"{name}: tunnels do not heed PermitRemoteOpen, and so are none")
         plan.config.check_permitted()
     return list(plans.values())
 
 
-def _read_plan(surroundings: LocalSurroundings, name: str, file: str | None) -> Plan:
-    found = parse_destination(name)
+def _read_plan(
+    surroundings: LocalSurroundings, name: str, file: str | None, said: Invocation
+) -> Plan:
+    mine = copy(said)
+    mine.arrive(name)
+    assert mine.host is not None
     config = read_ssh_config(
         surroundings,
-        found.host,
-        user=found.user,
-        port=found.port,
+        mine.host,
+        user=mine.user,
+        port=mine.port,
+        options=mine.options,
         file=file,
         session="none",
     ).expanded(surroundings)
-    return Plan(name, found, config, file)
+    found = Destination(mine.host, mine.user, mine.port)
+    return Plan(name, found, config, file, tuple(mine.options))
 
 
 def _hosts(surroundings: LocalSurroundings, file: str | None) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from tellin.client.remote_forwardings import StandingForwarding
 from tellin.client.tunnel import Tunnel, TunnelState
-from tellin.errors import TellinError
+from tellin.errors import TellinError, UsageError
+from tellin.programs.tunnel_claim import Claim
 from tellin.programs.tunnel_plan import Plan
 from tellin.programs.tunnel_status import StatusPlace, shown_error
 from tellin.runtime.journal import Journal
@@ -38,11 +39,19 @@ class Running:
         self._said = ""
         self._said_of: dict[int, str] = {}
         self._there: list[StandingForwarding] = []
+        self._claim: Claim | None = None
         self.tunnel: Tunnel = plan.tunnel(longest_wait, self._changed)
         self.on_change: Callable[[], object] = _nothing
 
     async def start(self) -> None:
-        """Listen, and begin; what cannot be listened on ends it."""
+        """Listen, and begin; what cannot be listened on ends it, and so does another one of the same."""
+        try:
+            self._claim = Claim(self.plan)
+        except UsageError as error:
+            self.fault = error
+            self._say(shown_error(error))
+            await self.tunnel.aclose()
+            return
         try:
             for forward in self.plan.here:
                 listening = await self.plan.listen(forward)
@@ -52,7 +61,10 @@ class Running:
             self._say(f"cannot listen: {shown_error(error)}")
             await self.tunnel.aclose()
         else:
-            self._there = [self.tunnel.stand(forward) for forward in self.plan.there]
+            self._there = [
+                self.tunnel.stand(forward, self.plan.config.permit_remote_open)
+                for forward in self.plan.there
+            ]
             self.tunnel.start()
 
     async def stop(self) -> None:
@@ -66,6 +78,8 @@ class Running:
 
     def _changed(self, tunnel: Tunnel) -> None:
         self.settled = self.settled or tunnel.state in _SETTLED
+        if tunnel.state is TunnelState.CLOSED and self._claim is not None:
+            self._claim.release()
         if tunnel.state is TunnelState.UP:
             connection = tunnel.connection
             assert connection is not None

@@ -49,6 +49,16 @@ def _is_private(directory: Path) -> bool:
     )
 
 
+def own_directory() -> Path | None:
+    """The first directory that is ours alone, or can be made so."""
+    for directory in directories():
+        with suppress(OSError):
+            make_private_directory(str(directory))
+        if _is_private(directory) and os.access(directory, os.W_OK):
+            return directory
+    return None
+
+
 class StatusPlace:
     """A socket that tells whoever connects what ``describe`` returns; ``path`` is empty where none can be had."""
 
@@ -60,20 +70,17 @@ class StatusPlace:
 
     def open(self) -> None:
         """Listen in the first directory that is ours alone, or can be made so."""
-        for directory in directories():
-            with suppress(OSError):
-                make_private_directory(str(directory))
-            if not _is_private(directory):
-                continue
-            path = str(directory / f"{_PREFIX}{os.getpid()}")
-            try:
-                # One of the same number that was killed has left it behind.
-                listening = listen_unix(path, unlink=True)
-            except OSError:
-                continue
-            self._acceptor = Acceptor(asyncio.get_running_loop(), listening, self._asked)
-            self.path = path
+        directory = own_directory()
+        if directory is None:
             return
+        path = str(directory / f"{_PREFIX}{os.getpid()}")
+        try:
+            # One of the same number that was killed has left it behind.
+            listening = listen_unix(path, unlink=True)
+        except OSError:
+            return
+        self._acceptor = Acceptor(asyncio.get_running_loop(), listening, self._asked)
+        self.path = path
 
     def _asked(self, stream: Socket, address: Any) -> None:
         task = asyncio.get_running_loop().create_task(self._tell(stream))
