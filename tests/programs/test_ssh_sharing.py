@@ -46,7 +46,9 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[OpenSSHServer]:
     account = request.getfixturevalue("account") if os.geteuid() == 0 else None
-    options = {"MaxSessions": "60", "AcceptEnv": "GIVEN"}
+    # What would note cookies in somebody's home notes nothing.
+    display = {"X11Forwarding": "yes", "X11DisplayOffset": "600", "XAuthLocation": "/bin/true"}
+    options = {"MaxSessions": "60", "AcceptEnv": "GIVEN", **display}
     with OpenSSHServer(
         tmp_path_factory.mktemp("server"), account=account, options=options
     ) as running:
@@ -298,6 +300,31 @@ def test_a_session_is_lent_the_agent_where_its_passenger_wants_that(shared: Shar
         assert b"agent" in shared.run("tellin", lent, flags=["-A"]).stdout
 
 
+@pytest.mark.parametrize("master", MASTERS)
+def test_a_display_is_lent_to_those_passengers_that_ask_for_it(
+    shared: Shared, master: str
+) -> None:
+    """Both sides have to want it: the master, whose display it is, and each of the others by itself."""
+    shown = {"DISPLAY": ":7"}
+    lends = ("ForwardX11Trusted=yes", "XAuthLocation=/bin/true")
+    name = "echo [$DISPLAY]"
+
+    def seen(passenger: str, *options: str) -> bytes:
+        flags = shared.flags(*having(*options, *lends))
+        return shared.by(passenger).run(name, flags=flags, env=shown).stdout
+
+    shared.begin(master, "ForwardX11=yes", *lends, env=shown)
+    for passenger in ("tellin", "ssh"):
+        assert seen(passenger, "ForwardX11=no") == b"[]\n"
+        assert b"localhost:60" in seen(passenger, "ForwardX11=yes")
+        assert seen(passenger, "ForwardX11=no") == b"[]\n"
+    shared.control("tellin", "exit")
+    until(lambda: not shared.socket.exists())
+    shared.begin(master, "ForwardX11=no", *lends, env=shown)
+    for passenger in ("tellin", "ssh"):
+        assert seen(passenger, "ForwardX11=yes") == b"[]\n"
+
+
 @pytest.mark.slow
 def test_rsync_and_git_go_over_one_connection(shared: Shared) -> None:
     for tool in ("rsync", "git"):
@@ -392,6 +419,41 @@ def test_case_338_o_says_what_openssh_s_says(shared: Shared, master: str, passen
     done = shared.control(passenger, "check")
     why = f"Control socket connect({shared.socket}): No such file or directory"
     assert (done.status, said(done)) == (255, [why])
+
+
+@pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
+def test_a_socket_that_is_not_led_on_any_more_is_gone(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    """OpenSSH leaves its file, which then is in the way of the next."""
+    shared.begin(master)
+    place = shared.directory / "place"
+    spec = f"{place}:127.0.0.1:{shared.by('ssh').target.port}"
+    for _ in range(2):
+        assert shared.control(passenger, "forward", "-L", spec) == Completed(0, b"", b"")
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(place))
+            assert stream.recv(4) == b"SSH-"
+        assert shared.control(passenger, "cancel", "-L", spec) == Completed(0, b"", b"")
+        assert place.exists() is (master == "ssh")
+        place.unlink(missing_ok=True)
+    # What somebody else has put there stays.
+    assert shared.control(passenger, "forward", "-L", spec) == Completed(0, b"", b"")
+    place.unlink()
+    place.write_text("mine", "ascii")
+    assert shared.control(passenger, "cancel", "-L", spec) == Completed(0, b"", b"")
+    assert place.read_text("ascii") == "mine"
+
+
+@pytest.mark.parametrize(("master", "passenger"), [*BOTH_WAYS, ("ssh", "ssh")])
+def test_a_subsystem_that_there_is_not_ends_a_passenger_without_a_word(
+    shared: Shared, master: str, passenger: str
+) -> None:
+    shared.begin(master)
+    assert shared.run(passenger, "nosuch", flags=["-s"]) == Completed(255, b"", b"")
+    # Only who has the connection itself is told.
+    done = shared.by(passenger).run("nosuch", flags=["-s"])
+    assert (done.status, said(done)) == (255, ["subsystem request failed on channel 0"])
 
 
 @pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)

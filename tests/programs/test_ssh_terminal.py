@@ -2,6 +2,7 @@
 """``tellin ssh`` on a terminal: asked for, resized, escaped from, and left as it was found."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.interop.peers import OpenSSHServer, Server, no_terminals_of_sshd
 from tests.interop.target import free_port
 from tests.interop.tellin_peer import TellinServer
-from tests.programs.ssh_runs import Ssh, Typist
+from tests.programs.ssh_runs import EITHER, SSH, Ssh, Typist
 
 pytestmark = pytest.mark.peer("sshd")
 
@@ -158,6 +159,67 @@ def test_forwardings_come_and_go_by_the_command_line(ssh: Ssh) -> None:
         command("!echo lo''cal", r"local\r\n")
         command("", r"")
         typist.type("exit 9\r")
+        assert typist.end() == 9
+
+
+@pytest.fixture(params=EITHER)
+def either(request: pytest.FixtureRequest, ssh: Ssh) -> tuple[list[str], dict[str, str]]:
+    """A run of ours or of OpenSSH's whose command line is there: what is started, and where."""
+    ssh.program = SSH if request.param == "tellin" else (shutil.which("ssh") or "",)
+    flags = ["-o", "EnableEscapeCommandline=yes", "-o", "LogLevel=INFO"]
+    return ssh.argv("echo rea''dy; cat; exit 9", flags=["-tt", *flags]), ssh.environment
+
+
+def raw_again(typist: Typist) -> None:
+    """Wait until what is typed is for the other side, and no answer or signal any more."""
+    until = time.monotonic() + 60
+    while termios.tcgetattr(typist.terminal)[3] & termios.ICANON:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_place_that_is_taken_is_taken_also_by_ourselves(
+    either: tuple[list[str], dict[str, str]],
+) -> None:
+    port = free_port()
+    argv, environment = either
+    with Typist(argv, env=environment) as typist:
+        typist.expect(r"ready\r\n")
+        for leads, answer in (
+            ("a:1", r"Forwarding port\."),
+            ("a:1", r"bind \[127\.0\.0\.1\]:\d+: Address already in use[^$]*forwarding failed\."),
+            ("b:1", r"cannot listen to port: \d+\r+\nPort forwarding failed\."),
+        ):
+            typist.type("\r~C")
+            typist.expect(r"\r\nssh> ")
+            typist.type(f"-L 127.0.0.1:{port}:{leads}\r")
+            typist.expect(answer)
+            raw_again(typist)
+        typist.type("\r\x04")
+        assert typist.end() == 9
+
+
+def test_ctrl_c_takes_back_the_command_line_and_escapes_go_on(
+    either: tuple[list[str], dict[str, str]],
+) -> None:
+    port = free_port()
+    argv, environment = either
+    with Typist(argv, env=environment) as typist:
+        typist.expect(r"ready\r\n")
+        typist.type("\r~C")
+        typist.expect(r"\r\nssh> ")
+        typist.type(f"-L {port}:a:1")
+        typist.expect(":a:1")
+        typist.type("\x03")
+        typist.expect(r"\^C")
+        raw_again(typist)
+        typist.type("~V~V")
+        typist.expect(r"~V \[LogLevel ERROR\]\r\n~V \[LogLevel FATAL\]\r\n")
+        typist.type("~V~V")
+        typist.expect(r"~V \[LogLevel SILENT\]\r\n~V \[LogLevel SILENT\]\r\n")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        typist.type("\r\x04")
         assert typist.end() == 9
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Ports and sockets of this machine that lead to places behind the server."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tellin.client.leading import Leader
@@ -34,6 +36,8 @@ class LocalForwards(Leader):
         super().__init__(loop, core, link, journal, on_quiet=on_quiet)
         self._config = config
         self._acceptors: list[tuple[Forward, Acceptor]] = []
+        self._files: dict[str, tuple[int, int]] = {}
+        """Device and inode of each socket of the file system that we have made."""
 
     def begin(self) -> bool:
         """Listen wherever the configuration says; false if something of it could not be had."""
@@ -46,13 +50,13 @@ class LocalForwards(Leader):
 
     def add(self, forward: Forward) -> bool:
         """Listen for one more, unless that is done already; false if it could not be had."""
-        return any(one == forward for one, _ in self._acceptors) or self._begin(forward)
+        return any(one == forward for one, _ in self._acceptors) or self.listen(forward)
 
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more; false if nothing was listened for."""
         found = [(one, acceptor) for one, acceptor in self._acceptors if one == forward]
         for row in found:
-            row[1].close()
+            self._end(*row)
             self._acceptors.remove(row)
         return bool(found)
 
@@ -83,11 +87,23 @@ class LocalForwards(Leader):
 
     def close(self) -> None:
         """Take no more connections; those that there are go on."""
-        for _, acceptor in self._acceptors:
-            acceptor.close()
+        for row in self._acceptors:
+            self._end(*row)
         self._acceptors.clear()
 
-    def _begin(self, forward: Forward) -> bool:
+    def _end(self, forward: Forward, acceptor: Acceptor) -> None:
+        acceptor.close()
+        path = forward.listen_path
+        identity = self._files.pop(path, None)
+        if identity is not None:
+            # Gone, or somebody else's by now: then it is not ours to remove.
+            with suppress(OSError):
+                found = os.lstat(path)
+                if (found.st_dev, found.st_ino) == identity:
+                    os.unlink(path)  # noqa: PTH108 - the name as it was given
+
+    def listen(self, forward: Forward) -> bool:
+        """Listen for one more, which must not be listened for already."""
         self._journal.debug(
             f"Local connections to {forward.listening} forwarded to remote address {forward.leading or 'socks'}"
         )
@@ -134,10 +150,12 @@ class LocalForwards(Leader):
                 umask=config.stream_local_bind_mask,
                 unlink=config.stream_local_bind_unlink,
             )
+            found = os.lstat(path)
         except OSError as error:
             self._journal.error(
                 f"unix_listener: cannot bind to path {escape_text(path)}: {error.strerror}"
             )
             return []
+        self._files[path] = (found.st_dev, found.st_ino)
         self._journal.debug(f"Local forwarding listening on path {path}.")
         return [made]

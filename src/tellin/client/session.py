@@ -209,8 +209,12 @@ class Session:
             self._journal.error(f"{name} request failed on channel {number}")
             return
         self.refusal = f"{name} request failed on channel {number}"
-        self._journal.error(self.refusal)
+        self.complain(self.refusal)
         self.close()
+
+    def complain(self, refusal: str) -> None:
+        """Tell the user that there will be no program."""
+        self._journal.error(refusal)
 
     # Data
 

@@ -15,8 +15,8 @@ _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
 class Forwards(Protocol):
     """What listens here and there: `tellin.programs.ssh_forwards.SshForwards`."""
 
-    def add(self, forward: Forward) -> bool:
-        """Listen for one more; false if it could not be had."""
+    def listen(self, forward: Forward) -> bool:
+        """Listen for one more; false if it could not be had, or is listened for already."""
 
     def cancel_at(self, place: Forward, *, socks: bool) -> bool:
         """Listen at a place no more; false if nothing was listened for."""
@@ -50,7 +50,7 @@ class Wishes:
 
     def listen(self, forward: Forward) -> bool:
         """Forward from one more place here."""
-        return self._master.forwards().add(forward)
+        return self._master.forwards().listen(forward)
 
     def unlisten(self, forward: Forward, *, socks: bool) -> bool:
         """Forward from there no more."""

@@ -24,6 +24,9 @@ class Here(Protocol):
     def add(self, forward: Forward) -> bool:
         """Listen for one more."""
 
+    def listen(self, forward: Forward) -> bool:
+        """Listen for one more, which must not be listened for already."""
+
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more."""
 
@@ -171,8 +174,12 @@ class SshForwards:
         return whole
 
     def add(self, forward: Forward) -> bool:
-        """Listen here for one more; false if it could not be had."""
+        """Listen here for one more, unless that is done already; false if it could not be had."""
         return self._local().add(forward)
+
+    def listen(self, forward: Forward) -> bool:
+        """Listen here for one more; false if it could not be had, or is listened for already."""
+        return self._local().listen(forward)
 
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more; false if nothing was listened for."""

@@ -152,6 +152,9 @@ class Forwards(Protocol):
     def add(self, forward: Forward) -> bool:
         """Listen for one more; false if it could not be had."""
 
+    def listen(self, forward: Forward) -> bool:
+        """The same for what must not be listened for already."""
+
     def cancel(self, forward: Forward) -> bool:
         """Listen for it no more; false if nothing was listened for."""
 

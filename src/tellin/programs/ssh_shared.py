@@ -87,6 +87,7 @@ class _Riding(Session):
 
     told_status = False
     on_terminal_refused: Callable[[], object]
+    on_program_refused: Callable[[str], object]
 
     def opened(self) -> None:
         """Begin, if there is still somebody to begin for."""
@@ -101,6 +102,10 @@ class _Riding(Session):
         super().replied(event)
         if not event.success and isinstance(event.request, PtyRequest):
             self.on_terminal_refused()
+
+    def complain(self, refusal: str) -> None:
+        """As by OpenSSH's master: its passenger hears of a status and of nothing else."""
+        self.on_program_refused(refusal)
 
     def requested(self, event: ChannelRequested) -> None:
         """Note that there is a status: without one the visitor hears of none."""
@@ -144,6 +149,7 @@ class SharedSession:
             visitor.nothing()
             return
         self._session.on_terminal_refused = self._terminal_refused
+        self._session.on_program_refused = master.journal.debug
         connection.link.flush_soon()
 
     def _plan(self) -> SessionPlan:

@@ -13,7 +13,9 @@ from tellin.runtime.journal import LEVELS, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.terminal import RawMode, SizeWatch, WindowSize, read_modes, window_size
 
-_LEVEL_NAMES: Final = tuple(name.replace("DEBUG1", "DEBUG") for name in LEVELS)
+# As OpenSSH writes them, which has two names for the first.
+_SHOWN: Final = {"DEBUG1": "DEBUG", "QUIET": "SILENT"}
+_LEVEL_NAMES: Final = tuple(_SHOWN.get(name, name) for name in LEVELS)
 _LONGEST_TERMINAL: Final = 128
 # What ends the input of whatever reads from a terminal (^D).
 _END_OF_TYPING: Final = b"\x04"
@@ -142,11 +144,12 @@ class Terminal:
         from tellin.runtime.prompts import ask
 
         self._raw.leave()
-        # Ctrl-C takes back what is typed here, and does not end the connection.
+        # Ctrl-C takes back what is typed here, and does not end the connection; nor does a signal
+        # of that name that comes while a command of this machine runs.
         interrupts = {signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, interrupts)
         try:
-            line = ask(PROMPT, echo=True)
+            line = ask(PROMPT, echo=True, cancellable=True)
             if line is not None:
                 self._owner.run_command_line(line)
         finally:

@@ -17,6 +17,8 @@ MOST_BYTES: Final = 1024
 
 _LOOK_ROUND: Final = 1000  # milliseconds
 _ASKPASS: Final = "/usr/bin/ssh-askpass"
+# A terminal's function that no key has (_POSIX_VDISABLE of Linux).
+_NO_KEY: Final = b"\0"
 # Each ends or stops the program, which must not leave a terminal behind that shows no input.
 _ENDINGS: Final = (
     signal.SIGHUP,
@@ -34,6 +36,7 @@ def ask(
     echo: bool = False,
     standard_input: bool = False,
     confirm: bool = False,
+    cancellable: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> str | None:
     """Ask for one line and return it without its end; None if nobody can answer, or will not.
@@ -42,7 +45,7 @@ def ask(
     Without a terminal the program that SSH_ASKPASS names is run, if there is a display;
     SSH_ASKPASS_REQUIRE=never, prefer or force changes that as ssh(1) says. With
     ``standard_input`` the last resort is standard input. ``confirm`` tells the SSH_ASKPASS
-    program that yes or no is wanted. Bytes that are no UTF-8 come as surrogates.
+    program that yes or no is wanted. With ``cancellable`` Ctrl-C takes back the question alone. Bytes that are no UTF-8 come as surrogates.
     """
     require = environment.get("SSH_ASKPASS_REQUIRE", "").lower()
     display = bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
@@ -51,7 +54,9 @@ def ask(
         require in {"force", "prefer"} or not _terminal_is_there(standard_input=standard_input)
     ):
         return _ask_program(prompt, confirm=confirm, environment=environment)
-    answer = _ask_terminal(prompt, echo=echo, standard_input=standard_input)
+    answer = _ask_terminal(
+        prompt, echo=echo, standard_input=standard_input, cancellable=cancellable
+    )
     return None if answer is None else answer.decode("utf-8", "surrogateescape")
 
 
@@ -137,7 +142,9 @@ class _Signals:
         os.close(self._writing)
 
 
-def _ask_terminal(prompt: str, *, echo: bool, standard_input: bool) -> bytes | None:
+def _ask_terminal(
+    prompt: str, *, echo: bool, standard_input: bool, cancellable: bool
+) -> bytes | None:
     try:
         reading = writing = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -146,10 +153,13 @@ def _ask_terminal(prompt: str, *, echo: bool, standard_input: bool) -> bytes | N
         reading, writing = 0, 2
     try:
         while True:
-            with _Signals() as signals, _echo(reading, on=echo) as hidden:
+            with (
+                _Signals() as signals,
+                _asking(reading, echo=echo, cancellable=cancellable) as cancelling,
+            ):
                 _write(writing, prompt.encode("utf-8", "surrogateescape"))
-                line = read_line(reading, stop=signals.descriptor)
-                if hidden:
+                line = read_line(reading, stop=signals.descriptor, cancelling=cancelling)
+                if not echo and cancelling is not None:
                     _write(writing, b"\n")
             # The terminal and the handlers are as they were; now the signals do their work.
             for number in signals.arrived:
@@ -161,10 +171,13 @@ def _ask_terminal(prompt: str, *, echo: bool, standard_input: bool) -> bytes | N
             os.close(reading)
 
 
-def read_line(descriptor: int, *, stop: int | None = None) -> bytes | None:
+def read_line(
+    descriptor: int, *, stop: int | None = None, cancelling: bytes | None = None
+) -> bytes | None:
     """One line without its end; None at the end of the input, or once ``stop`` is readable.
 
-    Read byte by byte: what stands behind the line belongs to the next reader.
+    A line that ends with the byte ``cancelling`` is none. Read byte by byte: what stands behind the
+    line belongs to the next reader.
     """
     line = bytearray()
     waiting = select.poll()
@@ -179,7 +192,7 @@ def read_line(descriptor: int, *, stop: int | None = None) -> bytes | None:
         if not ready:
             continue
         byte = os.read(descriptor, 1)
-        if not byte and not line:
+        if (not byte and not line) or (byte and byte == cancelling):
             return None
         if byte in {b"", b"\n"}:
             return bytes(line.removesuffix(b"\r"))
@@ -193,21 +206,32 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _echo(descriptor: int, *, on: bool) -> Iterator[bool]:
-    """Switch a terminal's echo, and put it back whatever happens; True if the answer is hidden."""
+def _asking(descriptor: int, *, echo: bool, cancellable: bool) -> Iterator[bytes | None]:
+    """Switch a terminal's echo, and put it back whatever happens; None if this is no terminal.
+
+    The byte that is given takes the question back, where there is one.
+    """
     try:
         before = termios.tcgetattr(descriptor)
     except termios.error:
         # Not a terminal: nothing is echoed.
-        yield False
+        yield None
         return
     shown = termios.ECHO | termios.ECHONL
-    changed: list[Any] = list(before)
-    changed[3] = (before[3] & ~shown) | (termios.ECHO if on else 0)
+    changed: list[Any] = [*before[:6], list(before[6])]
+    changed[3] = (before[3] & ~shown) | (termios.ECHO if echo else 0)
+    cancelling = b""
+    if cancellable:
+        # Ctrl-C, or what the user has in its place, ends a line here and is no signal: that would
+        # be heard by who runs the loop, as a wish to end everything.
+        cancelling = before[6][termios.VINTR]
+        changed[6][termios.VEOL], changed[6][termios.VINTR] = cancelling, _NO_KEY
     try:
         # What was typed ahead was not meant for this question.
         termios.tcsetattr(descriptor, termios.TCSAFLUSH, changed)
-        yield not on
+        yield cancelling
     finally:
         if changed != before:
-            termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+            # What is typed behind an answer that was seen is for the next who reads.
+            when = termios.TCSADRAIN if echo else termios.TCSAFLUSH
+            termios.tcsetattr(descriptor, when, before)
