@@ -245,6 +245,10 @@ async def test_what_is_there_is_told(tmp_path: Path) -> None:
             ("e/x\\[1].txt", ["e/x[1].txt"]),
             ("?", ["e", "f", "l", "m"]),
             ("f/*", []),
+            ("*/", ["e/", "m/"]),
+            ("e/", ["e/"]),
+            ("m/", ["m/"]),
+            ("[fl]/", []),
             ("f", ["f"]),
             ("absent", []),
         ):

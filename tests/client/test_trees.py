@@ -80,6 +80,24 @@ async def test_a_tree_arrives_whole(tmp_path: Path, verb: str) -> None:
     assert (tmp_path / "new" / "f1").stat().st_mtime > 1_200_000_000
 
 
+@awaited
+async def test_what_is_fetched_can_be_gone_on_with_and_preserved_it_is_as_it_was(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "source").mkdir()
+    for name, size in (("small", 5), ("large", 300_000)):
+        (tmp_path / "source" / name).write_bytes(DATA[:size])
+        (tmp_path / "source" / name).chmod(0o444)
+    async with filed() as files:
+        await files.get(tmp_path / "source", tmp_path / "new", recurse=True)
+        await files.get(tmp_path / "source" / "small", tmp_path / "single")
+        await files.get(tmp_path / "source", tmp_path / "kept", recurse=True, preserve=True)
+    for name in ("new/small", "new/large", "single"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) & 0o700 == 0o600, name
+    for name in ("kept/small", "kept/large"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o444, name
+
+
 @pytest.mark.parametrize("verb", ["get", "put", "copy"])
 @awaited
 async def test_what_is_preserved(tmp_path: Path, verb: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ ls -1 d/*
 ls -r
 ls -a
 ls -t d/f d
+ls -1 */
+ls -1 d/
+ls dl
+ls -l dl
+ls -1 d*
+ls -l {dl,ro}
+-ls b/
 cd d
 pwd
 cd ..
@@ -40,6 +48,11 @@ cd ..
 -cd b
 -get nothing
 -get d
+-get */
+get -r d/ slashed
+get ro
+get ro
+-get b nodir/
 get b
 get b bb
 -get b /nodir/x
@@ -87,7 +100,8 @@ progress
 copy b copied
 cp b copied2
 !echo hi
--!false
+!false
+lls nothing
 -frobnicate
 -get
 -put
@@ -137,6 +151,14 @@ def fill(hosts: Hosts) -> None:
         os.utime(path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
 
 
+def modes(place: Path) -> dict[str, str]:
+    """The permissions of all that is below a folder."""
+    return {
+        str(path.relative_to(place)): stat.filemode(path.lstat().st_mode)
+        for path in (*place.joinpath("host").rglob("*"), *place.joinpath("here").rglob("*"))
+    }
+
+
 @pytest.mark.peer("sftp", "sftp-server")
 @pytest.mark.parametrize("flags", [[], pytest.param(["-N"], marks=pytest.mark.slow)], ids=str)
 def test_every_command_says_and_does_what_openssh_s_sftp_says_and_does(
@@ -148,6 +170,10 @@ def test_every_command_says_and_does_what_openssh_s_sftp_says_and_does(
         place.mkdir()
         hosts = Hosts(place, server=THEIRS)
         fill(hosts)
+        (hosts.host / "dl").symlink_to("d")
+        (hosts.host / "ro").write_bytes(b"read only")
+        (hosts.host / "ro").chmod(0o444)
+        os.utime(hosts.host / "ro", (1_700_000_000, 1_700_000_000))
         done = hosts.run(
             "sftp", *flags, "-b", "-", "host", program=program, lines=EVERYTHING.splitlines()
         )
@@ -164,11 +190,12 @@ def test_every_command_says_and_does_what_openssh_s_sftp_says_and_does(
                 err.splitlines(),
                 tree(place / "host"),
                 tree(place / "here"),
+                modes(place),
             )
         )
     ours, theirs = seen
     # What is told of each file besides ends in a slash there where it is a directory.
-    for part in (3, 4, 2, 0) if flags else (3, 4, 2, 1, 0):
+    for part in (3, 4, 5, 2, 0) if flags else (3, 4, 5, 2, 1, 0):
         assert ours[part] == theirs[part]
 
 

@@ -94,7 +94,7 @@ class Copier:
         wishes = self._wishes(recursive=recursive, sending=False)
 
         def check(source: bytes, found: Attributes) -> None:
-            name = f"download {shown(source)}{'/' if found.is_directory else ''}:"
+            name = f"download {_named(source, found)}:"
             _check(found, name, recursive=recursive)
             if self.manner.resume and _size_here(targets[source]) == found.size:
                 self.complain(f'File "{shown(targets[source])}" was not modified')
@@ -109,8 +109,8 @@ class Copier:
         wishes = self._wishes(recursive=recursive, sending=True)
 
         def check(source: bytes, found: Attributes) -> None:
-            slash = "/" if found.is_directory and self.manner.tells else ""
-            name = f'local "{shown(source)}{slash}" is'
+            called = _named(source, found) if self.manner.tells else shown(source)
+            name = f'local "{called}" is'
             _check(found, name, recursive=recursive)
 
         waits = self.files.waits
@@ -123,7 +123,7 @@ class Copier:
         wishes = self._wishes(recursive=recursive, sending=False)
 
         def check(source: bytes, found: Attributes) -> None:
-            name = f"download {shown(source)}{'/' if found.is_directory else ''}:"
+            name = f"download {_named(source, found)}:"
             _check(found, name, recursive=recursive)
 
         asked = _Asked(RemoteSource(self.files), dict(pairs), check, self._retrieving)
@@ -168,11 +168,11 @@ class Copier:
 
     def _retrieving(self, path: bytes, _top: bool) -> None:
         if self.manner.tells:
-            self.say(f"Retrieving {shown(path)}")
+            self.say(f"Retrieving {shown(path.rstrip(b'/') or path)}")
 
     def _entering(self, path: bytes, top: bool) -> None:
         if self.manner.tells:
-            self.say(f"Entering {shown(path)}{'/' if top else ''}")
+            self.say(f"Entering {shown(path.rstrip(b'/'))}{'/' if top else ''}")
 
     def _failed(self, source: bytes, target: bytes, error: Exception) -> None:
         self.failures.append(source)
@@ -188,7 +188,7 @@ class Copier:
         if isinstance(error, OSError):
             if error.filename is None:
                 return f'local "{shown(target)}": {error.strerror}'
-            if isinstance(error, IsADirectoryError):
+            if isinstance(error, IsADirectoryError) and os.fsencode(error.filename) == source:
                 return f'local "{shown(source)}" is not a regular file'
             return f'open local "{shown(os.fsencode(error.filename))}": {error.strerror}'
         return str(error)
@@ -223,6 +223,11 @@ _OTHERS: Final = {
     "copy-data",
     "realpath",
 }
+
+
+def _named(path: bytes, found: Attributes) -> str:
+    """A path, with one slash behind a directory's."""
+    return shown(path.rstrip(b"/") + b"/" if found.is_directory else path)
 
 
 def _size_here(path: bytes) -> int | None:

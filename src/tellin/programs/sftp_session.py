@@ -12,12 +12,13 @@ from collections.abc import Callable
 from os.path import expanduser
 from typing import Final
 
-from tellin.errors import SftpError
+from tellin.errors import SftpError, UsageError
 from tellin.programs.command import say_error
 from tellin.programs.file_copying import Copier, Manner
 from tellin.programs.file_link import FileLink, reason
 from tellin.programs.file_meter import Meter
 from tellin.programs.file_places import is_directory, is_there, joined, last_name, shown
+from tellin.programs.scp_names import alternatives
 from tellin.programs.sftp_lines import HELP, Line
 from tellin.programs.sftp_listing import Shown, columns, long_line, ordered, room, view_of
 from tellin.runtime.terminal import window_size
@@ -75,7 +76,7 @@ class Session:
         deed: Callable[[Line], bool] = getattr(self, f"_do_{line.deed}")
         try:
             return deed(line)
-        except SftpError as error:
+        except (SftpError, UsageError) as error:
             complain(str(error))
             return _FAILED
 
@@ -380,7 +381,8 @@ class Session:
             complain("Shell exited abnormally")
         elif status:
             complain(f"Shell exited with status {status}")
-        return not status
+        # As with OpenSSH's a batch goes on: what a local command says is no transfer.
+        return True
 
     # What is to be seen
 
@@ -392,29 +394,36 @@ class Session:
         if line.patterns[0].startswith(b"/"):
             stripped = b""
         whole = self.absolute_pattern(line.patterns[0])
-        found = self.link.wait(self.files.glob(whole))
+        found = self.link.wait(self._in_braces(whole))
         if not found:
             complain(f'Can\'t ls: "{shown(unescaped(whole))}" not found')
             return _FAILED
-        if len(found) == 1:
-            known = self._look(found[0])
-            if known.is_directory:
-                return self._list(found[0], line, stripped)
-        entries = [Shown(path, self._look(path)) for path in found]
+        entries = self.link.wait(self._looked_at(found))
+        if len(entries) == 1 and entries[0].attributes.is_directory:
+            return self._list(found[0], line, stripped)
         longest = max(len(shown(one.name)) for one in entries)
         for one in entries:
-            one.name = _without(one.name, stripped) + (
-                b"/" if one.attributes.is_directory else b""
-            )
+            slash = one.attributes.is_directory and not one.name.endswith(b"/")
+            one.name = _without(one.name, stripped) + b"/" * slash
         self._show(ordered(entries, view), line, longest, spread=True)
         return True
 
-    def _look(self, path: bytes) -> Attributes:
-        """What is known of a path; nothing of what has gone in the meantime."""
-        try:
-            return self.link.wait(self.files.stat(path, follow=False))
-        except SftpError:
-            return Attributes()
+    async def _in_braces(self, pattern: bytes) -> list[bytes]:
+        """What fits; ``{a,b}`` is a pattern for ls alone, where no name has the braces itself."""
+        found = await self.files.glob(pattern)
+        if found or b"{" not in pattern:
+            return found
+        several = [await self.files.glob(one) for one in alternatives(pattern)]
+        return sorted({path for some in several for path in some})
+
+    async def _looked_at(self, paths: list[bytes]) -> list[Shown]:
+        """What is known of paths, of links what they lead to; nothing of what has gone meanwhile."""
+        known = await self.files.looks(paths, follow=False)
+        links = [at for at, one in enumerate(known) if one is not None and one.is_link]
+        followed = await self.files.looks([paths[at] for at in links])
+        for at, one in zip(links, followed, strict=True):
+            known[at] = one or known[at]
+        return [Shown(path, one or Attributes()) for path, one in zip(paths, known, strict=True)]
 
     def _list(self, path: bytes, line: Line, stripped: bytes) -> bool:
         view = view_of(line.flags)

@@ -62,6 +62,11 @@ def contents(path: bytes) -> list[tuple[bytes, Attributes]]:
     return found
 
 
+def _writable(mode: int) -> int:
+    """What a file is made with: one that its owner may not write to could not be gone on with."""
+    return mode & PLAIN | stat.S_IWUSR
+
+
 def _single(name: bytes) -> bytes:
     # R172, R173: it comes from the other side, and each of its callers has checked it already.
     if not name or b"/" in name or b"\0" in name or name in {b".", b".."}:
@@ -106,7 +111,7 @@ class LocalDirectory:
         """A descriptor of a file in it, emptied unless ``keep``."""
         # R175. A pipe in its place would wait for a reader.
         flags = _CREATE | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(_single(name), flags, mode & PLAIN, dir_fd=self.descriptor)
+        descriptor = os.open(_single(name), flags, _writable(mode), dir_fd=self.descriptor)
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         if not regular:
             os.close(descriptor)
@@ -168,7 +173,7 @@ def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> 
     """A descriptor of a file to fill: in a directory, or by a path that its user has named."""
     if place is not None:
         return place.create(name, mode, keep=keep)
-    return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), mode & PLAIN)
+    return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), _writable(mode))
 
 
 def is_free(place: LocalDirectory | None, name: bytes) -> bool:

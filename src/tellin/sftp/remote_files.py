@@ -191,6 +191,25 @@ class RemoteFiles:
         except RemoteFileNotFound:
             return None
 
+    async def looks(
+        self, paths: Sequence[bytes], *, follow: bool = True
+    ) -> list[Attributes | None]:
+        """What is known of each path, many asked at once; nothing of what cannot be looked at."""
+        kind = messages.Stat if follow else messages.LinkStat
+        found: list[Attributes | None] = []
+        for start in range(0, len(paths), _HANDLES):
+            answers = []
+            for path in paths[start : start + _HANDLES]:
+                answer = self.waits.answer()
+                answers.append(answer)
+                self.client.ask(kind(path), settler(self.waits, answer), path=path)
+            for answer in answers:
+                try:
+                    found.append((await answer).attributes)
+                except SftpError:
+                    found.append(None)
+        return found
+
     async def scan(self, path: bytes) -> AsyncIterator[Entry]:
         """What is in a directory but itself and its parent, in the server's order."""
         handle = await self._handle(messages.OpenDirectory(path), path)
@@ -399,22 +418,34 @@ class RemoteFiles:
     async def glob(self, pattern: bytes) -> list[bytes]:
         """The paths that fit, sorted; a part that is ``**`` stands for any directories, links left out.
 
-        A pattern without magic is the path itself, where there is something.
+        A pattern without magic is the path itself, where there is something. One that ends in a
+        slash fits directories alone, and links to them.
         """
         start, parts = globs.split(pattern)
+        slash = pattern.endswith(b"/") and not start.endswith(b"/")
         if not parts:
+            start += b"/" * slash
             return [start] if await self.find(start, follow=False) is not None else []
         fits = [part if part == _DEEP else globs.Pattern(part) for part in parts]
-        found: dict[bytes, None] = {}
+        found: dict[bytes, Attributes] = {}
         await self._match(start, fits, 0, found, set())
+        if pattern.endswith(b"/"):
+            return await self._directories(found)
         return sorted(found)
+
+    async def _directories(self, found: dict[bytes, Attributes]) -> list[bytes]:
+        """Those that are directories, or links to one, with a slash behind each."""
+        unsure = [path for path, known in found.items() if known.is_link or not known.permissions]
+        for path, known in zip(unsure, await self.looks(unsure), strict=True):
+            found[path] = known or Attributes()
+        return sorted(path + b"/" for path, known in found.items() if known.is_directory)
 
     async def _match(
         self,
         directory: bytes,
         parts: Sequence[globs.Pattern | bytes],
         depth: int,
-        found: dict[bytes, None],
+        found: dict[bytes, Attributes],
         seen: set[tuple[bytes, int]],
     ) -> None:
         # R184: by several ** a directory would be looked through once for each way of sharing it out.
@@ -443,7 +474,7 @@ class RemoteFiles:
         entry: Entry,
         path: bytes,
         parts: Sequence[globs.Pattern | bytes],
-        found: dict[bytes, None],
+        found: dict[bytes, Attributes],
     ) -> Sequence[globs.Pattern | bytes]:
         """Take an entry in if it fits; what is to be found below it, or nothing."""
         part, rest = parts[0], parts[1:]
@@ -451,10 +482,10 @@ class RemoteFiles:
             if entry.filename.startswith(b"."):
                 return ()
             if not rest:
-                found[path] = None
+                found[path] = entry.attributes
             return parts if entry.attributes.is_directory else ()
         if not part.fits(entry.filename):
             return ()
         if not rest:
-            found[path] = None
+            found[path] = entry.attributes
         return rest if entry.attributes.is_directory or entry.attributes.is_link else ()
