@@ -16,7 +16,7 @@ import pytest
 from tests.certified import authority, host_certificate
 from tests.interop.eavesdropper import Capture
 from tests.interop.peers import AsyncSSHServer, OpenSSHServer, Server, no_terminals_of_sshd
-from tests.interop.target import LOOPBACK, Target, free_port, make_key
+from tests.interop.target import LOOPBACK, Completed, Target, free_port, make_key
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import EITHER, SSH, Ssh, Typist, asked, askpass, having, said
 
@@ -102,6 +102,15 @@ def test_address_family_leaves_the_other_out(ssh: Ssh, flags: list[str], host: s
         f"ssh: Could not resolve hostname {host}: Address family for hostname not supported"
     ]
     assert ssh.run("echo in", flags=having("AddressFamily=inet")).stdout == b"in\n"
+
+
+def test_address_family_chooses_where_is_listened(ssh: Ssh) -> None:
+    local, dynamic = free_port(), free_port()
+    strict = having("ExitOnForwardFailure=yes")
+    done = ssh.run(
+        "echo in", flags=["-4", "-L", f"{local}:127.0.0.1:1", "-D", str(dynamic), *strict]
+    )
+    assert done == Completed(0, b"in\n", b"")
 
 
 def test_connection_attempts_are_made_one_a_second(ssh: Ssh) -> None:

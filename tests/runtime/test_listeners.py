@@ -17,6 +17,7 @@ from tests.work import work
 
 from tellin.errors import ConnectFailed, UsageError
 from tellin.runtime import listeners
+from tellin.runtime.gateways import LOOPBACK, listen_at
 from tellin.runtime.listeners import AF_INET, AF_INET6, Acceptor, Attempt
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Socket
@@ -351,3 +352,27 @@ def test_an_attempt_that_cannot_be_made_leaves_nothing_behind() -> None:
     loop.call_soon(turns.append, None)
     loop.run_until(lambda: turns)
     loop.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (listeners.AF_UNSPEC, {"127.0.0.1", "::1"}),
+        (AF_INET, {"127.0.0.1"}),
+        (AF_INET6, {"::1"}),
+    ],
+)
+def test_of_this_machines_addresses_those_of_the_family_are_listened_on(
+    family: int, expected: set[str]
+) -> None:
+    failed: list[object] = []
+    made = listen_at(LOOPBACK, 0, family=family, on_error=lambda *what: failed.append(what))
+    assert {one.getsockname()[0] for one in made} == expected
+    assert not failed
+    for one in made:
+        one.close()
+
+
+def test_an_address_that_was_named_and_is_not_of_the_family_is_an_error() -> None:
+    with pytest.raises(ConnectFailed, match="Could not resolve hostname ::1: "):
+        listen_at(("::1",), 0, family=AF_INET, on_error=lambda *_: None)

@@ -200,6 +200,25 @@ def test_case_181_addresses_are_those_that_gateway_ports_lets_a_client_choose(
     assert found == {"": every, "*": every, "localhost": loopback}.get(host, {host})
 
 
+def test_case_181_an_address_of_the_other_family_is_refused_and_the_connection_goes_on(
+    server: TellinServer, tmp_path: Path
+) -> None:
+    options = {"AddressFamily": "inet", "GatewayPorts": "clientspecified"}
+    with (
+        TellinServer(tmp_path, account=server.account, options=options) as running,
+        Guest(running.port) as guest,
+    ):
+        guest.log_in(running.user, load_private_key(running.identity.path.read_bytes()))
+        assert guest.listen("::1") is None
+        port = guest.listen("localhost")
+        assert port is not None
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", port))
+        assert guest.is_well
+    assert "internal error" not in running.log()
+
+
 def test_case_182_a_path_that_is_none_or_taken_is_refused(guest: Guest, place: Path) -> None:
     (place / "file").write_text("kept", "utf-8")
     (place / "link").symlink_to(place / "file")

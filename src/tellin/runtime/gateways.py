@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from tellin.runtime.listeners import AF_UNSPEC, listen
+from tellin.runtime.listeners import AF_INET, AF_INET6, AF_UNSPEC, listen
 from tellin.runtime.sockets import Socket
 
 EVERYWHERE: Final = ("",)
 LOOPBACK: Final = ("::1", "127.0.0.1")
+_LOOPBACK_OF: Final = {AF_INET6: LOOPBACK[:1], AF_INET: LOOPBACK[1:]}
 _ALL: Final = ("", "*")
 # A machine without one of the families has no such address.
 _NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
@@ -48,7 +49,7 @@ def listen_at(
     """Listen on all of ``hosts`` that can be had, port 0 being the same free one for all.
 
     ``on_error`` hears of each address that cannot be bound. Raises ConnectFailed for a name that
-    nobody knows. None is an empty list.
+    nobody knows, and for an address that is not of ``family``. None is an empty list.
     """
     made: list[Socket] = []
 
@@ -56,7 +57,9 @@ def listen_at(
         if error.errno not in _NO_FAMILY:
             on_error(address, error)
 
-    for host in hosts:
+    # Nobody has named both: of these there is the one that is of the family.
+    wanted = _LOOPBACK_OF.get(family, hosts) if hosts == LOOPBACK else hosts
+    for host in wanted:
         chosen = made[0].getsockname()[1] if made and not port else port
         with suppress(OSError):
             made += listen(host, chosen, family=family, on_error=failed)

@@ -19,7 +19,7 @@ from tellin.connection.forwarding import (
     ForwardedSocket,
     PortChosen,
 )
-from tellin.errors import UsageError
+from tellin.errors import ConnectFailed, UsageError
 from tellin.runtime.gateways import EVERYWHERE, LOOPBACK, granted_hosts, listen_at
 from tellin.runtime.journal import DEBUG1, ERROR
 from tellin.runtime.listeners import (
@@ -124,21 +124,29 @@ class Listening:
         hosts = granted_hosts(host, self._rules.gateway)
         named = hosts[0]
         if hosts in {EVERYWHERE, LOOPBACK} or literal_address(named, port) is not None:
-            made = listen_at(hosts, port, family=self._rules.family, on_error=self._failed)
+            try:
+                made = listen_at(hosts, port, family=self._rules.family, on_error=self._failed)
+            except ConnectFailed as error:
+                # Such as ::1 where AddressFamily says inet.
+                self._not_found(named, str(error).rpartition(": ")[2])
+                made = []
             self._made(listener, place, made, debt)
             return
 
         def found(addresses: list[Address] | None, why: str) -> None:
             made = []
             if addresses is None:
-                shown = escape_text(named[:100])
-                self._note(ERROR, f"channel_setup_fwd_listener_tcpip: getaddrinfo({shown}): {why}")
+                self._not_found(named, why)
             elif self._listeners.get(place) is listener:
                 with suppress(OSError):
                     made = listen_to(addresses, port, on_error=self._failed)
             self._made(listener, place, made, debt)
 
         self._resolver.find(named, port, found, family=self._rules.family)
+
+    def _not_found(self, name: str, why: str) -> None:
+        shown = escape_text(name[:100])
+        self._note(ERROR, f"channel_setup_fwd_listener_tcpip: getaddrinfo({shown}): {why}")
 
     def _failed(self, address: Any, error: OSError) -> None:
         self._note(ERROR, f"bind [{address[0]}]:{address[1]}: {error.strerror}")
