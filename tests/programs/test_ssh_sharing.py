@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,32 @@ from tests.interop.peers import OpenSSHServer
 from tests.interop.target import Completed, Target, free_port
 from tests.programs.ssh_runs import LONGEST, SSH, Ssh, Typist, asked, askpass, having, said
 
+from tellin.connection.forwarding import (
+    DEVICE,
+    DIRECT_PORT,
+    DIRECT_SOCKET,
+    PortTarget,
+    SocketTarget,
+)
 from tellin.connection.messages import (
     ChannelClose,
     ChannelData,
     ChannelOpen,
+    ChannelRequest,
     ChannelSuccess,
     ChannelWindowAdjust,
 )
-from tellin.mux.messages import Alive, AliveCheck, Hello, Proxy, framed
+from tellin.connection.requests import EnvironmentRequest, ExecRequest, SubsystemRequest
+from tellin.mux.messages import (
+    NO_ESCAPE,
+    Alive,
+    AliveCheck,
+    Hello,
+    NewSession,
+    NewStdioForward,
+    Proxy,
+    framed,
+)
 from tellin.mux.packets import packet
 
 pytestmark = pytest.mark.peer("sshd")
@@ -526,6 +545,23 @@ BREACHES = (
     packet(ChannelOpen("session", 0, 0xFFFFFFFF, 1000, b"")) + packet(ChannelWindowAdjust(0, 1)),
     _OPENING + packet(ChannelData(0, bytes(200_000))) * 6,
     _OPENING + packet(ChannelClose(0)) * 2,
+    # What would have the server end the connection for all.
+    packet(ChannelOpen("session", 0, 0, 1000, b"more")),
+    packet(ChannelOpen("session\0", 0, 0, 1000, b"")),
+    packet(ChannelOpen(DIRECT_PORT, 0, 0, 1000, PortTarget("a\0b", 1, "", 0).encode())),
+    packet(ChannelOpen(DIRECT_SOCKET, 0, 0, 1000, SocketTarget(b"/a\0b", b"", 0).encode())),
+    packet(ChannelOpen(DEVICE, 0, 0, 1000, b"\0")),
+    _OPENING + packet(ChannelRequest(0, "exec", True, ExecRequest(b"a\0b").encode())),
+    _OPENING + packet(ChannelRequest(0, "subsystem", True, SubsystemRequest("a\0b").encode())),
+    _OPENING + packet(ChannelRequest(0, "env", True, EnvironmentRequest(b"A", b"a\0b").encode())),
+    _OPENING + packet(ChannelRequest(0, "exec\0", True, b"")),
+)
+# The same of a visitor whose session the master speaks for, and of two descriptors.
+NULS = (
+    NewSession(1, b"", 0, 0, 0, 0, NO_ESCAPE, b"vt\0", b"true"),
+    NewSession(1, b"", 0, 0, 0, 0, NO_ESCAPE, b"vt", b"tr\0ue"),
+    NewSession(1, b"", 0, 0, 0, 0, NO_ESCAPE, b"vt", b"true", (b"A=a\0b",)),
+    NewStdioForward(1, b"", b"a\0b", 1),
 )
 
 
@@ -539,6 +575,23 @@ def test_packets_of_a_visitor_that_break_the_rules_end_it_alone(shared: Shared) 
             while stream.recv(4096):
                 pass
     assert shared.pid() == pid
+
+
+def test_a_text_that_no_server_takes_goes_no_further(shared: Shared) -> None:
+    pid = shared.begin("tellin")
+    for message in NULS:
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(LONGEST)
+            stream.connect(str(shared.socket))
+            stream.sendall(framed(Hello(4)) + framed(message))
+            with suppress(OSError):
+                for _ in range(3):
+                    socket.send_fds(stream, [b"\0"], [stream.fileno()])
+            with suppress(ConnectionResetError):
+                while stream.recv(4096):
+                    pass
+    assert shared.pid() == pid
+    assert shared.run("tellin", "echo here").stdout == b"here\n"
 
 
 def test_conninfo_and_channels_tell_of_the_connection(shared: Shared) -> None:

@@ -39,7 +39,24 @@ def _write_strings(value: tuple[bytes, ...]) -> bytes:
     return b"".join(map(string, value))
 
 
+def _checked(value: bytes) -> bytes:
+    # Passed on, it would end the connection for all who share it: servers take no text with a NUL.
+    if b"\0" in value:
+        raise MalformedPacket("a NUL in a text on a control socket")
+    return value
+
+
+def _read_word(cursor: Cursor) -> bytes:
+    return _checked(cursor.string())
+
+
+def _read_words(cursor: Cursor) -> tuple[bytes, ...]:
+    return tuple(map(_checked, _read_strings(cursor)))
+
+
 Strings = Annotated[tuple[bytes, ...], WireType(_read_strings, _write_strings)]
+Word = Annotated[bytes, WireType(_read_word, string)]
+Words = Annotated[tuple[bytes, ...], WireType(_read_words, _write_strings)]
 
 
 class MuxMessage(Message):
@@ -74,9 +91,9 @@ class NewSession(MuxMessage, kind=0x10000002):
     agent: UInt32
     subsystem: UInt32
     escape: UInt32
-    terminal: String
-    command: String
-    environment: Strings = ()
+    terminal: Word
+    command: Word
+    environment: Words = ()
 
 
 class AliveCheck(MuxMessage, kind=0x10000004):
@@ -118,7 +135,7 @@ class NewStdioForward(MuxMessage, kind=0x10000008):
 
     request_id: UInt32
     reserved: String
-    host: String
+    host: Word
     port: UInt32
 
 

@@ -11,7 +11,14 @@ from typing import Any, Final, Protocol
 
 from tellin.client.connection import ClientConnection
 from tellin.connection.channel import Channel
-from tellin.connection.forwarding import DIRECT_PORT, DIRECT_SOCKET, PortTarget, SocketTarget
+from tellin.connection.forwarding import (
+    DEVICE,
+    DIRECT_PORT,
+    DIRECT_SOCKET,
+    DeviceTarget,
+    PortTarget,
+    SocketTarget,
+)
 from tellin.connection.messages import (
     ChannelClose,
     ChannelData,
@@ -234,9 +241,10 @@ class Leg:
     def request(self, message: ChannelRequest) -> None:
         """The visitor asks for something."""
         known = Request.named.get(message.name)
+        _check_text(message.name)
         if known is not None:
             # Malformed, it would end the connection for all who share it.
-            known.decode(message.data)
+            _check_texts(known.decode(message.data))
         self._unanswered += message.want_reply
         if self._unanswered > _MOST_UNANSWERED:
             raise ProtocolError(f"too many requests on channel {self.number}")
@@ -340,9 +348,10 @@ class Proxied:
         if message.maximum_packet < _LEAST_PACKET:
             raise ProtocolError(f"a maximum packet of {message.maximum_packet}")
         target = _TARGETS.get(message.channel_type)
+        _check_text(message.channel_type)
         if target is not None:
             # As with requests: what is malformed goes no further.
-            target.decode(message.type_data)
+            _check_texts(target.decode(message.type_data))
         number = self._next
         try:
             self.legs[number] = Leg(self, number, message)
@@ -360,10 +369,29 @@ class Proxied:
             self.say(RequestFailure())
 
 
+class _Nothing(Message):
+    """What is said of a session before it is open."""
+
+
 _TARGETS: Final[dict[str, type[Message]]] = {
+    "session": _Nothing,
     DIRECT_PORT: PortTarget,
     DIRECT_SOCKET: SocketTarget,
+    DEVICE: DeviceTarget,
 }
+
+
+def _check_text(value: str | bytes) -> None:
+    # Servers take no text with a NUL, and end the connection over one.
+    if ("\0" if isinstance(value, str) else b"\0") in value:  # type: ignore[operator]
+        raise ProtocolError("a NUL in a text on a control socket")
+
+
+def _check_texts(message: Message) -> None:
+    for name, value in vars(message).items():
+        # The modes of a terminal are numbers.
+        if isinstance(value, (str, bytes)) and name != "modes":
+            _check_text(value)
 
 
 def _to_leg(handler: Callable[[Leg, Any], object]) -> Callable[[Proxied, Any], object]:
