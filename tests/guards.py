@@ -1961,9 +1961,23 @@ TRANSFERS: Final = (
     _guard(
         "case 246",
         "sftp/server.py",
-        "return self._stage is not Stage.OVER and len(self._out) < MOST_WAITING",
-        "return self._stage is not Stage.OVER",
+        "            and self._out.size < MOST_WAITING\n",
+        "",
         SFTP_SERVER + "test_case_246_a_client_that_does_not_read_is_not_worked_for",
+    ),
+    _guard(
+        "R176",
+        "sftp/server.py",
+        "                self._failure = error\n",
+        "                self._handlers.failed(error)\n",
+        SFTP_SERVER + "test_r176_a_write_that_fails_in_its_middle_is_a_failure_and_writes_no_more",
+    ),
+    _guard(
+        "R181",
+        "sftp/server.py",
+        "if frame != lane.size - 4 + length:",
+        "if False:",
+        SFTP_SERVER + "test_what_is_taken_in_any_pieces_is_done_as_if_it_came_whole",
     ),
     _guard(
         "R180",
@@ -2084,8 +2098,8 @@ TRANSFERS: Final = (
     _guard(
         "R179",
         "server/file_service.py",
-        "        return _FAILED\n    session = SftpServer(",
-        "        files = LocalFiles()\n    session = SftpServer(",
+        'cannot serve from {wishes.root}: {error}")\n            raise\n',
+        'cannot serve from {wishes.root}: {error}")\n            files = LocalFiles()\n',
         "interop/test_sftp.py::test_r179_a_root_that_is_not_there_is_served_by_nobody",
     ),
     _guard(

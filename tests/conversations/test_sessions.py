@@ -47,7 +47,8 @@ from tellin.runtime.journal import DEBUG3, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.privileges import Account
 from tellin.runtime.terminal import window_size
-from tellin.server.sessions import CommandSession, SessionRules
+from tellin.server.session_rules import SessionRules
+from tellin.server.sessions import CommandSession
 from tellin.testing import Collector
 from tellin.testing.pairs import make_pair
 from tellin.wire import string

@@ -43,3 +43,25 @@ def test_what_nobody_wants_is_not_sent(sent: list[tuple[int, str]]) -> None:
 def test_r036_a_line_is_one_line(sent: list[tuple[int, str]]) -> None:
     SystemJournal(INFO).info("Invalid user a\nb\x1b from 192.0.2.7")
     assert sent == [(syslog.LOG_INFO, "Invalid user a\\012b\\033 from 192.0.2.7")]
+
+
+def test_two_journals_of_one_process_keep_their_names_and_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[str, int, str]] = []
+    opened: list[tuple[str, int]] = []
+    monkeypatch.setattr(syslog, "openlog", lambda name, _, number: opened.append((name, number)))
+    monkeypatch.setattr(syslog, "syslog", lambda _, line: sent.append((*opened[-1], line)))
+    login = SystemJournal(INFO)
+    files = SystemJournal(INFO, facility=syslog.LOG_LOCAL3, program="internal-sftp")
+    login.info("one")
+    files.info("two")
+    files.info("three")
+    login.info("four")
+    assert sent == [
+        ("sshd", syslog.LOG_AUTH, "one"),
+        ("internal-sftp", syslog.LOG_LOCAL3, "two"),
+        ("internal-sftp", syslog.LOG_LOCAL3, "three"),
+        ("sshd", syslog.LOG_AUTH, "four"),
+    ]
+    assert len(opened) == 5

@@ -267,6 +267,15 @@ def feed(server: SftpServer, data: bytes) -> bytes:
     return bytes(view)
 
 
+def taken(server: SftpServer, data: bytes) -> bytes:
+    """The same in views that die; all of it is taken."""
+    room = bytearray(data)
+    server.take([memoryview(room)])
+    room[:] = b"\xee" * len(room)
+    server.proceed()
+    return b""
+
+
 def drain(server: SftpServer) -> bytes:
     """What it sends."""
     data = b"".join(server.to_send())

@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 import pytest
-from tests.sftp.paper_files import PaperFiles, Talk, code, drain, feed, replies
+from tests.sftp.paper_files import PaperFiles, Talk, code, drain, feed, replies, taken
 
 from tellin.errors import (
     ProtocolError,
@@ -575,3 +575,163 @@ def test_the_log_speaks_as_openssh_does() -> None:
         'opendir "/"',
         'forced closedir "/"',
     ]
+
+
+# In views, and in places
+
+
+def write_frame(
+    handle: bytes, offset: int, data: bytes, request_id: int, *, more: int = 0
+) -> bytes:
+    head = struct.pack(">BI", 6, request_id) + string(handle)
+    return string(head + struct.pack(">QI", offset, len(data)) + data + bytes(more))
+
+
+def conversation() -> bytes:
+    """Requests of all shapes, with WRITEs of every kind between the others."""
+    handle, other = b"salt\0\0\0\1", b"salt\0\0\0\2"
+    block = bytes(range(256)) * 4
+    return b"".join(
+        (
+            framed(Open(b"/new", OPEN_READ | OPEN_WRITE | OPEN_CREATE, NOTHING), 1),
+            framed(Open(b"/other", OPEN_READ | OPEN_WRITE | OPEN_CREATE, NOTHING), 2),
+            write_frame(handle, 0, block, 3),
+            write_frame(handle, 1024, block, 4),
+            write_frame(other, 3, b"", 5),
+            write_frame(other, 5, b"five", 6),
+            write_frame(b"short", 0, b"to nobody", 7),
+            write_frame(b"salt\0\0\0\7", 0, block, 8),
+            write_frame(handle, 2048, b"with more behind it", 9, more=9),
+            write_frame(handle, (1 << 64) - 9, block, 10),
+            read_frame(handle, 0, 5000, 11),
+            write_frame(handle, 2, b"again", 12),
+            read_frame(handle, 0, 9, 13),
+            read_frame(other, 0, 20, 14),
+            framed(Close(handle), 15),
+            write_frame(handle, 0, b"too late", 16),
+            write_frame(other, 0, block, 17),
+        )
+    )
+
+
+@pytest.mark.parametrize("permits", [Permits(), Permits(denied=frozenset({"write"}))])
+@pytest.mark.parametrize("size", [1, 2, 5, 31, 32, 33, 34, 400, 1 << 20])
+def test_what_is_taken_in_any_pieces_is_done_as_if_it_came_whole(
+    size: int, permits: Permits
+) -> None:
+    data = conversation()
+    files = PaperFiles(), PaperFiles()
+    whole, server = (begun(one, permits=permits) for one in files)
+    feed(whole, data)
+    out = b""
+    for at in range(0, len(data), size):
+        taken(server, data[at : at + size])
+        out += drain(server)
+    assert replies(out) == replies(drain(whole))
+    assert files[1].data == files[0].data
+
+
+def test_of_a_write_as_much_is_used_up_at_once_as_has_come() -> None:
+    files = PaperFiles(f=b"")
+    server = begun(files)
+    feed(server, framed(Open(b"/f", OPEN_WRITE, NOTHING), 1))
+    drain(server)
+    frame = write_frame(b"salt\0\0\0\1", 0, b"x" * 1000, 2)
+    assert server.take([memoryview(frame[:500])]) == 500
+    assert files.data[b"/f"] == b"x" * (500 - 33)
+    assert server.take([memoryview(frame[500:] + b"\0\0\0")]) == len(frame) - 500
+    assert [code(one) for one in replies(drain(server))] == [0]
+
+
+def test_r176_a_write_that_fails_in_its_middle_is_a_failure_and_writes_no_more() -> None:
+    files = PaperFiles(f=b"")
+    server = begun(files)
+    feed(server, framed(Open(b"/f", OPEN_WRITE, NOTHING), 1))
+    drain(server)
+    frame = write_frame(b"salt\0\0\0\1", 0, b"x" * 1000, 2)
+    taken(server, frame[:500])
+    files.full = True
+    taken(server, frame[500:600])
+    files.full = False
+    taken(server, frame[600:] + write_frame(b"salt\0\0\0\1", 0, b"y", 3))
+    assert [(one[1], code(one)) for one in replies(drain(server))] == [(2, 4), (3, 0)]
+    assert files.data[b"/f"] == b"y" + b"x" * (500 - 33 - 1)
+
+
+class PaperPlaces:
+    """Places in two parts, while there are some."""
+
+    def __init__(self, *, whole: bool = True) -> None:
+        self.replies: list[bytes] = []
+        self.is_ready = True
+        self.whole = whole
+        self._views: list[memoryview] = []
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def reserve(self, size: int) -> list[memoryview]:
+        if not self.whole:
+            return []
+        room = memoryview(bytearray(size))
+        self._views = [room[:16], room[16:]]
+        return list(self._views)
+
+    def commit(self, count: int) -> None:
+        self.replies.append(b"".join(self._views)[:count])
+
+
+def reading(places: PaperPlaces, **named: Any) -> SftpServer:
+    files = PaperFiles(f=bytes(range(200)))
+    server = SftpServer(Handlers(files, permits=Permits(), salt=b"salt"), places=places, **named)
+    feed(server, INIT)
+    feed(server, framed(Open(b"/f", OPEN_READ, NOTHING), 1))
+    drain(server)
+    return server
+
+
+def test_what_is_read_goes_into_the_places_of_its_reply_and_is_as_long_as_there_is_of_it() -> None:
+    places = PaperPlaces()
+    server = reading(places)
+    for at, (offset, length) in enumerate([(0, 100), (10, 1), (150, 100), (198, 100)]):
+        feed(server, read_frame(b"salt\0\0\0\1", offset, length, at))
+    assert drain(server) == b""
+    found = [bytes(range(200))[at : at + size] for at, size in [(0, 100), (10, 1), (150, 100)]]
+    found.append(bytes([198, 199]))
+    assert [one[2] for one in replies(b"".join(places.replies))] == [string(one) for one in found]
+    # The end, and what is no handle, are answered as ever; and what comes behind that in its order.
+    feed(server, read_frame(b"salt\0\0\0\1", 200, 9) + read_frame(b"salt\0\0\0\1", 0, 9, 2))
+    assert [one[0] for one in replies(drain(server))] == [101, 103]
+    feed(server, read_frame(b"salt\0\0\0\\9", 0, 9))
+    assert code(replies(drain(server))[0]) == 4
+    assert len(places.replies) == 4
+
+
+def test_without_places_what_is_read_is_copied_and_without_room_it_waits() -> None:
+    places = PaperPlaces(whole=False)
+    server = reading(places)
+    assert answer(server, read_frame(b"salt\0\0\0\1", 0, 9, 7))[:2] == (103, 7)
+    places.is_ready = False
+    feed(server, read_frame(b"salt\0\0\0\1", 0, 9, 8))
+    assert not server.hungry
+    assert not server.waiting
+    places.is_ready = True
+    server.proceed()
+    assert server.hungry
+    assert replies(drain(server))[0][1] == 8
+
+
+def test_what_takes_long_is_done_aside_and_answered_before_what_comes_after_it() -> None:
+    errands: list[Any] = []
+    server = reading(PaperPlaces(whole=False), aside=lambda *errand: errands.append(errand))
+    late = framed(messages.FileSync(b"salt\0\0\0\1"), 2) + read_frame(b"salt\0\0\0\1", 0, 9, 3)
+    taken(server, late + framed(messages.FileSync(b"nobody's"), 4))
+    assert not server.hungry
+    assert not server.waiting
+    ((work, done),) = errands
+    done(*work())
+    server.proceed()
+    assert [one[:2] for one in replies(drain(server))] == [(101, 2), (103, 3)]
+    work, done = errands[1]
+    done(*work())
+    assert [(one[1], code(one)) for one in replies(drain(server))] == [(4, 4)]

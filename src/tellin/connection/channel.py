@@ -266,6 +266,28 @@ class Channel:
         self._connection.blocked(self)
         return 0
 
+    def fits(self, size: int) -> bool:
+        """Whether to wait makes no more room for ``size`` bytes; false asks for a ChannelWritable.
+
+        There is enough, or what is missing is not ours: the peer's window, or new keys that are due.
+        """
+        connection = self._connection
+        if self.send_window < size or connection.allowance() >= size:
+            return True
+        if not connection.writer.buffer.size:
+            return True
+        connection.blocked(self)
+        return False
+
+    def reserve_whole(self, size: int) -> list[memoryview]:
+        """``reserve`` for all of ``size`` bytes in one go, or none."""
+        if size > self.room():
+            return []
+        places = self._connection.writer.reserve_data(
+            self.peer, size, self.send_packet, whole=True
+        )
+        return places if sum(map(len, places)) == size else []
+
     def reserve(self, limit: int = 1 << 20, extended: int | None = None) -> list[memoryview]:
         """Places to read data into, for ``commit``; empty when there is no room.
 

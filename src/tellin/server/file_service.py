@@ -18,7 +18,7 @@ from tellin.server.system_log import SystemJournal, facility
 from tellin.sftp.file_system import FileSystem
 from tellin.sftp.handlers import MOST_HANDLES, Handlers, Permits
 from tellin.sftp.messages import EXTENSIONS, REQUESTS, Extended
-from tellin.sftp.server import SftpServer
+from tellin.sftp.server import Aside, Places, SftpServer
 from tellin.userauth.text import escape_text
 from tellin.wire import Record
 
@@ -125,6 +125,65 @@ _OPTIONS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
 }
 
 
+class FileService:
+    """One client's talk in a process of its user's, with the words about it in the log; raises OSError and ConfigError."""
+
+    def __init__(
+        self,
+        wishes: Wishes,
+        account: Account,
+        *,
+        program: str,
+        source: str,
+        places: Places | None = None,
+        aside: Aside | None = None,
+        most_handles: int = MOST_HANDLES,
+    ) -> None:
+        self._journal = journal = _journal(wishes, program)
+        self._source = source.partition(" ")[0]
+        self._name = account.name
+        self._where = f"{account.name} from [{self._source}]"
+        try:
+            files = _files(wishes, account, journal)
+        except (OSError, ConfigError) as error:
+            # R179: what cannot be kept in one directory is not served from all of them.
+            journal.fatal(f"cannot serve from {wishes.root}: {error}")
+            raise
+        self.server = SftpServer(
+            Handlers(
+                files,
+                permits=Permits(wishes.read_only, wishes.denied, wishes.allowed),
+                salt=os.urandom(_SALT),
+                most_handles=_most_handles(most_handles),
+                target_first=not wishes.link_first,
+                note=journal.say,
+                show_time=_show_time,
+            ),
+            places=places,
+            aside=aside,
+        )
+        journal.info(f"session opened for local user {self._where}")
+
+    def failed(self, error: Exception) -> int:
+        """The status of a talk that ended like this."""
+        if isinstance(error, ProtocolError):
+            self._journal.error(
+                f"bad message from {self._source} local user {self._name}: {error}"
+            )
+            return _MALFORMED
+        if isinstance(error, OSError):
+            # The client is gone in the middle of a reply.
+            self._journal.debug(f"write: {error.strerror}")
+        else:
+            self._journal.error(f"{type(error).__name__}: {error}")
+        return _FAILED
+
+    def end(self) -> None:
+        """Close what the client has open."""
+        self.server.end()
+        self._journal.info(f"session closed for local user {self._where}")
+
+
 def serve_files(
     wishes: Wishes,
     account: Account,
@@ -133,41 +192,19 @@ def serve_files(
     descriptors: tuple[int, int] = (0, 1),
 ) -> int:
     """Serve one client to its end; the status is that of the process."""
-    journal = _journal(wishes, program)
-    source = os.environ.get("SSH_CONNECTION", "UNKNOWN").partition(" ")[0]
-    where = f"{account.name} from [{source}]"
     if wishes.umask is not None:
         os.umask(wishes.umask)
+    source = os.environ.get("SSH_CONNECTION", "UNKNOWN")
     try:
-        files = _files(wishes, account, journal)
-    except (OSError, ConfigError) as error:
-        # R179: what cannot be kept in one directory is not served from all of them.
-        journal.fatal(f"cannot serve from {wishes.root}: {error}")
+        service = FileService(wishes, account, program=program, source=source)
+    except (OSError, ConfigError):
         return _FAILED
-    session = SftpServer(
-        Handlers(
-            files,
-            permits=Permits(wishes.read_only, wishes.denied, wishes.allowed),
-            salt=os.urandom(_SALT),
-            most_handles=_most_handles(),
-            target_first=not wishes.link_first,
-            note=journal.say,
-            show_time=_show_time,
-        )
-    )
-    journal.info(f"session opened for local user {where}")
     try:
-        _pump(session, *descriptors)
-    except ProtocolError as error:
-        journal.error(f"bad message from {source} local user {account.name}: {error}")
-        return _MALFORMED
-    except OSError as error:
-        # The client is gone in the middle of a reply.
-        journal.debug(f"write: {error.strerror}")
-        return _FAILED
+        _pump(service.server, *descriptors)
+    except (ProtocolError, OSError) as error:
+        return service.failed(error)
     finally:
-        session.end()
-        journal.info(f"session closed for local user {where}")
+        service.end()
     return 0
 
 
@@ -207,9 +244,9 @@ def _home_of(user: str) -> str | None:
     return None if found is None else found.home
 
 
-def _most_handles() -> int:
+def _most_handles(most: int) -> int:
     # Each is a descriptor (R180); what it is said to be is what there is.
-    return max(1, min(MOST_HANDLES, os.sysconf("SC_OPEN_MAX") - _OTHER_DESCRIPTORS))
+    return max(1, min(most, os.sysconf("SC_OPEN_MAX") - _OTHER_DESCRIPTORS))
 
 
 def _show_time(seconds: int) -> str:

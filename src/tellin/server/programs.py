@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from tellin.errors import UsageError
 from tellin.runtime.privileges import Account
 from tellin.server.process import HandledSession
-from tellin.server.sessions import CommandSession, SessionRules
+from tellin.server.session_rules import SessionRules
+from tellin.server.sessions import CommandSession
 
 
 class RunCommands:

@@ -30,17 +30,17 @@ from tellin.connection.requests import ExitStatus as ExitStatusRequest
 from tellin.runtime.journal import INFO, VERBOSE
 from tellin.runtime.loop import Cancellable, Loop
 from tellin.runtime.preludes import run_first
-from tellin.runtime.privileges import Account
 from tellin.runtime.processes import SIGNALS, Child, ExitStatus, shell_command, spawn
 from tellin.runtime.pumps import FdSink, FdSource, Flow, Outlet
 from tellin.runtime.terminal import PseudoTerminal, WindowSize, open_pty
 from tellin.server import notices
 from tellin.server.connection import Reach
 from tellin.server.file_service import BUILT_IN, serve_built_in
+from tellin.server.files_inside import FilesInside, serve_inside
+from tellin.server.session_rules import SessionRules
 from tellin.server.silent_typing import AnsweredSink
 from tellin.server.start_files import start_file
 from tellin.userauth.text import escape_text
-from tellin.wire import Record
 
 ENVIRONMENT_VARIABLES: Final = 1024  # R150
 # All of a client's variables together: execve(2) takes no more than a quarter of the stack.
@@ -51,34 +51,6 @@ STANDARD_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def _unheard(level: int, line: str) -> None:
-    """For those who keep no log."""
-
-
-class SessionRules(Record):
-    """What the sessions of one login are and may do."""
-
-    account: Account
-    environment: Mapping[str, str]  # set whatever the client says
-    accepts: Callable[[str], bool]  # which variables of the client's are taken (AcceptEnv)
-    subsystems: Mapping[str, str]
-    forced_command: str | None = None  # an empty one is one too: whoever has it runs nothing
-    forced_by: str = ""  # where that stands, for the log
-    permit_terminal: bool = True
-    change_user: bool = False  # whether the child must become the account
-    own_process: bool = False  # whether this process has no other work that needs its directory
-    start_files: bool = False  # whether sshrc runs first; needs a process of its own
-    user_start_file: bool = False  # whether ~/.ssh/rc does in its place
-    on_start: Callable[[bool], object] | None = None  # gets whether somebody sits at a terminal
-    in_chroot: bool = False  # then a home need not be there
-    ignore: Callable[[bytes], object] | None = None  # sends bytes that mean nothing
-    greet: bool = False  # whether a shell on a terminal begins with /etc/motd
-    password_expired: bool = False  # then passwd(1) is all that there is
-    note: Callable[[int, str], object] = _unheard  # takes a level and a line
-    source: str = ""  # ``ADDRESS port NUMBER``
-    client: str = ""  # what it calls itself
-
-
 class CommandSession:
     """One session channel: what the client asks for, and the child that serves it."""
 
@@ -87,6 +59,7 @@ class CommandSession:
         "_child",
         "_client_variables",
         "_end_told",
+        "_files",
         "_flight",
         "_link",
         "_loop",
@@ -125,6 +98,7 @@ class CommandSession:
         self._terminal = ""
         self._pty: PseudoTerminal | None = None
         self._child: Child | None = None
+        self._files: FilesInside | None = None
         self._sink: FdSink | None = None
         self._preface = -1
         self._sources: list[FdSource] = []
@@ -274,6 +248,7 @@ class CommandSession:
         rules, account = self._rules, self._rules.account
         executable, argv = shell_command(account, command)
         inside: Callable[[], int] | None = None
+        words: list[str] = []
         if rules.password_expired:
             executable, argv = notices.CHANGER, ["passwd"]
         elif built_in:
@@ -286,6 +261,8 @@ class CommandSession:
                 executable = sys.executable
                 argv = [executable, "-P", "-m", "tellin", "sftp-server", *words]
         environment = self._environment(original)
+        if inside is not None and self._serve_here(words, environment):
+            return
         if rules.start_files and not rules.password_expired:
             # OpenSSH's exceptions: what an administrator forces, and subsystems.
             own = rules.user_start_file and not self._channel.purpose.startswith("subsystem")
@@ -308,6 +285,38 @@ class CommandSession:
         else:
             self._begin_output()
         self._child.watch(self._loop, self._exited)
+
+    def _serve_here(self, words: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """Serve files in this process, where that is as good as in one of their own."""
+        rules = self._rules
+        own = rules.user_start_file and not self._channel.purpose.startswith("subsystem")
+        first = rules.start_files and start_file(rules.account, own=own)
+        if first or rules.password_expired or self._pty is not None or not rules.alone():
+            return False
+        home = rules.account.home
+        if rules.in_chroot and not os.access(home, os.X_OK):
+            home = "/"
+        self._files = serve_inside(
+            self._loop,
+            self._channel,
+            self._link,
+            arguments=words,
+            account=rules.account,
+            home=home,
+            environment=environment,
+            on_end=self._files_ended,
+        )
+        if self._files is None:
+            return False
+        if rules.on_start is not None:
+            rules.on_start(False)
+        self._open_sources = 1
+        self._channel.lingers = True
+        return True
+
+    def _files_ended(self, status: int) -> None:
+        self._tell_end(ExitStatus(status=status))
+        self._source_ended()
 
     def _spawn(
         self,
@@ -526,9 +535,13 @@ class CommandSession:
         """The client sends no more: the command's input ends, when all of it is written."""
         if self._sink is not None and self._pty is None:
             self._sink.finish()
+        if self._files is not None:
+            self._files.ended()
 
     def writable(self) -> None:
         """There is room in the window again."""
+        if self._files is not None:
+            self._files.resume()
         for source in self._sources:
             source.resume()
         if self._overdue:
@@ -548,6 +561,9 @@ class CommandSession:
             if self._pty is not None and self._sink is not None:
                 self._sink.close()
             self._child.close()
+        if self._files is not None and not self._end_told:
+            self._files.close()
+            self._tell_end(ExitStatus(status=0))
         self._open_sources = 0
         self._finish_if_done()
 
@@ -562,6 +578,8 @@ class CommandSession:
             self._child.close()
         elif self._pty is not None:
             self._pty.close()
+        if self._files is not None:
+            self._files.close()
         self._sources = []
         if self._reach is not None:
             self._reach.close()

@@ -34,7 +34,8 @@ from tellin.server.naming import find_name
 from tellin.server.offer import Offer
 from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
 from tellin.server.reach import ConnectionReach
-from tellin.server.sessions import CommandSession, SessionRules
+from tellin.server.session_rules import SessionRules
+from tellin.server.sessions import CommandSession
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import (
@@ -401,6 +402,7 @@ class SystemServices:
             forced_by=origin,
             permit_terminal=config.permit_tty and all(one.permit_pty for one in options),
             own_process=True,
+            alone=lambda: len(connection.core.channels) == 1,
             start_files=True,
             ignore=connection.core.ignore,
             user_start_file=config.permit_user_rc

@@ -2,7 +2,7 @@
 """A journal that goes to the system's log, with the priorities and words that filters expect."""
 
 import syslog
-from typing import Final
+from typing import ClassVar, Final
 
 from tellin.runtime.journal import DEBUG1, DEBUG2, DEBUG3, ERROR, FATAL, INFO, VERBOSE, Journal
 
@@ -28,9 +28,11 @@ def facility(name: str) -> int:
 class SystemJournal(Journal):
     """Lines for syslog(3) under the name of the program, which is what logs are searched for."""
 
-    __slots__ = ("_priority", "_program")
+    __slots__ = ("_facility", "_priority", "_program")
 
     to_system = True
+    # Name and number are the process's, which may have several journals: whose they are now.
+    _opened: ClassVar[tuple[str, int] | None] = None
 
     def __init__(
         self, level: int, *, facility: int = syslog.LOG_AUTH, program: str = "sshd"
@@ -42,7 +44,12 @@ class SystemJournal(Journal):
 
     def go_to(self, facility: int) -> None:
         """Log what follows under this number."""
-        syslog.openlog(self._program, syslog.LOG_PID, facility)
+        self._facility = facility
+        self._open()
+
+    def _open(self) -> None:
+        syslog.openlog(self._program, syslog.LOG_PID, self._facility)
+        SystemJournal._opened = self._program, self._facility
 
     def say(self, level: int, line: str) -> None:
         """Log ``line`` if lines of this level are wanted."""
@@ -50,4 +57,6 @@ class SystemJournal(Journal):
         super().say(level, _WORDS.get(level, "") + line)
 
     def _send(self, line: str) -> None:
+        if SystemJournal._opened != (self._program, self._facility):
+            self._open()
         syslog.syslog(self._priority, line)

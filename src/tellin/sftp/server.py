@@ -2,11 +2,14 @@
 """A file server's half of a talk: requests in, replies out, in order and with back-pressure; no I/O of its own.
 
 What a READ asks for is read into the very place in the outgoing message, and what a WRITE brings
-is written from the receive buffer.
+is written from where it lies. Where the messages travel in packets of this process, that is in the
+packets themselves: ``Places`` gives the one, ``take`` does the other.
 """
 
+from collections.abc import Callable
+from functools import partial
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from tellin.errors import MalformedPacket, ProtocolError
 from tellin.sftp.handlers import DEBUG3, ERROR, INFO, VERBOSE, Handlers
@@ -20,7 +23,9 @@ from tellin.sftp.messages import (
     REQUESTS,
     VERSION,
     WRITE_NUMBER,
+    CopyData,
     Extended,
+    FileSync,
     Init,
     Read,
     Request,
@@ -45,6 +50,8 @@ _LANE: Final = frozenset({READ_NUMBER, WRITE_NUMBER})
 _OK_TEXT: Final = string(TEXTS[StatusCode.OK].encode("ascii")) + string(b"")
 _OK: Final = Struct(f">IBII{len(_OK_TEXT)}s")
 _LONGEST_HANDLE: Final = 256
+# What has to be done on a disk before it is answered, however much it is.
+_LONG: Final = frozenset({CopyData, FileSync})
 # Case 246: with so much waiting to be sent, nothing more is done for a client that does not read.
 MOST_WAITING: Final = 1 << 20
 
@@ -65,19 +72,54 @@ ADMISSION: Final[dict[Stage, frozenset[int | None]]] = {
 }
 
 
+class Places(Protocol):
+    """Where data that is read goes without a copy: into the packets that will carry it."""
+
+    def ready(self) -> bool:
+        """Whether there is as much room as the largest reply takes, or will never be.
+
+        Who says no calls ``proceed`` when there is some.
+        """
+
+    def reserve(self, size: int, /) -> list[memoryview]:
+        """Places for so much; none where it has to be copied."""
+
+    def commit(self, count: int, /) -> None:
+        """The first ``count`` bytes of them are a reply."""
+
+
+Aside = Callable[[Callable[[], tuple[int, str]], Callable[[int, str], object]], object]
+"""Has something done elsewhere that may take long, and tells the status and the reason when it is."""
+
+
 class SftpServer:
     """One client's talk. ``writable`` and ``received`` take what comes, ``to_send`` and ``sent`` give.
 
-    While ``hungry`` is false nothing may be read for it. ProtocolError out of ``received`` or
-    ``sent`` is the end: nothing more is answered, and who drives this closes.
+    ``take`` is for who has it in views. While ``hungry`` is false nothing may be read for it.
+    ProtocolError out of ``received``, ``proceed`` or ``sent`` is the end: nothing more is answered,
+    and who drives this closes. ``aside`` gets what may take minutes, where others would have to wait;
+    who drives this calls ``proceed`` when that is over.
     """
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(
+        self, handlers: Handlers, *, places: Places | None = None, aside: Aside | None = None
+    ) -> None:
         self._handlers = handlers
+        self._places = places
+        self._aside = aside
+        self._waits_for: int | None = None
         self._in = ReceiveBuffer()
         self._out = SendBuffer()
         self._missing = 0
         self._stage = Stage.FRESH
+        self._held_back = False
+        # The WRITE whose data is on its way to its file: how much is still to come, where to, and
+        # what has gone wrong with it.
+        self._left = 0
+        self._handle = b""
+        self._offset = 0
+        self._request_id = 0
+        self._failure: OSError | None = None
         # What READ and WRITE begin with, for handles of ours: all but a few messages are of these.
         self._handle_size = handlers.handle_size
         self._lane = Struct(f">IBII{self._handle_size}sQI")
@@ -90,7 +132,12 @@ class SftpServer:
     @property
     def hungry(self) -> bool:
         """Whether more may come: too much that waits to be sent stops it."""
-        return self._stage is not Stage.OVER and len(self._out) < MOST_WAITING
+        return (
+            not self._held_back
+            and self._waits_for is None
+            and self._stage is not Stage.OVER
+            and self._out.size < MOST_WAITING
+        )
 
     @property
     def waiting(self) -> int:
@@ -105,6 +152,27 @@ class SftpServer:
         """So much came into it."""
         self._in.filled(count)
         self.proceed()
+
+    def take(self, views: list[memoryview]) -> int:
+        """Take what has come in views that die: a WRITE's data goes from there to its file.
+
+        All else is kept for ``proceed``. Returns how many bytes are used up.
+        """
+        used = 0
+        for view in views:
+            at, end = 0, len(view)
+            while at < end:
+                start = at
+                if self._left and not self._in:
+                    at = min(end, at + self._left)
+                    self._pour(view[start:at])
+                else:
+                    at = self._begin_write(view, at, end)
+                if at == start:
+                    self._in.append(view[at:])
+                    break
+                used += at - start
+        return used
 
     def to_send(self) -> list[memoryview]:
         """What is to be sent; the views are dead after ``sent``."""
@@ -129,9 +197,17 @@ class SftpServer:
     def proceed(self) -> None:
         """Do what can be done of what has come."""
         buffer = self._in
+        self._held_back = False
         while self.hungry:
             at = buffer.at
             have = buffer.end - at
+            if self._left:
+                count = min(self._left, have)
+                if not count:
+                    break
+                buffer.at = at + count
+                self._pour(buffer.data[at : at + count])
+                continue
             if have < 4:
                 self._missing = 4 - have
                 break
@@ -145,6 +221,9 @@ class SftpServer:
                 break
             data, end = buffer.data, at + 4 + length
             number = data[at + 4]
+            if number == READ_NUMBER and not self._may_read():
+                self._held_back = True
+                break
             if number not in _LANE or not self._moved(data, at, end, number):
                 self._take(data[at + 4 : end])
             buffer.at = end
@@ -205,11 +284,29 @@ class SftpServer:
         if self._handlers.refuse(kind):
             self._status(request_id, StatusCode.PERMISSION_DENIED)
             return
-        reply = self._handlers.handle(kind.decode(contents))
+        request = kind.decode(contents)
+        if self._aside is not None and kind in _LONG:
+            self._waits_for = request_id
+            self._aside(partial(self._outcome, request), self._settled)
+            return
+        reply = self._handlers.handle(request)
         if reply is None:
             self._status(request_id, StatusCode.OK)
         else:
             self._reply(reply, request_id)
+
+    def _outcome(self, request: Request) -> tuple[int, str]:
+        """Do what has no other answer than a status."""
+        try:
+            self._handlers.handle(request)
+        except OSError as error:
+            return self._handlers.failed(error), reason_of(error)
+        return StatusCode.OK, ""
+
+    def _settled(self, code: int, reason: str) -> None:
+        request_id, self._waits_for = self._waits_for, None
+        if request_id is not None:
+            self._status(request_id, code, reason)
 
     # The lane
 
@@ -230,7 +327,7 @@ class SftpServer:
                 if length != end - begin or not self._writes:
                     return False
                 self._handlers.write(handle, offset, data[begin:end])
-                self._out.append(_OK.pack(_OK.size - 4, Status.number, request_id, 0, _OK_TEXT))
+                self._written(request_id)
             else:
                 if begin != end or not self._reads:
                     return False
@@ -238,6 +335,64 @@ class SftpServer:
         except OSError as error:
             self._status(request_id, self._handlers.failed(error), reason_of(error))
         return True
+
+    def _may_read(self) -> bool:
+        places = self._places
+        return places is None or self._out.size > 0 or places.ready()
+
+    def _begin_write(self, view: memoryview, at: int, end: int) -> int:
+        """Begin with a WRITE whose data is still to come, if one begins there; returns where its data does."""
+        buffer, size = self._in, self._lane.size
+        have = buffer.end - buffer.at
+        if not have:
+            return at + size if end - at >= size and self._opens(view, at) else at
+        if have >= size or have + end - at < size:
+            return at
+        # Its head came in two pieces. What lies there whole and waits is no such head.
+        rest = at + size - have
+        head = memoryview(bytes(buffer.data[buffer.at : buffer.end]) + bytes(view[at:rest]))
+        if not self._opens(head, 0):
+            return at
+        buffer.at = buffer.end
+        buffer.rest()
+        return rest
+
+    def _opens(self, data: memoryview, at: int) -> bool:
+        if data[at + 4] != WRITE_NUMBER or not self._writes or not self.hungry:
+            return False
+        if self._stage is not Stage.SERVING:
+            return False
+        lane = self._lane
+        frame, _, request_id, size, handle, offset, length = lane.unpack_from(data, at)
+        # What is otherwise than nearly all of them are has to be there as a whole.
+        if size != self._handle_size or not length or frame > MOST_BYTES:
+            return False
+        if frame != lane.size - 4 + length:
+            return False
+        self._left, self._handle, self._offset = length, handle, offset
+        self._request_id = request_id
+        return True
+
+    def _pour(self, view: memoryview) -> None:
+        """Write a part of what a WRITE brings; after a failure nothing more of it, and one answer (R176)."""
+        size = len(view)
+        if self._failure is None:
+            try:
+                self._handlers.write(self._handle, self._offset, view)
+            except OSError as error:
+                self._failure = error
+        self._offset += size
+        self._left -= size
+        if self._left:
+            return
+        failure, self._failure = self._failure, None
+        if failure is None:
+            self._written(self._request_id)
+        else:
+            self._status(self._request_id, self._handlers.failed(failure), reason_of(failure))
+
+    def _written(self, request_id: int) -> None:
+        self._out.append(_OK.pack(_OK.size - 4, Status.number, request_id, 0, _OK_TEXT))
 
     def _read(self, frame: memoryview, request_id: int) -> None:
         handle, at = _handle(frame)
@@ -253,6 +408,12 @@ class SftpServer:
         # R181: the length is a peer's wish, and no more than a message holds is ever given.
         length = min(length, MOST_DATA)
         head = _DATA_HEAD.size
+        # What was answered before goes first.
+        if self._places is not None and not self._out.size:
+            views = self._places.reserve(head + length)
+            if views:
+                self._fill_places(self._places, views, handle, offset, request_id)
+                return
         block, start, end = self._out.reserve(head + length)
         view = block[start + head : end]
         count = self._handlers.fill(handle, offset, view)
@@ -261,6 +422,30 @@ class SftpServer:
             return
         _DATA_HEAD.pack_into(block, start, head - 4 + count, DATA_NUMBER, request_id, count)
         self._out.commit(head + count)
+
+    def _fill_places(
+        self,
+        places: Places,
+        views: list[memoryview],
+        handle: bytes,
+        offset: int,
+        request_id: int,
+    ) -> None:
+        head = _DATA_HEAD.size
+        first = views[0]
+        wanted = sum(map(len, views)) - head
+        views[0] = first[head:]
+        count = 0
+        for view in views:
+            some = self._handlers.fill(handle, offset + count, view)
+            count += some
+            if some < len(view):
+                break
+        if not count and wanted:
+            self._status(request_id, StatusCode.EOF)
+            return
+        _DATA_HEAD.pack_into(first, 0, head - 4 + count, DATA_NUMBER, request_id, count)
+        places.commit(head + count)
 
     def _write(self, frame: memoryview, request_id: int) -> None:
         handle, at = _handle(frame)

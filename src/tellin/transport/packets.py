@@ -216,12 +216,18 @@ class PacketWriter:
     # a read from a pipe lands where the cipher will find it.
 
     def reserve_data(
-        self, recipient: int, room: int, size: int, extended: int | None = None
+        self,
+        recipient: int,
+        room: int,
+        size: int,
+        extended: int | None = None,
+        *,
+        whole: bool = False,
     ) -> list[memoryview]:
         """Places for up to ``room`` bytes of channel data, one for each packet of ``size``.
 
         What is written to them goes out with ``commit_data``; nothing else may be written to this
-        connection between the two calls.
+        connection between the two calls. With ``whole`` they are not cut short where a block ends.
         """
         header = 10 + (4 if extended is None else 8)
         self._recipient, self._size, self._extended = recipient, size, extended
@@ -232,7 +238,7 @@ class PacketWriter:
         self._scratch = None
         stride = header + size + self._padding_size(header - 5 + size) + self.sealer.tag
         wanted = stride * -(-room // size)
-        view, start, limit = self.buffer.reserve(wanted, stride)
+        view, start, limit = self.buffer.reserve(wanted, wanted if whole else stride)
         self._start, self._stride = start, stride
         places = []
         for at in range(start + header, min(limit, start + wanted) - stride + header + 1, stride):
