@@ -44,6 +44,27 @@ def test_r146_what_was_not_asked_for_is_refused_whatever_else_was(asked_for: str
             assert said.reason == Reason.ADMINISTRATIVELY_PROHIBITED
 
 
+def test_r146_of_what_was_not_asked_for_the_first_of_each_type_is_told() -> None:
+    pair = make_pair(client_core={"connection": CLIENT_SETTINGS})
+    pair.answers.pop(ChannelAsked)
+    pair.log_in()
+    said: list[str] = []
+    incoming = Incoming(pair.client, warn=said.append)
+    for channel_type in (X11, AGENT, X11, X11, AGENT):
+        pair.server.open_channel(channel_type, bytes(16))
+        pair.pump()
+        asked = pair.client_events.pop()
+        assert isinstance(asked, ChannelAsked)
+        incoming.asked(asked)
+    probably = "Warning: this is probably a break-in attempt by a malicious server."
+    assert said == [
+        "Warning: ssh server tried X11 forwarding.",
+        probably,
+        "Warning: ssh server tried agent forwarding.",
+        probably,
+    ]
+
+
 # The first packet
 
 

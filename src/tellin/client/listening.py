@@ -19,7 +19,6 @@ from tellin.connection.forwarding import (
     PortPlace,
     SocketPlace,
 )
-from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.errors import ProtocolError
 from tellin.protocol.client import ClientProtocol
 from tellin.protocol.events import ChannelAsked, GlobalReplied
@@ -44,6 +43,9 @@ class Takers(Protocol):
     def take(self, channel_type: str, taker: Callable[[ChannelAsked], object]) -> None:
         """From here on ``taker`` gets channels of that type."""
 
+    def refuse(self, event: ChannelAsked) -> None:
+        """Nobody has asked for it."""
+
 
 class Listening:
     """What the server of one connection listens on for us.
@@ -54,6 +56,7 @@ class Listening:
 
     def __init__(self, core: ClientProtocol, incoming: Takers) -> None:
         self._core = core
+        self._incoming = incoming
         # Two may ask for one place: the server says no to the second, and the first keeps it.
         self._takers: dict[Place, list[Taker]] = {}
         incoming.take(FORWARDED_PORT, self._port_asked)
@@ -133,9 +136,7 @@ class Listening:
         takers = self._takers.get(place)
         if takers is None:
             # R146: by address and port; what nobody asked for could be led anywhere on our side.
-            self._core.refuse_channel(
-                event.channel, Reason.ADMINISTRATIVELY_PROHIBITED, "nobody has asked for it"
-            )
+            self._incoming.refuse(event)
         else:
             takers[0](event.channel, origin)
 

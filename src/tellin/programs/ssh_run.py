@@ -136,6 +136,9 @@ class Takers(Protocol):
     def asked(self, event: ChannelAsked) -> None:
         """The server wants a channel."""
 
+    def refuse(self, event: ChannelAsked) -> None:
+        """It wants one that nobody has asked for."""
+
 
 class Forwards(Protocol):
     """What is forwarded: `tellin.programs.ssh_forwards.SshForwards`."""
@@ -554,10 +557,15 @@ class Run:
             return
         if type(event) is GlobalRequested:
             # What has been asked for leaves first.
-            self._loop.call_soon(self._learning.told, event)
+            self._loop.call_soon(self._told, event)
         elif type(event) is ChannelAsked:
             self.incoming.asked(event)
             self.connection.link.flush_soon()
+
+    def _told(self, event: GlobalRequested) -> None:
+        self._learning.told(event)
+        # It may want an answer.
+        self.connection.link.flush_soon()
 
     @property
     def incoming(self) -> "Takers":
@@ -566,7 +574,7 @@ class Run:
             # Few servers have reason to open one.
             from tellin.client.incoming import Incoming
 
-            self._incoming = Incoming(self.connection.core)
+            self._incoming = Incoming(self.connection.core, warn=self._journal.error)
         return self._incoming
 
     def _updates(self) -> Updates | None:
