@@ -111,13 +111,33 @@ def test_damaged_bytecode_is_made_anew(room: Room, damage: bytes) -> None:
     assert b"white" in room.bytecode().read_bytes()
 
 
-def test_what_is_no_file_is_left_to_python(room: Room) -> None:
+BEGIN = "from tellin.programs.finding import find_by_name\nimport room\nfind_by_name(room)\n"
+
+
+def test_a_package_in_it_is_what_it_would_be_without(room: Room) -> None:
     inner = room.package / "inner"
     inner.mkdir()
     (inner / "__init__.py").write_text("SIZE = 3\n", "utf-8")
-    begin = "from tellin.programs.finding import find_by_name\nimport room\nfind_by_name(room)\n"
-    assert room.run(f"{begin}import room.inner; print(room.inner.SIZE)").stdout == "3\n"
-    assert "No module named 'room.cellar'" in room.run(f"{begin}import room.cellar").stderr
+    (inner / "shelf.py").write_text("BOOKS = 7\n", "utf-8")
+    look = """
+from room.inner import shelf
+import room.inner as inner
+print([str(getattr(inner, name)) for name in (
+    "SIZE", "__name__", "__file__", "__cached__", "__package__", "__path__")])
+print(shelf.BOOKS, shelf.__file__, shelf.__package__, type(inner.__spec__.loader).__name__)
+"""
+    ours = room.run(BEGIN + look).stdout
+    theirs = room.run(f"import room\n{look}").stdout
+    assert "_Loader" in ours
+    assert ours.replace("_Loader", "SourceFileLoader") == theirs
+
+
+def test_what_is_no_file_is_left_to_python(room: Room) -> None:
+    bare = room.package / "bare"
+    bare.mkdir()
+    (bare / "floor.py").write_text("SIZE = 3\n", "utf-8")
+    assert room.run(f"{BEGIN}from room.bare import floor; print(floor.SIZE)").stdout == "3\n"
+    assert "No module named 'room.cellar'" in room.run(f"{BEGIN}import room.cellar").stderr
 
 
 def test_bytecode_that_is_kept_elsewhere_is_left_to_python(room: Room, tmp_path: Path) -> None:

@@ -44,16 +44,25 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Where a module of the package is, if it is a file; packages in it are left to Python."""
+        """Where a module of the package is, if it is a file, or a folder with a file for itself."""
         if not path or not fullname.startswith(self._prefix):
             return None
         folder, name = path[0], fullname.rpartition(".")[2]
+        within = f"{folder}/{name}"
+        # A room has no file of its name beside it, and most modules are no rooms.
+        return self._at(fullname, folder, name) or self._at(fullname, within, "__init__")
+
+    def _at(self, fullname: str, folder: str, name: str) -> ModuleSpec | None:
         source = f"{folder}/{name}.py"
         try:
             status = os.stat(source)  # noqa: PTH116 - a str, and a path would cost what is saved
         except OSError:
             return None
-        spec = ModuleSpec(fullname, _Loader(fullname, source, status), origin=source)
+        package = name == "__init__"
+        loader = _Loader(fullname, source, status)
+        spec = ModuleSpec(fullname, loader, origin=source, is_package=package)
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(folder)
         spec.has_location = True
         spec.cached = f"{folder}/__pycache__/{name}{self._ending}"
         return spec
