@@ -564,8 +564,7 @@ class Run:
 
     def _told(self, event: GlobalRequested) -> None:
         self._learning.told(event)
-        # It may want an answer.
-        self.connection.link.flush_soon()
+        self.connection.link.flush_soon()  # it may want an answer
 
     @property
     def incoming(self) -> "Takers":
