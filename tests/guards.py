@@ -1606,8 +1606,8 @@ AGENT: Final = (
     _guard(
         "R144",
         "client/x11_forwarding.py",
-        "if self._until is not None and self.loop.time() >= self._until:",
-        "if False:",
+        "return self._until is not None and self.loop.time() >= self._until",
+        "return False",
         "interop/test_x11.py::test_r144_what_comes_after_forward_x11_timeout_is_refused",
     ),
     _guard(

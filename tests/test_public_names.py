@@ -23,6 +23,7 @@ PUBLIC: dict[str, set[str]] = {
         "Connection",
         "ConnectionLost",
         "Disconnected",
+        "Display",
         "Files",
         "Forwarding",
         "FsspecFiles",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tellin import blocking as blocking
     from tellin.client.connect import connect as connect
     from tellin.client.connected import Connection as Connection
+    from tellin.client.display import Display as Display
     from tellin.client.files import Files as Files
     from tellin.client.forwards import Forwarding as Forwarding
     from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "tellin.client.connect": ("connect",),
     "tellin.client.connected": ("Connection",),
+    "tellin.client.display": ("Display",),
     "tellin.client.files": ("Files",),
     "tellin.client.forwards": ("Forwarding",),
     "tellin.client.host_keys": ("HostKeyPolicy",),
@@ -131,6 +133,7 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "Disconnected",
+    "Display",
     "Files",
     "Forwarding",
     "FsspecFiles",

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """X11 through clients and servers of both: windows on a display without a screen, and who is kept off it."""
 
+import asyncio
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,11 @@ from tests.interop.agents import PROGRAMS
 from tests.interop.servers import OpenSSHServer, Server
 from tests.interop.target import make_key
 from tests.interop.tellin_peer import TellinServer
+from tests.library import HOST_KEY, awaited
 
+import tellin
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "windows.py"
 openssh = pytest.mark.peer("openssh", "sshd")
 pytestmark = pytest.mark.peer("xvfb")
 SECONDS = 60
@@ -239,3 +245,88 @@ def test_a_server_whose_key_has_changed_is_shown_no_display(
     done = run("echo =$DISPLAY=", "-Y", "-o", "StrictHostKeyChecking=no")
     assert done.stdout == "==\n"
     assert "X11 forwarding is disabled to avoid man-in-the-middle attacks." in done.stderr
+
+
+# --- the library
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("sshd", marks=openssh),
+        pytest.param("tellin", marks=pytest.mark.slow),
+    ],
+)
+@awaited
+async def test_the_librarys_sessions_show_windows_trusted_or_not(
+    server: str, servers: Servers, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = servers(server).target
+    for name, value in screen.environment.items():
+        monkeypatch.setenv(name, value)
+    async with tellin.connect(
+        "127.0.0.1",
+        port=target.port,
+        user=target.user,
+        keys=[target.identity.path],
+        host_keys=[tellin.load_public_key(line) for line in target.host_keys],
+        config=None,
+    ) as connection:
+        seen = f"{LOOK}; xdpyinfo | grep -c SECURITY"
+        first, second = await asyncio.gather(
+            connection.run(seen, x11=True), connection.run(LOOK, x11=True)
+        )
+        assert NAMED.match(first.stdout), first.stderr
+        assert first.stdout.endswith("\n0\n")
+        assert NAMED.match(second.stdout)
+        assert (await connection.run("echo =$DISPLAY=")).stdout == "==\n"
+    async with tellin.connect(
+        "127.0.0.1",
+        port=target.port,
+        user=target.user,
+        keys=[target.identity.path],
+        host_keys=[tellin.load_public_key(line) for line in target.host_keys],
+        config=None,
+    ) as connection:
+        done = await connection.run(seen, x11=tellin.Display(trusted=True))
+        assert NAMED.match(done.stdout), done.stderr
+        assert done.stdout.endswith("\n1\n")
+
+
+@EITHER
+@awaited
+async def test_programs_of_a_library_server_show_windows_where_it_permits_that(
+    client: str, screen: Screen, tmp_path: Path
+) -> None:
+    cookies = tmp_path / "cookies"
+    cookies.touch(0o600)
+    key = make_key(tmp_path / "key")
+    run = tellin.RunCommands(env={"XAUTHORITY": str(cookies)})
+    async with tellin.serve(
+        host_keys=[HOST_KEY], authorized_keys=tmp_path / "key.pub", session=run, permit_x11=True
+    ) as server:
+        known = tmp_path / "known"
+        line = HOST_KEY.public.to_line()
+        known.write_text(f"[127.0.0.1]:{server.port} {line}\n", "ascii")
+        words = [
+            *PROGRAMS[client]["ssh"], "-Y", "-F", "none", "-p", str(server.port), "-l", "me",
+            "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=none",
+            "-o", "BatchMode=yes", "-i", str(key.path), "127.0.0.1", LOOK,
+        ]  # fmt: skip
+        done = await asyncio.to_thread(
+            subprocess.run, words, env={**os.environ, **screen.environment},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    assert NAMED.match(done.stdout), done.stderr
+
+
+def test_the_example_of_a_function_that_shows_something_works(screen: Screen) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLE], env={**os.environ, **screen.environment},
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first == "no windows for this one"
+    # Who made the display says so.
+    assert "X.Org" in second

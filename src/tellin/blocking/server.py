@@ -10,6 +10,7 @@ from tellin.blocking.streams import Reader, Writer
 from tellin.keys.public import PublicKey
 from tellin.runtime.portal import shared_portal
 from tellin.server import serve as server
+from tellin.server.client_display import ClientDisplay
 from tellin.server.process import HandOver, Terminal
 from tellin.server.process import ServerProcess as AsyncServerProcess
 
@@ -43,11 +44,17 @@ class ServerProcess(Face[AsyncServerProcess[AnyStr]], Generic[AnyStr]):
         return Writer(self._portal.call(lambda: self._inner.stderr), self._portal)
 
     open_agent = forwarded(AsyncServerProcess.open_agent)
+    open_display = forwarded(AsyncServerProcess.open_display)
 
     @property
     def forwards_agent(self) -> bool:
         """Whether the client lets this session ask its agent."""
         return self._inner.forwards_agent
+
+    @property
+    def display(self) -> ClientDisplay | None:
+        """The client's display, where it shows windows of this session."""
+        return self._inner.display
 
     @property
     def command(self) -> str | None:

@@ -409,17 +409,18 @@ class _Login(Attempt):
             )
         await self._record(prepared, driver)
         driver.learning.begin()
-        self._lend(connection, journal, unsafe=check.unsafe)
+        connection.lent.unsafe = check.unsafe
+        self._lend(connection, journal)
         return connection
 
-    def _lend(self, connection: Connection, journal: Journal, *, unsafe: bool) -> None:
+    def _lend(self, connection: Connection, journal: Journal) -> None:
         """Let the server's side ask the agent that is lent, unless nobody knows whose side that is."""
-        if self.lent is not None and not unsafe:
+        if self.lent is not None and not connection.lent.unsafe:
             # Few programs lend theirs.
             from tellin.client.agent_forwarding import lend_agent  # noqa: PLC0415  (start-up time)
 
             lend_agent(connection, self.lent, journal)
-            connection.lends_agent = True
+            connection.lent.agent = True
 
     async def _record(self, prepared: Prepared, driver: Driver) -> None:
         """Write down a host key that was accepted."""

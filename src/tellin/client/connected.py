@@ -11,7 +11,15 @@ from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.channel_owners import lose_all, tell_owner
+from tellin.client.commands import (
+    decoded_output,
+    encoded_command,
+    encoded_input,
+    shown_command,
+    terminal_wanted,
+)
 from tellin.client.connection import ClientConnection
+from tellin.client.display import Display, Lent
 from tellin.client.files import Files, open_files
 from tellin.client.forwards import Forwarding
 from tellin.client.incoming import Incoming
@@ -33,6 +41,7 @@ from tellin.connection.requests import (
     Request,
     ShellRequest,
     SubsystemRequest,
+    X11Request,
 )
 from tellin.errors import ChannelRefused, ConnectionLost, TellinError, TimedOut, UsageError
 from tellin.keys.public import PublicKey
@@ -49,7 +58,6 @@ from tellin.runtime.loop import Loop
 from tellin.runtime.opening import Opening
 from tellin.runtime.redirection import Collected, Redirect, Source, Target, plain
 from tellin.runtime.stream import Link
-from tellin.runtime.terminal_modes import encode_pairs
 from tellin.wire import Cursor
 
 
@@ -121,8 +129,8 @@ class Connection(RemoteVerbs):
         self.user: str = user
         self.banner: str = ""
         """What the server said to whoever logs in; its own words, control characters and all."""
-        self.lends_agent: bool = False
-        """Whether what is run here may ask an agent of ours (``forward_agent`` of ``connect``)."""
+        self.lent: Lent = Lent()
+        """What of ours programs there may use."""
         self._driver = driver
         self._connect = connect
         self._closing: asyncio.Task[None] | None = None
@@ -205,13 +213,14 @@ class Connection(RemoteVerbs):
         term: str | None = None,
         term_size: tuple[int, int] = (80, 24),
         term_modes: Mapping[int, int] | None = None,
+        x11: bool | Display = False,
     ) -> Completed[Any]:
         """Run a command to its end; all of its output comes with the result, or goes where it is sent.
 
         Without ``input`` and ``stdin`` its input is empty. ``check`` raises CommandFailed for any
         status but 0. When ``timeout`` is over (TimedOut), or the coroutine is cancelled, the
         command is told to end and its channel is closed; TimedOut has in ``completed`` what it had
-        written until then.
+        written until then. ``x11`` lets what runs there show windows here: see Display.
         """
         check_seconds(timeout=timeout)
         if input is not None and stdin is not None:
@@ -226,10 +235,13 @@ class Connection(RemoteVerbs):
             stderr=extended or stderr,
             encoding=encoding,
             errors=errors,
-            data=b"" if input is None else _encoded(input, encoding),
+            data=b"" if input is None else encoded_input(input, encoding),
         )
         remote = self._remote(
-            ExecRequest(_encoded_command(command)), env, _terminal(term, term_size, term_modes)
+            ExecRequest(encoded_command(command)),
+            env,
+            terminal_wanted(term, term_size, term_modes),
+            await self._show(x11),
         )
         try:
             plan.wire(remote)
@@ -242,12 +254,12 @@ class Connection(RemoteVerbs):
         except TimeoutError:
             remote.abandon()
             raise TimedOut(
-                f"{self.host}: {_shown(command)!r} has not ended within {timeout:g} s",
+                f"{self.host}: {shown_command(command)!r} has not ended within {timeout:g} s",
                 completed=complete(
                     remote,
-                    _shown(command),
-                    _decoded(output, encoding, "replace"),
-                    _decoded(extended, encoding, "replace"),
+                    shown_command(command),
+                    decoded_output(output, encoding, "replace"),
+                    decoded_output(extended, encoding, "replace"),
                 ),
             ) from None
         except BaseException:
@@ -256,9 +268,9 @@ class Connection(RemoteVerbs):
         remote.check()
         completed: Completed[Any] = complete(
             remote,
-            _shown(command),
-            _decoded(output, encoding, errors),
-            _decoded(extended, encoding, errors),
+            shown_command(command),
+            decoded_output(output, encoding, errors),
+            decoded_output(extended, encoding, errors),
         )
         if check:
             completed.check()
@@ -287,12 +299,15 @@ class Connection(RemoteVerbs):
         term: str | None = None,
         term_size: tuple[int, int] = (80, 24),
         term_modes: Mapping[int, int] | None = None,
+        x11: bool | Display = False,
     ) -> Opening[Process[Any]]:
         """Start a command; await this for the process, or enter it to have it closed in the end."""
         plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr, encoding=encoding, errors=errors)
-        request = ExecRequest(_encoded_command(command))
-        terminal = _terminal(term, term_size, term_modes)
-        return Opening(lambda: self._start(request, _shown(command), plan, env, terminal))
+        request = ExecRequest(encoded_command(command))
+        terminal = terminal_wanted(term, term_size, term_modes)
+        return Opening(
+            lambda: self._start(request, shown_command(command), plan, env, terminal, x11=x11)
+        )
 
     @overload
     def shell(
@@ -316,11 +331,12 @@ class Connection(RemoteVerbs):
         term: str | None = None,
         term_size: tuple[int, int] = (80, 24),
         term_modes: Mapping[int, int] | None = None,
+        x11: bool | Display = False,
     ) -> Opening[Process[Any]]:
         """Start the user's shell; with ``term`` on a terminal."""
         plan = Plan(stdin=stdin, stdout=stdout, stderr=stderr, encoding=encoding, errors=errors)
-        terminal = _terminal(term, term_size, term_modes)
-        return Opening(lambda: self._start(ShellRequest(), "", plan, env, terminal))
+        terminal = terminal_wanted(term, term_size, term_modes)
+        return Opening(lambda: self._start(ShellRequest(), "", plan, env, terminal, x11=x11))
 
     def subsystem(
         self,
@@ -343,13 +359,29 @@ class Connection(RemoteVerbs):
         return Opening(lambda: open_files(self))
 
     def _remote(
-        self, request: Request, env: Mapping[str, str] | None, terminal: PtyRequest | None
+        self,
+        request: Request,
+        env: Mapping[str, str] | None,
+        terminal: PtyRequest | None,
+        shown: X11Request | None,
     ) -> Remote:
         check_variables(env)
         if self.core.closed:
             raise self._lost()
-        lent = self.lends_agent and not isinstance(request, SubsystemRequest)
-        return Remote(self, request, environment=env, terminal=terminal, lends_agent=lent)
+        lent = self.lent.agent and not isinstance(request, SubsystemRequest)
+        return Remote(
+            self, request, environment=env, terminal=terminal, lends_agent=lent, shown=shown
+        )
+
+    async def _show(self, x11: bool | Display) -> X11Request | None:
+        """Ready a display for a session that begins."""
+        if x11 is False:
+            return None
+        self.check_open()
+        # Few programs show windows.
+        from tellin.client.display_lending import show  # noqa: PLC0415  (start-up time)
+
+        return await show(self, Display() if x11 is True else x11)
 
     async def _start(
         self,
@@ -358,8 +390,10 @@ class Connection(RemoteVerbs):
         plan: Plan,
         env: Mapping[str, str] | None,
         terminal: PtyRequest | None,
+        *,
+        x11: bool | Display = False,
     ) -> Process[Any]:
-        remote = self._remote(request, env, terminal)
+        remote = self._remote(request, env, terminal, await self._show(x11))
         remote.started = asyncio.get_running_loop().create_future()
         try:
             stdin, stdout, stderr = plan.wire(remote)
@@ -598,43 +632,3 @@ class Connection(RemoteVerbs):
         for answer in self._pings:
             if not answer.done():
                 answer.set_exception(lost)
-
-
-def _encoded_command(command: Command) -> bytes:
-    data = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
-    if not isinstance(data, bytes):
-        raise UsageError(
-            f"a command is a text, which a shell on the server reads, and no {type(data).__name__}",
-            hint="shlex.join(words) makes one of several words",
-        )
-    if b"\0" in data:
-        raise UsageError("a NUL byte in a command")
-    return data
-
-
-def _shown(command: Command) -> str:
-    return command if isinstance(command, str) else command.decode("utf-8", "replace")
-
-
-def _encoded(data: Input, encoding: str | None) -> bytes | bytearray | memoryview:
-    if isinstance(data, bytes | bytearray | memoryview):
-        return data
-    if not isinstance(data, str):
-        raise UsageError(f"input is text or bytes, and no {type(data).__name__}")
-    if encoding is None:
-        raise UsageError("without an encoding, input is bytes")
-    return data.encode(encoding)
-
-
-def _decoded(output: Collected | None, encoding: str | None, errors: str) -> Any:
-    data = b"" if output is None else output.data()
-    return data if encoding is None else data.decode(encoding, errors)
-
-
-def _terminal(
-    name: str | None, size: tuple[int, int], modes: Mapping[int, int] | None
-) -> PtyRequest | None:
-    if name is None:
-        return None
-    columns, rows = size
-    return PtyRequest(name, columns, rows, 0, 0, encode_pairs(modes or {}))

@@ -13,6 +13,7 @@ from tellin.client.credentials import (
     Questions,
     UserCertificate,
 )
+from tellin.client.display import Display
 from tellin.client.trust import HostKeys, KnownHostsSource, Path, RevokedHostKeys
 from tellin.protocol.core import KeepAlive
 from tellin.runtime.redirection import Source, Target
@@ -31,6 +32,7 @@ class SessionOptions(TypedDict, total=False):
     term: str | None
     term_size: tuple[int, int]
     term_modes: Mapping[int, int] | None
+    x11: bool | Display
 
 
 class OutcomeOptions(TypedDict, total=False):

@@ -15,6 +15,7 @@ from tellin.connection.requests import (
     PtyRequest,
     Request,
     SignalRequest,
+    X11Request,
 )
 from tellin.errors import ChannelRefused, ConnectionLost, RequestRefused, TellinError
 from tellin.protocol.client import ClientProtocol
@@ -71,6 +72,7 @@ class Remote:
         "_gone",
         "_lends_agent",
         "_request",
+        "_shown",
         "_terminal",
         "began",
         "carrier",
@@ -95,6 +97,7 @@ class Remote:
         environment: Mapping[str, str] | None,
         terminal: PtyRequest | None,
         lends_agent: bool = False,
+        shown: X11Request | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.carrier = carrier
@@ -115,6 +118,7 @@ class Remote:
         self._environment = environment
         self._terminal = terminal
         self._lends_agent = lends_agent
+        self._shown = shown
         self._abandoned = False
         self._gone = False
         self._ending: ConnectionLost | None = None
@@ -160,6 +164,8 @@ class Remote:
         try:
             if self._lends_agent:
                 channel.request(AgentForwarding())
+            if self._shown is not None:
+                channel.request(self._shown, want_reply=True)
             if self._terminal is not None:
                 channel.request(self._terminal, want_reply=True)
             for name, value in (self._environment or {}).items():
@@ -182,10 +188,14 @@ class Remote:
                     self.started.set_result(None)
                 return
             what = event.request.name
-        elif event.success or event.request is not self._terminal:
+        elif event.success:
             return
-        else:
+        elif event.request is self._terminal:
             what = "terminal"
+        elif event.request is self._shown:
+            what = "X11 forwarding"
+        else:
+            return
         if self.failure is None:
             self.failure = RequestRefused(
                 f"{self.carrier.host}: the server refused the {what} request"

@@ -128,6 +128,7 @@ class X11Forwarding:
         name: str,
         access: Access,
         *,
+        single: bool = False,
         journal: Journal,
         on_quiet: Callable[[], object],
     ) -> None:
@@ -142,11 +143,20 @@ class X11Forwarding:
         self.shown = Cookie(access.cookie.protocol, os.urandom(len(access.cookie.data)))
         self._until = None if access.seconds is None else loop.time() + access.seconds
         self._on_quiet = on_quiet
+        # How many may still come: one for each session that asks for a single connection.
+        self._left = 0
+        self._single = single
+
+    @property
+    def late(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._until is not None and self.loop.time() >= self._until
 
     def request(self) -> X11Request:
         """What a session asks for."""
         shown = self.shown
-        return X11Request(False, shown.protocol, shown.encode(), self.display.screen)
+        self._left += 1
+        return X11Request(self._single, shown.protocol, shown.encode(), self.display.screen)
 
     def asked(self, event: ChannelAsked) -> None:
         """A program on the server wants onto the display."""
@@ -155,10 +165,15 @@ class X11Forwarding:
             f"client_request_x11: request from {escape_text(origin.originator[:100])}"
             f" {origin.originator_port}"
         )
-        if self._until is not None and self.loop.time() >= self._until:
+        if self.late:
             # R144, CVE-2015-5352: whatever the display thinks of the cookie by now.
             self.journal.verbose("Rejected X11 connection after ForwardX11Timeout expired")
             self.core.refuse_channel(event.channel, Reason.ADMINISTRATIVELY_PROHIBITED, "too late")
+            return
+        if self._single and not self._left:
+            self.core.refuse_channel(
+                event.channel, Reason.ADMINISTRATIVELY_PROHIBITED, "a single connection"
+            )
             return
         try:
             addresses = _addresses(self.display)
@@ -167,6 +182,7 @@ class X11Forwarding:
             self.core.refuse_channel(event.channel, Reason.CONNECT_FAILED, "no display")
             return
         self.open += 1
+        self._left -= 1
         DisplayChannel(self, event.channel, addresses)
 
     def one_less(self) -> None:

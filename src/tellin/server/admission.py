@@ -558,6 +558,13 @@ def permits_terminal(grants: Iterable[object]) -> bool:
     return all(grant.options.permit_pty for grant in grants if isinstance(grant, AuthorizedKey))
 
 
+def permits_x11(grants: Iterable[object]) -> bool:
+    """Whether all lines of a login's keys let it show windows."""
+    return all(
+        grant.options.permit_x11_forwarding for grant in grants if isinstance(grant, AuthorizedKey)
+    )
+
+
 def permits_agent(grants: Iterable[object]) -> bool:
     """Whether all lines of a login's keys let it forward its agent."""
     return all(

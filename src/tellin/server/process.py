@@ -23,13 +23,16 @@ from tellin.connection.requests import (
     SignalRequest,
     SubsystemRequest,
     WindowChange,
+    X11Request,
 )
 from tellin.errors import ConnectionLost, UsageError
 from tellin.keys import PublicKey
 from tellin.runtime.channel_streams import Reader, Writer, decoder_for
 from tellin.runtime.redirection import DISCARD
 from tellin.runtime.stream import Link
+from tellin.server.client_display import ClientDisplay, read_display_request
 from tellin.server.connection import Login, Peer, Reach, SessionHandler
+from tellin.server.exit_statuses import exit_status
 from tellin.sftp.file_system import FileSystem
 from tellin.userauth.messages import PUBLIC_KEY
 from tellin.wire import Record
@@ -44,7 +47,6 @@ MOST_VARIABLES: Final = 1024  # R150
 LONGEST_VARIABLE: Final = 128 << 10
 LONGEST_SIDE: Final = 0xFFFF
 LONGEST_TERMINAL_NAME: Final = 255
-LARGEST_STATUS: Final = 0xFFFFFFFF
 _FAILED: Final = 1
 _BROKEN_PIPE: Final = "PIPE"
 
@@ -97,6 +99,9 @@ class Owner(Protocol):
 
     async def open_agent(self) -> socket.socket:
         """A socket that leads to the client's agent."""
+
+    async def open_display(self, display: ClientDisplay) -> socket.socket:
+        """A socket that leads to the client's display."""
 
     def session_reach(self) -> Reach:
         """What programs of a session reach on the client's side."""
@@ -202,9 +207,24 @@ class ServerProcess(Generic[AnyStr]):
             raise UsageError("the client does not forward its agent", hint="ssh -A does")
         return await self._session.owner.open_agent()
 
+    @property
+    def display(self) -> ClientDisplay | None:
+        """The client's display, where it shows windows of this session and ``permit_x11`` lets it."""
+        return self._session.display
+
+    async def open_display(self) -> socket.socket:
+        """A socket that leads to the client's display: to speak X11, which begins with its cookie.
+
+        It waits, and belongs to the caller. Raises UsageError where there is none, or the client wants
+        a single connection and has had it, and ChannelRefused where it does not open the way to it.
+        """
+        if self._session.display is None:
+            raise UsageError("the client does not forward its display", hint="ssh -X does")
+        return await self._session.owner.open_display(self._session.display)
+
     def exit(self, status: int = 0) -> None:
         """End with ``status``, behind all that was written; raises UsageError if it is none."""
-        self._session.exit(_exit_status(status))
+        self._session.exit(exit_status(status))
 
     def exit_by_signal(self, name: str, message: str = "", *, core_dumped: bool = False) -> None:
         """End as if by a signal (its name without SIG)."""
@@ -231,6 +251,7 @@ class HandledSession:
         "_writers",
         "asked",
         "channel",
+        "display",
         "environment",
         "forwards_agent",
         "on_closed",
@@ -254,6 +275,7 @@ class HandledSession:
         self.task: asyncio.Task[None] | None = None
         self.original_command: str | None = None
         self.forwards_agent = False
+        self.display: ClientDisplay | None = None
         self.asked: list[Request] = []
         """What was granted before the start, for whoever takes the session over."""
         self._handlers = handlers
@@ -331,6 +353,13 @@ class HandledSession:
             return False
         self.forwards_agent = True
         return True
+
+    def _display_shown(self, request: X11Request) -> bool:
+        if self.stage is not Stage.ASKED or self.display is not None:
+            return False
+        if self._handlers.permits_x11(self.owner.login):
+            self.display = read_display_request(request)
+        return self.display is not None
 
     def _variable_sent(self, request: EnvironmentRequest) -> bool:
         environment = self.environment
@@ -478,7 +507,7 @@ class HandledSession:
         if self.stage is not Stage.RUNNING:
             return
         try:
-            how = _exit_status(0 if status is None else status)
+            how = exit_status(0 if status is None else status)
         except UsageError as error:
             self._raised(error)
         else:
@@ -587,21 +616,11 @@ class Handlers(Protocol):
     def permits_agent(self, login: Login | None) -> bool:
         """Whether the client's agent may be asked."""
 
+    def permits_x11(self, login: Login | None) -> bool:
+        """Whether the client's display may be reached."""
+
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""
-
-
-def _exit_status(status: object) -> ExitStatus:
-    """A function's word on how it went; raises UsageError for what no client could be told."""
-    if not isinstance(status, int):
-        raise UsageError(
-            f"{type(status).__name__} is no exit status",
-            hint="return a number, or nothing for 0",
-        )
-    # What would be cut down to 0 must not pass for success.
-    if not -128 <= status <= LARGEST_STATUS:
-        raise UsageError(f"{status} is no exit status", hint="0 to 255 are what programs return")
-    return ExitStatus(status & 0xFF if status < 0 else status)
 
 
 def _nobody(_success: bool) -> None:
@@ -618,6 +637,7 @@ def _sides(request: PtyRequest | WindowChange) -> tuple[int, int, int, int]:
 _REQUESTS: Final[dict[type[Request], Callable[[HandledSession, Any], bool]]] = {
     PtyRequest: HandledSession._terminal_requested,
     AgentForwarding: HandledSession._agent_forwarded,
+    X11Request: HandledSession._display_shown,
     EnvironmentRequest: HandledSession._variable_sent,
     WindowChange: HandledSession._resized,
     SignalRequest: HandledSession._signalled,

@@ -48,6 +48,7 @@ from tellin.server.admission import (
     forced_command,
     permits_agent,
     permits_terminal,
+    permits_x11,
 )
 from tellin.server.connection import (
     Login,
@@ -103,6 +104,7 @@ class ServeOptions(TypedDict, total=False):
     permit_open: Sequence[str]
     permit_listen: Sequence[str]
     permit_sockets: bool
+    permit_x11: bool
     banner: str
     sock: Any
     max_connections: int | None
@@ -142,6 +144,7 @@ def serve(
     permit_open: Sequence[str] = (),
     permit_listen: Sequence[str] = (),
     permit_sockets: bool = False,
+    permit_x11: bool = False,
     banner: str = "",
     sock: Any = None,
     max_connections: int | None = None,
@@ -175,8 +178,10 @@ def serve(
 
     ``permit_open`` are the places that clients may be led to, and ``permit_listen`` those where they
     may have this process listen: each ``host:port``, ``*`` for any host or port, or the one word
-    "any", which is this machine's own addresses alone where it is about listening. Options of the key that logs in take away from that. With ``permit_sockets`` sockets of the
-    file system are forwarded too, each way where ports are by "any". By default nothing is.
+    "any", which is this machine's own addresses alone where it is about listening. Options of the key
+    that logs in take away from that. With ``permit_sockets`` sockets of the file system are forwarded
+    too, each way where ports are by "any". By default nothing is. With ``permit_x11`` sessions may show
+    windows on their client's display: see ``ServerProcess.display``.
 
     ``sock`` is a listening socket to use instead of ``host`` and ``port``; with ``port=-1`` nothing
     is listened on, and ``Server.serve_socket`` takes connections.
@@ -223,6 +228,7 @@ def serve(
         keepalive=keepalive,
         banner=banner,
         permit_none=permit_none,
+        permit_x11=permit_x11,
     )
 
     async def start() -> Server:
@@ -285,6 +291,7 @@ class Server:
         keepalive: KeepAlive,
         banner: str,
         permit_none: bool,
+        permit_x11: bool,
     ) -> None:
         self.session: Handler | HandOver | None = session
         self.subsystems: dict[str, Handler | HandOver] = subsystems
@@ -298,6 +305,7 @@ class Server:
         self._admission = admission
         self._limits = limits
         self._keepalive = keepalive
+        self._permit_x11 = permit_x11
         self._stage = Stage.STARTING
         self._starting = 0
         self._acceptors: list[Acceptor] = []
@@ -586,6 +594,11 @@ class Server:
     def permits_agent(self, login: Login | None) -> bool:
         """Whether the keys of a login let it forward its agent."""
         return login is None or permits_agent(factor.grant for factor in login.factors)
+
+    def permits_x11(self, login: Login | None) -> bool:
+        """Whether this server, and the keys of a login, let it show windows."""
+        grants = (factor.grant for factor in (() if login is None else login.factors))
+        return self._permit_x11 and permits_x11(grants)
 
     def forced_command(self, login: Login | None) -> str | None:
         """The only command that the keys of a login let run."""

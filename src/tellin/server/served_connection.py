@@ -5,7 +5,10 @@ import asyncio
 import logging
 import socket
 
+from tellin.connection.forwarding import AGENT, X11
+from tellin.connection.x11 import X11Origin
 from tellin.protocol.events import AuthenticationAsked
+from tellin.server.client_display import ClientDisplay
 from tellin.server.connection import Reach, Reaches, ServerConnection
 from tellin.server.forwarding import Forwarding
 
@@ -31,18 +34,30 @@ class ServedConnection(ServerConnection):
     async def open_agent(self) -> socket.socket:
         """A socket that leads to the client's agent."""
         # Few functions ask for it.
-        from tellin.server.client_agent import reach_agent  # noqa: PLC0415  (start-up time)
+        from tellin.server.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
 
-        return await reach_agent(self)
+        return await reach_client(self, AGENT)
+
+    async def open_display(self, display: ClientDisplay) -> socket.socket:
+        """A socket that leads to the client's display."""
+        # Fewer still.
+        from tellin.server.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
+
+        display.count()
+        return await reach_client(self, X11, X11Origin("127.0.0.1", 0).encode())
 
     def session_reach(self) -> Reach:
         """What programs of a session reach on the client's side; what its keys allow is known already."""
         if self.reach is None:
             # Few servers run programs.
             from tellin.server.reach import ConnectionReach, ReachRules  # noqa: PLC0415
+            from tellin.server.x11_forwarding import X11Rules  # noqa: PLC0415
 
             self.reach = ConnectionReach(
-                asyncio.get_running_loop(), self, ReachRules(agent=True), note=_note
+                asyncio.get_running_loop(),
+                self,
+                ReachRules(agent=True, display=X11Rules()),
+                note=_note,
             )
         return self.reach.session()
 

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The agent of a client, for a function that serves one of its sessions."""
+"""What is on a client's side, agent and display, for a function that serves one of its sessions."""
 
 import asyncio
 import socket
 from typing import Any
 
-from tellin.connection.forwarding import AGENT
 from tellin.errors import ChannelRefused, ConnectionLost, TellinError
 from tellin.server.connection import ServerConnection
 from tellin.server.to_client import ToClient
 
 
-async def reach_agent(connection: ServerConnection) -> socket.socket:
-    """A socket whose other end is the client's agent; it waits, and belongs to the caller.
+async def reach_client(
+    connection: ServerConnection, channel_type: str, data: bytes = b""
+) -> socket.socket:
+    """A socket whose other end is what such channels lead to there; it waits, and belongs to the caller.
 
     Raises ChannelRefused where the client does not want to, and ConnectionLost where it has gone.
     """
@@ -37,7 +38,8 @@ async def reach_agent(connection: ServerConnection) -> socket.socket:
             loop,
             connection,
             theirs,
-            AGENT,
+            channel_type,
+            data,
             on_opened=lambda: settle(None),
             on_refused=refused,
             on_over=lambda: settle(ConnectionLost("the client has gone", stage="session")),
