@@ -2077,6 +2077,14 @@ TRANSFERS: Final = (
     _guard(
         "R179",
         "runtime/inside.py",
+        "                    os.close(self._directories.pop())\n            elif",
+        "                    up = os.open(b'..', os.O_PATH, dir_fd=self._directories.pop())\n"
+        "                    self._directories.append(up)\n            elif",
+        ROOTED + "test_r179_dots_in_a_directory_that_is_moved_out_meanwhile_lead_back_inside",
+    ),
+    _guard(
+        "R179",
+        "runtime/inside.py",
         "            self.close()\n            self._names.clear()\n",
         "            pass\n",
         ROOTED + "test_r179_what_is_written_through_a_link_lands_inside",

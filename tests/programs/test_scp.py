@@ -310,12 +310,11 @@ def test_a_download_that_is_cut_says_how_far_it_got_and_can_be_gone_on_with(
     hosts = Hosts(tmp_path, server=cut_after(count))
     (hosts.host / "a").write_bytes(DATA)
     done = hosts.scp("host:a", "a")
+    assert done.returncode == 255
+    assert said(done)[-1] == "scp: Connection closed"
     if count < 1000:
         # There was no file on its way yet.
-        assert done.returncode == 255
-        assert said(done)[-1] == "scp: Connection closed"
         return
-    assert done.returncode == 1
     kept = (hosts.here / "a").read_bytes()
     assert DATA.startswith(kept)
     assert len(kept) < len(DATA)

@@ -64,8 +64,6 @@ class Copier:
         self.meter = meter
         self.complain = complain
         self.say = say
-        # What had begun when the connection ended is a failed file.
-        self.cut = False
         # The sources of what has failed in the last copy.
         self.failures: list[bytes] = []
 
@@ -139,8 +137,9 @@ class Copier:
         except Interrupted:
             return False
         except ConnectionLost as error:
-            self.cut = True
-            self._failed(*pairs[0], error)
+            # Whoever ends says that; how far it got is said here.
+            self.failures.append(pairs[0][0])
+            self._tell_how_far(pairs[0][0], error)
             raise
         except (OSError, TellinError) as error:
             self._failed(*pairs[0], error)
@@ -177,6 +176,9 @@ class Copier:
     def _failed(self, source: bytes, target: bytes, error: Exception) -> None:
         self.failures.append(source)
         self.complain(self._words(source, target, error))
+        self._tell_how_far(source, error)
+
+    def _tell_how_far(self, source: bytes, error: Exception) -> None:
         for hint in (getattr(error, "hint", ""), *getattr(error, "__notes__", ())):
             # How far it got: what one can go on from.
             if "bytes" in hint:

@@ -233,10 +233,7 @@ class Copy:
             right = way(sources, target)
         except (ConnectionLost, ProtocolError) as error:
             complain(str(error))
-            # Case 257: a file that was on its way has failed; otherwise there was no connection.
-            return _FAILED if any(one.cut for one in self._links.values()) else _BROKEN
-        if any(one.cut for one in self._links.values()):
-            return _FAILED
+            return _BROKEN
         return 0 if self.close() and right else _FAILED
 
     def _to_here(self, sources: Sequence[Place], target: Place) -> bool:

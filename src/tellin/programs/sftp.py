@@ -97,8 +97,7 @@ def run(arguments: list[str]) -> int:
         return _FAILED
     except (ConnectionLost, ProtocolError) as error:
         complain(str(error))
-        # What was on its way has failed; otherwise there was no connection.
-        return _FAILED if error.hint else _BROKEN
+        return _BROKEN
     finally:
         link.close()
         loop.close()
