@@ -47,7 +47,8 @@ class Resolver:
         if literal is not None:
             done([one for one in literal if family in {AF_UNSPEC, one[0]}] or None, _NO_FAMILY)
             return
-        if "\0" in host:
+        # For no name at all the system's resolver gives this machine.
+        if not host or "\0" in host:
             done(None, _UNKNOWN)
             return
         if self._bell < 0:
