@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.client.test_files import DATA, END, NO, OK, filed, scripted_files
@@ -17,7 +17,7 @@ from tellin.client.sides import LocalTarget
 from tellin.errors import ProtocolError, SftpError
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
-from tellin.sftp.messages import Attrs, Entry, Handle, Name, Status
+from tellin.sftp.messages import Attrs, Data, Entry, Handle, Name, Status
 from tellin.sftp.waiting import Directly, Job, aside
 from tellin.wire import Message
 
@@ -323,6 +323,34 @@ async def test_r172_r173_a_name_that_leads_elsewhere_ends_the_fetching(
 
 
 @awaited
+async def test_a_file_that_has_grown_since_it_was_listed_arrives_whole(tmp_path: Path) -> None:
+    grown, block = {b"grown": 17, b"same": 9, b"one": 1, b"blocks": 80_000}, 32768
+    told = {b"grown": 9, b"same": 9, b"one": 1, b"blocks": 2 * block}
+    asked: list[bytes] = []
+    follow = serving(
+        [Entry(name, b"", Attributes(permissions=0o100644, size=told[name])) for name in told]
+    )
+
+    def answer(number: int, rest: bytes) -> Message:
+        if number == 3:
+            return Handle(rest[4 : 4 + int.from_bytes(rest[:4], "big")].rpartition(b"/")[2])
+        if number == 5:
+            name, place = rest[4:-12], int.from_bytes(rest[-12:-4], "big")
+            asked.append(name)
+            length = min(block, int.from_bytes(rest[-4:], "big"))
+            data = DATA[: grown[name]][place : place + length]
+            return Data(data) if data else END
+        return cast("Message", follow(number, rest))
+
+    async with scripted_files(answer) as files:
+        await files.get("d", tmp_path / "to", recurse=True)
+    for name, size in grown.items():
+        assert (tmp_path / "to" / name.decode()).read_bytes() == DATA[:size], name
+    # That a file ends is no question of its own.
+    assert asked.count(b"same") == asked.count(b"one") == 1
+
+
+@awaited
 async def test_r175_a_link_is_not_written_through(tmp_path: Path) -> None:
     """Not one that was there, nor one that the server has had us make."""
     (tmp_path / "outside").mkdir()
@@ -354,6 +382,22 @@ async def test_case_253_a_tree_without_an_end_is_given_up(tmp_path: Path) -> Non
             [one async for one in files.walk("d")]
         with pytest.raises(SftpError, match="deep"):
             await files.glob("**/x")
+
+
+@pytest.mark.parametrize("pattern", ["d", "*"])
+@awaited
+async def test_r183_a_listing_without_an_end_is_said_to_be_one(
+    pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tellin.sftp.remote_files.MOST_ENTRIES", 50)
+    endless = Name(tuple(Entry(b"f%d" % number, b"", FILE) for number in range(20)))
+
+    def answer(number: int, rest: bytes) -> Message:
+        return {11: Handle(b"h"), 12: endless}.get(number, OK)
+
+    async with scripted_files(answer) as files:
+        with pytest.raises(SftpError, match="too many entries: 51"):
+            await (files.listdir("d") if pattern == "d" else files.glob(pattern))
 
 
 @awaited

@@ -261,16 +261,17 @@ class Fetching(_Moving):
                 attributes = (await files.ask(messages.FileStat(handle), source)).attributes
                 _no_directory(attributes, source)
             small = item.above is not None and 0 < (attributes.size or 0) <= _SMALL
-            if small and not self._wishes.resume:
-                await self._small(handle, item, attributes)
-            else:
+            small = small and not self._wishes.resume
+            if not (small and await self._small(handle, item, attributes)):
                 await self._large(handle, item, attributes)
         finally:
             files.tell(messages.Close(handle))
 
-    async def _small(self, handle: bytes, item: Item, attributes: Attributes) -> None:
+    async def _small(self, handle: bytes, item: Item, attributes: Attributes) -> bool:
+        """False: it is larger than its directory said, by then or since, and not here."""
         size = attributes.size or 0
-        data = bytearray(size)
+        # One byte more shows that it ends there, and is no question of its own.
+        data = bytearray(size + 1)
 
         def take(view: memoryview, offset: int) -> None:
             data[offset : offset + len(view)] = view
@@ -279,9 +280,10 @@ class Fetching(_Moving):
             self._files.client,
             handle,
             start=0,
-            size=size,
-            end=size,
+            size=size + 1,
+            end=size + 1,
             whole=True,
+            supposed=size,
             block=self._files.read_block,
             path=item.source,
             take=take,
@@ -293,6 +295,9 @@ class Fetching(_Moving):
             # It is not begun before all of it has come.
             hinted(error, f"0 bytes of {size} are in {shown(item.target)!a}")
             raise
+        if transfer.moved > size:
+            return False
+        del data[size:]
         wishes = self._wishes
         kept = kept_of(attributes) if wishes.preserve else None
         mode = _PLAIN if attributes.mode is None else attributes.mode
@@ -301,21 +306,18 @@ class Fetching(_Moving):
             local_trees.fill(item.above, item.name, data, mode=mode, kept=kept, sync=wishes.sync)
 
         await aside(self._waits, fill)
+        return True
 
     async def _large(self, handle: bytes, item: Item, attributes: Attributes) -> None:
         wishes, size, target = self._wishes, attributes.size or 0, item.target
         mode = 0o666 if attributes.mode is None else attributes.mode
-        # While it is filled it can be written, or nobody but root could go on with it.
-        locks = not mode & stat.S_IWUSR and await aside(
-            self._waits, local_trees.is_free, item.above, item.name
-        )
         descriptor = await obtained(
             self._waits,
             local_trees.close,
             local_trees.create,
             item.above,
             item.name,
-            mode | stat.S_IWUSR,
+            mode,
             wishes.resume,
         )
         start, reached, whole = 0, None, False
@@ -347,7 +349,7 @@ class Fetching(_Moving):
         finally:
             kept = kept_of(attributes) if wishes.preserve and whole else None
             last = local_trees.finish, descriptor, reached, kept, wishes.sync and whole
-            await aside(self._waits, *last, locks and whole)
+            await aside(self._waits, *last)
 
     def _keeping(self, descriptor: int) -> dict[str, Any]:
         write = local_trees.Filling(descriptor, sparse=self._wishes.sparse).write

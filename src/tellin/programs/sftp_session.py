@@ -26,7 +26,7 @@ from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.globs import escaped, has_magic, unescaped
 from tellin.sftp.messages import Extension, Names, SymbolicLink
-from tellin.sftp.remote_files import RemoteFiles
+from tellin.sftp.remote_files import RemoteFiles, TooManyEntries
 from tellin.wire import Cursor, Record
 
 _FAILED: Final = False
@@ -429,6 +429,8 @@ class Session:
         view = view_of(line.flags)
         try:
             listed = self.link.wait(self._entries(path, hidden=view.hidden))
+        except TooManyEntries:
+            raise
         except SftpError as error:
             complain(f'remote readdir("{shown(path)}"): {reason(error)}')
             return _FAILED

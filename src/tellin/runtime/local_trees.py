@@ -176,11 +176,6 @@ def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> 
     return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), _writable(mode))
 
 
-def is_free(place: LocalDirectory | None, name: bytes) -> bool:
-    """Whether nothing has a name yet."""
-    return (find(name, follow=False) if place is None else place.find(name)) is None
-
-
 def close(descriptor: int) -> None:
     """Let go of a file."""
     os.close(descriptor)
@@ -254,22 +249,11 @@ def fill(
     finish(descriptor, None, kept, sync)
 
 
-def finish(
-    descriptor: int,
-    size: int | None,
-    attributes: Attributes | None,
-    sync: bool,
-    locks: bool = False,
-) -> None:
-    """A file is filled, or is as full as it gets: nothing behind ``size``, and what it is to have; closed.
-
-    With ``locks`` its owner may not write it any more.
-    """
+def finish(descriptor: int, size: int | None, attributes: Attributes | None, sync: bool) -> None:
+    """A file is filled, or is as full as it gets: nothing behind ``size``, and what it is to have; closed."""
     try:
         if size is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.ftruncate(descriptor, size)
-        if locks:
-            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~stat.S_IWUSR)
         if attributes is not None:
             preserved(descriptor, attributes)
         if sync:

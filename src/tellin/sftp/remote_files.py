@@ -68,6 +68,10 @@ def too_deep(path: bytes) -> SftpError:
     )
 
 
+class TooManyEntries(SftpError):
+    """R183: a listing that does not end, or not soon enough."""
+
+
 class RemoteFiles:
     """A file server's files, by paths of bytes. What it refuses is an SftpError."""
 
@@ -254,7 +258,7 @@ class RemoteFiles:
             found.append(entry)
             size += len(entry.filename) + len(entry.longname) + _ENTRY
             if len(found) > MOST_ENTRIES or size > MOST_LISTING:
-                raise SftpError(
+                raise TooManyEntries(
                     f"{shown(path)!a} has too many entries: {len(found)} so far",
                     filename=shown(path),
                 )
@@ -458,6 +462,8 @@ class RemoteFiles:
             await self._match(directory, parts[1:], depth, found, seen)
         try:
             entries = await self.contents(directory or b".")
+        except TooManyEntries:
+            raise
         except SftpError:
             # No directory, or none that may be read: nothing there fits.
             return

@@ -177,6 +177,7 @@ class Download(Transfer):
         path: bytes,
         end: int | None = None,
         whole: bool = False,
+        supposed: int | None = None,
         take: Callable[[memoryview, int], object] | None = None,
         keep: Callable[[memoryview, int, Kept], object] | None = None,
     ) -> None:
@@ -184,6 +185,7 @@ class Download(Transfer):
         self._size = size if end is None else min(size, end)
         self._end = end
         self._whole = whole
+        self._supposed = supposed
         self._take = take
         self._keep = keep
         # Up to here all was given to ``take`` or ``keep``; what has come for places behind a gap.
@@ -328,7 +330,10 @@ class Download(Transfer):
         else:
             self._behind = max(self._behind, offset + count)
             self._has_moved(count)
-            if count < length:
+            # Whole blocks may be as much as a server gives at once.
+            if count < length and offset + count == self._supposed and count % SAFE_BLOCK:
+                self._file_end = self._supposed
+            elif count < length:
                 # Any server's habit; only an answer of nothing is the end.
                 self._gaps.append((offset + count, length - count))
         self._forget_early()
@@ -352,10 +357,11 @@ class Download(Transfer):
         ended = self._file_end
         if not self._whole or self._flying or self._gaps:
             return
-        if ended is not None and ended < self._size:
+        size = self._size if self._supposed is None else self._supposed
+        if ended is not None and ended < size:
             # Case 254: the rest of it is not there, whatever was said of its size.
             where = self._path.decode("utf-8", "backslashreplace")
-            self.fail(SftpError(f"read {where!a}: it ends after {ended} of {self._size} bytes"))
+            self.fail(SftpError(f"read {where!a}: it ends after {ended} of {size} bytes"))
 
 
 class Upload(Transfer):
