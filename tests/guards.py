@@ -2558,8 +2558,161 @@ FORWARDING: Final = (
     ),
 )
 
+DISPLAYS: Final = "client/test_display.py::"
+POOL: Final = "client/test_pool.py::"
+TUNNEL: Final = "programs/test_tunnel.py::"
+
+KEPT_UP: Final = (
+    _guard(
+        "R016",
+        "programs/tunnel_plan.py",
+        'options["host_keys"] = HostKeyPolicy.STRICT',
+        'options["host_keys"] = HostKeyPolicy.ACCEPT_NEW',
+        TUNNEL
+        + "test_r016_a_host_that_nobody_knows_is_not_trusted_because_nobody_is_there_to_be_asked",
+    ),
+    _guard(
+        "R036",
+        "programs/tunnel_status.py",
+        """yield visible(f"{one['name']:{names}}  {one['state']:10}  {_detail(one)}")""",
+        """yield f"{one['name']:{names}}  {one['state']:10}  {_detail(one)}\"""",
+        TUNNEL + "test_r036_what_a_server_says_cannot_steer_the_terminal_of_who_asks",
+    ),
+    _guard(
+        "R145",
+        "programs/tunnel_plan.py",
+        "gateway=config.gateway_ports,",
+        "gateway=True,",
+        TUNNEL
+        + "test_r145_a_tunnel_listens_for_its_own_machine_alone_unless_it_is_told_otherwise",
+    ),
+    _guard(
+        "R146",
+        "client/remote_forwards.py",
+        "if permitted != ANYWHERE and not any(names_place(one, host, port) for one in permitted):",
+        "if False:",
+        TUNNEL + "test_r146_permit_remote_open_bounds_where_socks_from_the_server_leads",
+        "client/test_remote_forwards.py"
+        "::test_without_a_target_each_connection_says_by_socks_where_it_wants_to_go",
+    ),
+    _guard(
+        "R146",
+        "client/tunnel.py",
+        "await connection.lead_from_there(standing.asked, standing.permitted)",
+        "await connection.lead_from_there(standing.asked)",
+        TUNNEL + "test_r146_permit_remote_open_bounds_where_socks_from_the_server_leads",
+    ),
+    _guard(
+        "R159",
+        "programs/tunnel_status.py",
+        "        and not stat.S_IMODE(found.st_mode) & 0o077\n",
+        "",
+        TUNNEL + "test_r159_who_was_killed_and_who_talks_nonsense_are_no_tunnels",
+    ),
+    _guard(
+        "R159",
+        "programs/tunnel_status.py",
+        "if not called_by_us(stream):",
+        "if False:",
+        TUNNEL + "test_r159_another_user_is_told_nothing_even_where_the_files_let_him_in",
+    ),
+    _guard(
+        "case 221",
+        "client/leading.py",
+        "if len(self._asking) >= MOST_ASKING:",
+        "if False:",
+        "client/test_forwards.py"
+        "::test_case_221_more_askers_than_there_is_room_for_are_turned_away",
+    ),
+    _guard(
+        "R140",
+        "client/pool.py",
+        "free = [one for one in ours if one.lent < self._sessions]",
+        "free = ours",
+        POOL + "test_r140_those_who_come_together_wait_for_one_login",
+        POOL + "test_r140_who_finds_no_room_waits_for_the_first_that_is_given_back",
+    ),
+    _guard(
+        "R140",
+        "client/pool.py",
+        "if len(ours) >= self._max_per_host:",
+        "if False:",
+        POOL + "test_r140_who_finds_no_room_waits_for_the_first_that_is_given_back",
+    ),
+)
+
+WINDOWS: Final = (
+    _guard(
+        "R014",
+        "client/display_lending.py",
+        "if connection.lent.unsafe:",
+        "if False:",
+        DISPLAYS + "test_r014_a_server_whose_key_has_changed_is_shown_no_display",
+    ),
+    _guard(
+        "R143",
+        "server/client_display.py",
+        "cookie = read_cookie(request.protocol, request.cookie)",
+        "cookie = Cookie(request.protocol, request.cookie.encode())",
+        DISPLAYS + "test_r143_what_no_cookie_can_be_is_refused_before_any_function_sees_it",
+    ),
+    _guard(
+        "R143",
+        "server/client_display.py",
+        "if request.screen > LARGEST_SCREEN:",
+        "if False:",
+        DISPLAYS + "test_r143_what_no_cookie_can_be_is_refused_before_any_function_sees_it",
+    ),
+    _guard(
+        "R143",
+        "server/serve.py",
+        "self._permit_x11 and ",
+        "",
+        DISPLAYS + "test_r143_a_server_shows_windows_only_where_it_and_the_key_permit_it",
+    ),
+    _guard(
+        "R143",
+        "server/serve.py",
+        " and permits_x11(grants)",
+        "",
+        DISPLAYS + "test_r143_a_server_shows_windows_only_where_it_and_the_key_permit_it",
+    ),
+    _guard(
+        "R144",
+        "client/display_lending.py",
+        "trusted=display.trusted,",
+        "trusted=True,",
+        DISPLAYS + "test_r144_without_a_cookie_for_those_who_are_not_trusted_nothing_is_shown",
+    ),
+    _guard(
+        "R144",
+        "client/display_lending.py",
+        "bound = None if display.trusted else display.timeout or None",
+        "bound = None",
+        DISPLAYS
+        + "test_r144_what_comes_after_the_time_is_refused_and_the_next_session_has_a_time_of_its_own",
+    ),
+    _guard(
+        "R144",
+        "client/display_lending.py",
+        "if forwarding is None or forwarding.late:",
+        "if forwarding is None:",
+        DISPLAYS
+        + "test_r144_what_comes_after_the_time_is_refused_and_the_next_session_has_a_time_of_its_own",
+    ),
+    _guard(
+        "R146",
+        "client/x11_forwarding.py",
+        "if self._single and not self._left:",
+        "if False:",
+        DISPLAYS + "test_r146_a_single_connection_is_one_at_both_ends",
+    ),
+)
+
 GUARDS: Final = (
     *FORWARDING,
+    *KEPT_UP,
+    *WINDOWS,
     *CONFIGURATION,
     *CONTROL_SOCKETS,
     *FILES,

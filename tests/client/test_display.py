@@ -116,7 +116,7 @@ async def test_a_session_shows_windows_by_a_cookie_of_its_own() -> None:
 
 
 @awaited
-async def test_a_forged_cookie_does_not_reach_the_display() -> None:
+async def test_r144_a_forged_cookie_does_not_reach_the_display() -> None:
     async def forge(process: tellin.ServerProcess[bytes]) -> object:
         assert process.display is not None
         wrong = bytes(len(process.display.cookie))
@@ -129,7 +129,7 @@ async def test_a_forged_cookie_does_not_reach_the_display() -> None:
 
 
 @awaited
-async def test_a_single_connection_is_one_at_both_ends() -> None:
+async def test_r146_a_single_connection_is_one_at_both_ends() -> None:
     """RFC 4254 section 6.3.1: and a server that wants more all the same is refused."""
 
     async def twice(process: tellin.ServerProcess[bytes]) -> object:
@@ -248,7 +248,7 @@ async def test_r143_what_no_cookie_can_be_is_refused_before_any_function_sees_it
 
 
 @awaited
-async def test_a_server_shows_windows_only_where_it_and_the_key_permit_it(
+async def test_r143_a_server_shows_windows_only_where_it_and_the_key_permit_it(
     tmp_path: Path,
 ) -> None:
     async with Screen() as screen:
@@ -265,7 +265,7 @@ async def test_a_server_shows_windows_only_where_it_and_the_key_permit_it(
 
 
 @awaited
-async def test_a_server_whose_key_has_changed_is_shown_no_display(tmp_path: Path) -> None:
+async def test_r014_a_server_whose_key_has_changed_is_shown_no_display(tmp_path: Path) -> None:
     async with Screen() as screen, serving(session=greet, permit_x11=True) as server:
         line = OTHER_KEY.public.to_line()
         (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {line}\n", "ascii")

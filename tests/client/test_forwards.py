@@ -161,7 +161,7 @@ async def test_whoever_cannot_be_led_on_hears_a_reset_and_a_proxy_says_no() -> N
 
 
 @awaited
-async def test_more_askers_than_there_is_room_for_are_turned_away(
+async def test_case_221_more_askers_than_there_is_room_for_are_turned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leading, "MOST_ASKING", 1)

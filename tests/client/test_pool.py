@@ -46,7 +46,7 @@ async def test_one_connection_serves_many_one_after_the_other_and_at_once() -> N
 
 
 @awaited
-async def test_those_who_come_together_wait_for_one_login() -> None:
+async def test_r140_those_who_come_together_wait_for_one_login() -> None:
     """Ten at once: one connection, and no ten."""
     logins: list[str] = []
 
@@ -82,7 +82,7 @@ async def test_destinations_are_told_apart_by_host_port_and_user() -> None:
 
 
 @awaited
-async def test_who_finds_no_room_waits_for_the_first_that_is_given_back() -> None:
+async def test_r140_who_finds_no_room_waits_for_the_first_that_is_given_back() -> None:
     async with serving() as server, pool(max_per_host=1, sessions=1) as made:
         lease = await from_here(made, server)
         order: list[int] = []

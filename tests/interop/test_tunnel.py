@@ -1,262 +1,46 @@
 # SPDX-License-Identifier: MIT
 """``tellin tunnel`` against what happens to connections: the tunnel comes back, and says what it could not do."""
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.interop.children import Child, descendants
-from tests.interop.network import Network
-from tests.interop.pairs import ALL_SERVERS
-from tests.interop.peers import Server
-from tests.interop.tellin_peer import TELLIN
-from tests.interop.test_forwarding import echo, service
+from tests.interop.comes_back import LISTENING, PORT, THERE, TOLD, scene
 
-HERE, THERE = "192.0.2.1", "192.0.2.2"
-PORT = 2222
-LISTENING = 4000
-PATIENCE = 60.0
-
-EITHER_SERVER = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("sshd", marks=pytest.mark.peer("sshd")),
-        pytest.param("tellin", marks=pytest.mark.slow),
-    ],
-)
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-    return found
-
-
-class Scene:
-    """A client's network and a server's, a wire between them, a tunnel over it, and who goes through."""
-
-    def __init__(self, kind: str, folder: Path, home: Path, here: Network, there: Network) -> None:
-        self.here, self.there = here, there
-        self.home = home
-        options = {"Port": PORT, "ListenAddress": THERE}
-        self.server: Server = ALL_SERVERS[kind](folder, options=options)
-        self._children: list[Child] = []
-        self.started = self.start_server()
-        host_key = " ".join(self.server.host_keys[0].public.split()[:2])
-        (home / "known").write_text(f"[{THERE}]:{PORT} {host_key}\n", "ascii")
-        (home / "config").write_text(
-            f"""
-            Host there
-              HostName {THERE}
-              Port {PORT}
-              User {self.server.user}
-              IdentityFile {self.server.identity.path}
-              UserKnownHostsFile {home}/known
-              StrictHostKeyChecking yes
-              ServerAliveInterval 1
-              ServerAliveCountMax 2
-              LocalForward 127.0.0.1:{LISTENING} {home}/echo
-              RemoteForward 127.0.0.1:{LISTENING} {home}/echo
-            """,
-            "utf-8",
-        )
-        self.environment = {**os.environ, "TELLIN_RUNTIME_DIR": str(home / "run")}
-        words = [*TELLIN, "tunnel", "-F", home / "config", "-w", "1", "there"]
-        self.tunnel = self._start(here.argv(words), "tunnel.log", env=self.environment)
-        self.wait_for_up(1)
-        probe = [sys.executable, Path(__file__).with_name("tunnel_probe.py"), str(LISTENING)]
-        self.probe = self._start(here.argv(probe), "probe.log")
-        wait_for(self.outcomes, "the first connection through the tunnel")
-
-    def _start(self, argv: list[str], log: str, **options: object) -> Child:
-        made = Child(argv, log=self.home / log, **options)
-        self._children.append(made)
-        return made
-
-    def start_server(self) -> Child:
-        made = self._start(self.there.argv(self.server.argv()), f"server{len(self._children)}.log")
-        made.wait_for_log("Server listening on")
-        return made
-
-    def status(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [*TELLIN, "tunnel", "--status", "--json"],
-            env=self.environment, capture_output=True, check=False,
-        )  # fmt: skip
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found[0] if found else {"connected": 0, "state": ""}
-
-    def wait_for_up(self, times: int) -> None:
-        def up() -> bool:
-            found = self.status()
-            if found["connected"] < times or found["state"] != "up":
-                return False
-            # A server that does not know yet that it has lost us may hold the port for a while.
-            return all(one.get("listening", True) for one in found["forwards"])
-
-        wait_for(up, f"the tunnel to be up\n{self.tunnel.log()}")
-
-    def outcomes(self) -> list[tuple[float, float, str]]:
-        """What became of all connections so far; the last line may be half there."""
-        found = []
-        for line in self.probe.log().splitlines(keepends=True):
-            if line.endswith("]\n"):
-                began, ended, outcome = json.loads(line)
-                found.append((began, ended, outcome))
-        return found
-
-    def back_after(self, since: float) -> float:
-        """How long after ``since`` a connection went through that was begun after it."""
-
-        def first() -> float | None:
-            ends = [
-                ended
-                for began, ended, outcome in self.outcomes()
-                if outcome == "echo" and began >= since
-            ]
-            return min(ends) - since if ends else None
-
-        found = wait_for(first, f"the tunnel to be back\n{self.tunnel.log()}")
-        assert isinstance(found, float)
-        return found
-
-    def wait_for_held(self, times: int) -> None:
-        """Return when somebody holds a connection open that was made since the last loss."""
-        wait_for(
-            lambda: sum(outcome == "holds" for *_, outcome in self.outcomes()) >= times,
-            "a connection that is held",
-        )
-
-    def is_down(self, before: int) -> None:
-        """Return when somebody has come in vain, behind the first ``before`` of them."""
-        wait_for(
-            lambda: any(
-                outcome not in {"echo", "holds"} for *_, outcome in self.outcomes()[before:]
-            ),
-            "the tunnel to be down",
-        )
-
-    def sessions(self) -> list[int]:
-        return descendants(self.started.process.pid)
-
-    def in_there(self, command: str) -> None:
-        subprocess.run(self.there.argv(["sh", "-c", command]), check=True)
-
-    def stop(self) -> None:
-        for pid in [*self.sessions(), self.started.process.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        for child in reversed(self._children):
-            child.stop()
-
-
-@pytest.fixture
-def path(name: str, tmp_path: Path, home: Path) -> Iterator[Scene]:
-    with service(echo, home / "echo"), Network() as there:
-        pid = there._holder.pid
-        wire = (
-            f"ip link add wire type veth peer name wire netns {pid}",
-            f"ip address add {HERE}/24 dev wire",
-            "ip link set wire up",
-        )
-        with Network(*wire) as here:
-            (home / "echo").chmod(0o777)
-            subprocess.run(
-                there.argv(
-                    ["sh", "-c", f"ip address add {THERE}/24 dev wire; ip link set wire up"]
-                ),
-                check=True,
-            )
-            made = Scene(name, tmp_path, home, here, there)
-            yield made
-            made.stop()
-
-
-def killed(path: Scene) -> float:
-    """The peer's processes are killed: the path was never away."""
-    before = len(path.outcomes())
-    sessions = path.sessions()
-    assert sessions
-    back = time.monotonic()
-    for pid in sessions:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    path.is_down(before)
-    return back
-
-
-def frozen(path: Scene) -> float:
-    """The peer's host goes on answering, and nobody on it does."""
-    before = len(path.outcomes())
-    pids = [*path.sessions(), path.started.process.pid]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    path.is_down(before)
-    time.sleep(2)
-    back = time.monotonic()
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-    return back
-
-
-def blackholed(path: Scene) -> float:
-    """What the server says to us goes nowhere, and nobody tells us."""
-    before = len(path.outcomes())
-    path.in_there(f"ip route add blackhole {HERE}/32")
-    path.is_down(before)
-    time.sleep(3)
-    back = time.monotonic()
-    path.in_there(f"ip route del blackhole {HERE}/32")
-    return back
-
-
-def restarted(path: Scene) -> float:
-    """The server is stopped, and its host says so; then it is there again."""
-    before = len(path.outcomes())
-    family = path.sessions()
-    path.started.stop()
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    path.is_down(before)
-    time.sleep(2)
-    path.started = path.start_server()
-    return time.monotonic()
+sshd = pytest.mark.peer("sshd")
 
 
 @pytest.mark.root
-@EITHER_SERVER
+@pytest.mark.parametrize(
+    ("tunnel", "server"),
+    [
+        pytest.param("program", "sshd", marks=sshd),
+        pytest.param("program", "tellin", marks=pytest.mark.slow),
+        pytest.param("library", "sshd", marks=[sshd, pytest.mark.slow]),
+        pytest.param("library", "tellin", marks=pytest.mark.slow),
+    ],
+)
 def test_a_tunnel_is_back_soon_whatever_happens_and_loses_nothing_silently(
-    name: str, path: Scene
+    tunnel: str, server: str, tmp_path: Path
 ) -> None:
-    """With the longest wait set to 1 s: 2 s after the path is there again, on a machine that is not busy."""
-    figures = {}
-    for number, happens in enumerate((killed, frozen, blackholed, restarted), 2):
-        path.wait_for_held(number - 1)
-        back = happens(path)
-        figures[happens.__name__] = round(path.back_after(back), 2)
-        path.wait_for_up(number)
-    found = Counter(outcome for *_, outcome in path.outcomes())
-    print(f"\n{name}: back after {figures}; {dict(found)}\n{path.tunnel.log()}")
+    """With the longest wait set to 1 s: 2 s after the path is there again, on a machine that is not busy.
+
+    ``python -m tests.interop.comes_back`` is what says whether it is so.
+    """
+    with scene(tunnel, server, tmp_path) as path:
+        figures = path.comes_back()
+        found = Counter(outcome for *_, outcome in path.outcomes())
+        log = path.tunnel.log()
+        user = path.server.user
+    print(f"\n{tunnel}, {server}: back after {figures}; {dict(found)}\n{log}")
     # Nobody was kept waiting for nothing, or took half of it for the whole; and somebody listens all the while.
-    assert set(found) == {"echo", "reset", "holds", "held reset"}, found
+    assert set(found) == TOLD, found
     assert found["held reset"] >= len(figures)
-    log = path.tunnel.log().splitlines()
-    assert log[0] == f"there: up: {path.server.user}@{THERE} port {PORT}"
-    assert sum(line.startswith("there: up:") for line in log) == 1 + len(figures)
-    again = f"there: [127.0.0.1]:{LISTENING}: "
-    assert all(line.startswith(("there: up: ", "there: down: ", again)) for line in log)
     # The generous side of two seconds: what a loaded machine needs, and far from the thirty of the default.
     assert max(figures.values()) < 20, figures
+    if tunnel == "program":
+        lines = log.splitlines()
+        assert lines[0] == f"there: up: {user}@{THERE} port {PORT}"
+        assert sum(line.startswith("there: up:") for line in lines) == 1 + len(figures)
+        again = f"there: [127.0.0.1]:{LISTENING}: "
+        assert all(line.startswith(("there: up: ", "there: down: ", again)) for line in lines)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.interop.children import Child
 from tests.interop.target import free_port
 from tests.interop.tellin_peer import TELLIN
 from tests.interop.test_forwarding import ask_by_socks, echo, service
-from tests.library import HOST_KEY, OTHER_KEY, USER_KEY
+from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, awaited
 
 import tellin
 from tellin.errors import ConfigError
@@ -22,7 +24,7 @@ from tellin.programs import tunnel_status
 from tellin.programs.command import Failure
 from tellin.programs.tunnel import run
 from tellin.programs.tunnel_plan import gather_plans
-from tellin.programs.tunnel_status import duration, lines, running
+from tellin.programs.tunnel_status import StatusPlace, duration, lines, running
 from tellin.runtime.supervisor import watchdog_seconds
 
 
@@ -239,7 +241,7 @@ def test_a_tunnel_of_which_one_runs_already_is_refused(served: Home) -> None:
     wait_for(lambda: fifth.log().count("one: up: ") == 2)
 
 
-def test_permit_remote_open_bounds_where_socks_from_the_server_leads(served: Home) -> None:
+def test_r146_permit_remote_open_bounds_where_socks_from_the_server_leads(served: Home) -> None:
     with service(echo, 0) as allowed, service(echo, 0) as other:
         served.configure(
             keyword=f"RemoteForward 127.0.0.1:{served.listening}\n"
@@ -382,7 +384,7 @@ def test_a_time_is_shown_by_its_two_largest_parts(seconds: float, shown: str) ->
     assert duration(seconds) == shown
 
 
-def test_what_a_server_says_cannot_steer_the_terminal_of_who_asks() -> None:
+def test_r036_what_a_server_says_cannot_steer_the_terminal_of_who_asks() -> None:
     one = {
         "name": "a\33[2J", "state": "waiting", "seconds": 1, "next_try": 2, "error": "no\33]0;x\7",
         "forwards": [],
@@ -392,7 +394,7 @@ def test_what_a_server_says_cannot_steer_the_terminal_of_who_asks() -> None:
     assert "\7" not in line
 
 
-def test_who_was_killed_and_who_talks_nonsense_are_no_tunnels(
+def test_r159_who_was_killed_and_who_talks_nonsense_are_no_tunnels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "run"
@@ -424,6 +426,77 @@ def test_who_was_killed_and_who_talks_nonsense_are_no_tunnels(
             assert running() == []
             telling.join()
         (place / "tunnel.2").unlink()
+
+
+_ASKING = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.settimeout(60)
+    line.connect(sys.argv[1])
+    print(line.recv(100))
+"""
+
+
+def _open_up(socket: str) -> None:
+    """Let everybody have it."""
+    Path(socket).chmod(0o666)
+    Path(socket).parent.chmod(0o755)
+
+
+@pytest.mark.root
+@awaited
+async def test_r159_another_user_is_told_nothing_even_where_the_files_let_him_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="tellin-") as folder:
+        monkeypatch.setenv(tunnel_status.DIRECTORY, folder)
+        place = StatusPlace(lambda: {"tunnels": []})
+        place.open()
+        _open_up(place.path)
+
+        async def ask(**who: Any) -> bytes:
+            done = await asyncio.to_thread(
+                subprocess.run, ["/usr/bin/python3", "-c", _ASKING, place.path],
+                cwd="/", capture_output=True, check=True, timeout=60, **who,
+            )  # fmt: skip
+            return bytes(done.stdout)
+
+        assert await ask(user=65534, group=65534, extra_groups=[]) == b"b''\n"
+        assert await ask() == b"b'{\"tunnels\": []}'\n"
+        place.close()
+
+
+@awaited
+async def test_r145_a_tunnel_listens_for_its_own_machine_alone_unless_it_is_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    async def hosts(*more: str) -> set[str]:
+        lines = "\n".join(("Host a", f"DynamicForward {free_port()}", *more))
+        (tmp_path / "config").write_text(lines, "utf-8")
+        (plan,) = gather_plans(["a"], tagged=False, file=str(tmp_path / "config"))
+        listening = await plan.listen(plan.here[0])
+        found = {one.getsockname()[0] for one in listening}
+        for one in listening:
+            one.close()
+        return found
+
+    assert await hosts() <= {"127.0.0.1", "::1"}
+    assert await hosts("GatewayPorts yes") & {"0.0.0.0", "::"}  # noqa: S104 - what is looked for
+
+
+def test_r016_a_host_that_nobody_knows_is_not_trusted_because_nobody_is_there_to_be_asked(
+    served: Home,
+) -> None:
+    (served.folder / "known").write_text("", "ascii")
+    served.configure()
+    child = served.start("one")
+    assert child.process.wait(60) == 255
+    assert child.log().startswith("one: given up: ")
+    assert (served.folder / "known").read_text("ascii") == ""
+    served.configure("Match all\n StrictHostKeyChecking accept-new\n")
+    child = served.start("one")
+    child.wait_for_log("one: up: ")
+    assert (served.folder / "known").read_text("ascii") != ""
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tellin.errors import TellinError
 from tellin.programs.command import visible
 from tellin.runtime.files import make_private_directory
 from tellin.runtime.listeners import Acceptor, listen_unix
+from tellin.runtime.private_sockets import called_by_us
 from tellin.runtime.sockets import Socket
 
 DIRECTORY: Final = "TELLIN_RUNTIME_DIR"
@@ -83,6 +84,10 @@ class StatusPlace:
         self.path = path
 
     def _asked(self, stream: Socket, address: Any) -> None:
+        # R159: also where somebody has opened the directory since.
+        if not called_by_us(stream):
+            stream.close()
+            return
         task = asyncio.get_running_loop().create_task(self._tell(stream))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
