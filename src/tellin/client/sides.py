@@ -352,15 +352,16 @@ class Fetching(_Moving):
             await aside(self._waits, *last)
 
     def _keeping(self, descriptor: int) -> dict[str, Any]:
-        write = local_trees.Filling(descriptor, sparse=self._wishes.sparse).write
+        sparse = self._wishes.sparse
         if self._waits.at_once:
             # Out of the packet and into the file.
-            return {"take": write}
+            return {"take": local_trees.Filling(descriptor, sparse=sparse).write}
+        filling = local_trees.PromptFilling(descriptor, sparse=sparse)
 
         def keep(view: memoryview, offset: int, kept: Kept) -> None:
-            self._waits.aside(kept, write, view, offset)
+            self._waits.aside(kept, filling.write, view, offset)
 
-        return {"keep": keep}
+        return {"take": filling.write_promptly, "keep": keep, "prompt": filling.prompt}
 
 
 class Sending(_Moving):
@@ -402,13 +403,15 @@ class Sending(_Moving):
         if wishes.resume:
             found = (await files.ask(messages.FileStat(handle), there)).attributes
             start = _resumed(found.size or 0, size, there)
+        spare: list[bytearray] = []
         transfer = Upload(
             files.client,
             handle,
             start=start,
             block=files.write_block,
             path=there,
-            load=self._loading(opened),
+            load=self._loading(opened, spare),
+            recycle=spare.append,
         )
         transfer.on_moved = self._tells(item.source, item.target, start, size)
         try:
@@ -426,7 +429,9 @@ class Sending(_Moving):
             locked = Attributes(permissions=mode & ~stat.S_IWUSR)
             await self._files.ask(messages.FileSetStat(handle, locked), there)
 
-    def _loading(self, opened: Opened) -> Callable[[int, int, Loaded], None]:
+    def _loading(
+        self, opened: Opened, spare: list[bytearray]
+    ) -> Callable[[int, int, Loaded], None]:
         if opened.data is not None:
             data = opened.data
 
@@ -434,18 +439,23 @@ class Sending(_Moving):
                 loaded((offset, data[offset : offset + size]), None)
 
             return given
-        sparse = self._wishes.sparse and opened.regular
-        read = opened.read_sparsely if sparse else opened.read
+        if self._wishes.sparse and opened.regular:
+
+            def load_sparsely(offset: int, size: int, loaded: Loaded) -> None:
+                self._waits.aside(loaded, opened.read_sparsely, offset, size)
+
+            return load_sparsely
 
         def load(offset: int, size: int, loaded: Loaded) -> None:
-            if not (sparse or self._waits.at_once):
+            room = spare.pop() if spare else None
+            if not self._waits.at_once:
                 # What is in memory is read on the spot: to wake a thread for it costs more, and
                 # takes it through the caches of two processors.
-                found = opened.read_at_once(offset, size)
+                found = opened.read_at_once(offset, size, room)
                 if found is not None:
                     loaded(found, None)
                     return
-            self._waits.aside(loaded, read, offset, size)
+            self._waits.aside(loaded, opened.read, offset, size, room)
 
         return load
 

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 from tellin.errors import UsageError
@@ -218,6 +219,63 @@ class Filling:
             raise
 
 
+class PromptFilling(Filling):
+    """The same where a file takes data at once: to wake a thread for it costs as much as to write it.
+
+    ``prompt`` says whether it does, which is known of disks of this machine, and of them as long as no
+    write has taken long.
+    """
+
+    __slots__ = ("_near", "_slow_until")
+
+    def __init__(self, descriptor: int, *, sparse: bool) -> None:
+        super().__init__(descriptor, sparse=sparse)
+        self._near = is_near(os.fstat(descriptor))
+        self._slow_until = 0.0
+
+    def prompt(self) -> bool:
+        """Whether the next piece may be written on the spot."""
+        return self._near and (not self._slow_until or monotonic() > self._slow_until)
+
+    def write_promptly(self, view: memoryview, offset: int) -> None:
+        """Write it there, with an eye on the clock."""
+        began = monotonic()
+        self.write(view, offset)
+        now = monotonic()
+        if now - began > _SLOW:
+            self._slow_until = now + _PAUSE
+
+
+# A write of so many seconds has waited for a disk, and for so many others do not try that again.
+_SLOW: Final = 0.005
+_PAUSE: Final = 0.5
+_IN_MEMORY: Final = frozenset({b"tmpfs", b"ramfs"})
+_MOUNTS: Final = "/proc/self/mountinfo"
+
+
+def is_near(status: os.stat_result) -> bool:
+    """Whether a file is on a disk of this machine, or in its memory: behind no network, and no program."""
+    return stat.S_ISREG(status.st_mode) and (
+        os.major(status.st_dev) != 0 or is_in_memory(status.st_dev)
+    )
+
+
+def is_in_memory(device: int) -> bool:
+    """Whether a file system lives in memory; no call says it but statfs(2), which Python has not."""
+    wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    try:
+        with open(_MOUNTS, "rb") as file:  # noqa: PTH123 - no path of anybody's
+            for line in file:
+                words = line.split()
+                if words[2] == wanted:
+                    # proc(5): behind a varying number of fields, a dash, and the kind.
+                    return words[words.index(b"-") + 1] in _IN_MEMORY
+    except (OSError, IndexError, ValueError):
+        # No /proc, or none as we know it: then it is a disk.
+        return False
+    return False
+
+
 _ZEROS: Final = bytes(1 << 18)
 
 
@@ -273,13 +331,14 @@ def _no_directory(status: os.stat_result, path: bytes) -> None:
 class Opened:
     """A file here that is sent: ``data`` is all of it where it is small, else ``descriptor`` is open."""
 
-    __slots__ = ("_tells", "attributes", "data", "descriptor", "regular")
+    __slots__ = ("_in_memory", "_tells", "attributes", "data", "descriptor", "regular")
 
     def __init__(self, path: bytes, small: int) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
         self.data: bytes | None = None
         self.descriptor = descriptor
         self._tells = hasattr(os, "RWF_NOWAIT")
+        self._in_memory = False
         try:
             status = os.fstat(descriptor)
             _no_directory(status, path)
@@ -295,31 +354,44 @@ class Opened:
         if self.data is not None:
             self.close()
 
-    def read(self, offset: int, size: int) -> tuple[int, bytes]:
-        """What is at an offset, and the offset; a pipe or a device gives what comes next."""
-        if self.regular:
-            return offset, os.pread(self.descriptor, size, offset)
-        return offset, os.read(self.descriptor, size)
+    def read(
+        self, offset: int, size: int, room: bytearray | None = None
+    ) -> tuple[int, bytes | memoryview]:
+        """What is at an offset, and the offset; a pipe or a device gives what comes next.
 
-    def read_at_once(self, offset: int, size: int) -> tuple[int, bytearray] | None:
+        ``room`` of the same size is used again: what is fresh has to be cleared first, page by page.
+        """
+        if not self.regular:
+            return offset, os.read(self.descriptor, size)
+        room = room or bytearray(size)
+        count = os.preadv(self.descriptor, [room], offset)
+        return offset, memoryview(room)[:count]
+
+    def read_at_once(
+        self, offset: int, size: int, room: bytearray | None = None
+    ) -> tuple[int, bytes | memoryview] | None:
         """The same if no disk has to be waited for; None where it must, or the system cannot tell."""
-        if not (self.regular and self._tells):
+        if not self.regular:
             return None
-        data = bytearray(size)
+        if self._in_memory:
+            return self.read(offset, size, room)
+        if not self._tells:
+            return None
+        room = room or bytearray(size)
         try:
-            count = os.preadv(self.descriptor, [data], offset, os.RWF_NOWAIT)
+            count = os.preadv(self.descriptor, [room], offset, os.RWF_NOWAIT)
         except OSError as error:
             # EAGAIN is a page that is not in memory; whatever else it is, an ordinary read says it.
             self._tells = error.errno == errno.EAGAIN
+            if error.errno == errno.EOPNOTSUPP:
+                self._in_memory = is_in_memory(os.fstat(self.descriptor).st_dev)
+            return self.read(offset, size, room) if self._in_memory else None
+        if count < size and offset + count < (self.attributes.size or 0):
+            # What is in memory ends before the file does.
             return None
-        if count < size:
-            if offset + count < (self.attributes.size or 0):
-                # What is in memory ends before the file does.
-                return None
-            del data[count:]
-        return offset, data
+        return offset, memoryview(room)[:count]
 
-    def read_sparsely(self, offset: int, size: int) -> tuple[int, bytes]:
+    def read_sparsely(self, offset: int, size: int) -> tuple[int, bytes | memoryview]:
         """The same from where there is something other than a hole."""
         try:
             start = os.lseek(self.descriptor, offset, os.SEEK_DATA)

@@ -138,7 +138,8 @@ class _Piece:
     def take(self, view: memoryview, position: int) -> None:
         """A part of it has come."""
         download = self._download
-        if download.places(self.offset + position):
+        # Of a piece either all goes to its place as it comes, or all of it is collected.
+        if self.buffer is None and (position or download.places(self.offset)):
             download.place(view, self.offset + position)
             return
         if self.buffer is None:
@@ -162,7 +163,7 @@ class Download(Transfer):
     answers: a file that is filled so has no gaps even if all of this is killed, and its size is how
     much of it is there. OSError out of it ends the transfer. In its place ``keep`` may get the data
     of a whole request, its offset and what to call when it is kept: until then that counts as on its
-    way. So much as ``size`` says is asked for at once, and more, or a file that says 0, is read on
+    way. With both, ``prompt`` says for each request whether ``take`` gets it. So much as ``size`` says is asked for at once, and more, or a file that says 0, is read on
     to its end; with ``whole`` a file that ends before it is a failure.
     """
 
@@ -180,6 +181,7 @@ class Download(Transfer):
         supposed: int | None = None,
         take: Callable[[memoryview, int], object] | None = None,
         keep: Callable[[memoryview, int, Kept], object] | None = None,
+        prompt: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(client, handle, start=start, block=block, path=path)
         self._size = size if end is None else min(size, end)
@@ -188,6 +190,7 @@ class Download(Transfer):
         self._supposed = supposed
         self._take = take
         self._keep = keep
+        self._prompt = prompt
         # Up to here all was given to ``take`` or ``keep``; what has come for places behind a gap.
         self._at = start
         self._early: dict[int, _Piece] = {}
@@ -265,7 +268,14 @@ class Download(Transfer):
 
     def places(self, offset: int) -> bool:
         """Whether what has come for an offset goes to its place at once, or nowhere any more."""
-        return self._failure is not None or (self._keep is None and offset == self._at)
+        if self._failure is not None:
+            return True
+        if offset != self._at:
+            return False
+        if self._keep is None:
+            return True
+        # What is still being kept lies before it.
+        return self._prompt is not None and not self._keeping and self._prompt()
 
     def buffer(self) -> bytearray:
         """Room for one piece."""
@@ -368,7 +378,8 @@ class Upload(Transfer):
     """Writes what ``load`` gives: it is asked for data from an offset on, and tells ``(offset, data)``.
 
     The offset it tells may lie further on, behind a hole; no data is the end. What it gives must not
-    change before it is sent. It is asked ahead of what is sent, one time after the other.
+    change before it is sent. It is asked ahead of what is sent, one time after the other. A bytearray
+    below it that is free again goes to ``recycle``.
     """
 
     def __init__(
@@ -380,11 +391,15 @@ class Upload(Transfer):
         block: int,
         path: bytes,
         load: Callable[[int, int, Loaded], object],
+        recycle: Callable[[bytearray], object] | None = None,
     ) -> None:
         super().__init__(client, handle, start=start, block=block, path=path)
         self._load = load
+        self._recycle = recycle
+        # Whole requests: what is left over would travel in one of its own.
+        self._at_once = max(LOAD // block * block, block)
         self._position = start
-        self._ready: deque[tuple[int, memoryview]] = deque()
+        self._ready: deque[tuple[int, memoryview, _Load]] = deque()
         self._waiting = 0
         self._at_end = False
         self._loading = False
@@ -405,10 +420,10 @@ class Upload(Transfer):
         try:
             while True:
                 self._send()
-                if self._at_end or self._loading or self._waiting >= LOAD or self.problem:
+                if self._at_end or self._loading or self._waiting >= self._at_once or self.problem:
                     return
                 self._loading = True
-                self._load(self._position, LOAD, self._loaded)
+                self._load(self._position, self._at_once, self._loaded)
                 if self._loading:
                     return
         finally:
@@ -417,11 +432,11 @@ class Upload(Transfer):
     def _send(self) -> None:
         ready = self._ready
         while ready:
-            offset, data = ready[0]
+            offset, data, loaded = ready[0]
             size = min(len(data), self._block)
             if not self._may_ask(size):
                 return
-            written = _Written(self, offset, size)
+            written = _Written(self, offset, size, loaded)
             self._client.write(self._handle, offset, data[:size], written.settle, path=self._path)
             self._flying[offset] = self._pace.sent(size)
             self._next = offset + size
@@ -429,7 +444,7 @@ class Upload(Transfer):
             if size == len(data):
                 ready.popleft()
             else:
-                ready[0] = (offset + size, data[size:])
+                ready[0] = (offset + size, data[size:], loaded)
 
     def _loaded(self, found: tuple[int, bytes | memoryview] | None, error: OSError | None) -> None:
         self._loading = False
@@ -439,15 +454,19 @@ class Upload(Transfer):
             self._at_end = True
         else:
             offset, data = found
-            self._ready.append((offset, memoryview(data)))
+            view = memoryview(data)
+            self._ready.append((offset, view, _Load(view)))
             self._waiting += len(data)
             self._position = offset + len(data)
         if not self._filling:
             self._step()
 
-    def written(self, offset: int, size: int, error: TellinError | None) -> None:
+    def written(self, offset: int, size: int, loaded: "_Load", error: TellinError | None) -> None:
         """The server has answered for a piece."""
         self._pace.answered(size, self._flying.pop(offset), moved=size)
+        loaded.left -= size
+        if not loaded.left and self._recycle is not None and isinstance(loaded.below, bytearray):
+            self._recycle(loaded.below)
         if error is not None:
             self._refused = offset if self._refused is None else min(self._refused, offset)
             self.fail(error)
@@ -457,19 +476,30 @@ class Upload(Transfer):
         self._step()
 
 
+class _Load:
+    """What was read in one go, and how much of it is not answered for."""
+
+    __slots__ = ("below", "left")
+
+    def __init__(self, view: memoryview) -> None:
+        self.left = len(view)
+        self.below: object = view.obj
+
+
 class _Written:
     """What one WRITE puts there."""
 
-    __slots__ = ("_offset", "_size", "_upload")
+    __slots__ = ("_loaded", "_offset", "_size", "_upload")
 
-    def __init__(self, upload: Upload, offset: int, size: int) -> None:
+    def __init__(self, upload: Upload, offset: int, size: int, loaded: _Load) -> None:
         self._upload = upload
+        self._loaded = loaded
         self._offset = offset
         self._size = size
 
     def settle(self, _reply: object, error: TellinError | None) -> None:
         """It is there, or is not."""
-        self._upload.written(self._offset, self._size, error)
+        self._upload.written(self._offset, self._size, self._loaded, error)
 
 
 def from_memory(data: memoryview, start: int) -> Callable[[int, int, Loaded], object]:
