@@ -531,6 +531,17 @@ def test_who_speaks_for_itself_is_led_through(shared: Shared, master: str, passe
     until(lambda: open_files(pid) <= before)
 
 
+@_OPENSSH
+def test_who_speaks_for_itself_is_told_no_in_packets_that_it_reads(shared: Shared) -> None:
+    """OpenSSH's client ends over a packet as short as a plain no."""
+    shared.begin("tellin")
+    port = free_port()
+    flags = shared.flags("-O", "proxy", "-R", f"{port}:127.0.0.1:1")
+    done = shared.by("ssh").run("cat; exit 3", flags=flags, input=b"here")
+    assert (done.status, done.stdout) == (3, b"here")
+    assert said(done) == [f"Warning: remote port forwarding failed for listen port {port}"]
+
+
 _OPENING = packet(ChannelOpen("session", 0, 0, 1000, b""))
 # What a visitor that speaks for itself may not say.
 BREACHES = (

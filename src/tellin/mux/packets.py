@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packets of the connection protocol as a proxy's socket carries them: plain, and without padding."""
+"""Packets of the connection protocol as a proxy's socket carries them: plain, and hardly ever padded."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,12 +10,16 @@ from tellin.wire import Message
 # OpenSSH takes no larger packet either.
 MOST_BYTES: Final = 256 * 1024
 _LENGTH: Final = 4
+# Nor a shorter one: the answer to a global request alone would end its client.
+_LEAST_PAYLOAD: Final = 4
 
 
 def packet(message: Message) -> bytes:
-    """A message as a packet: its length, the padding's length, which is 0, and the payload."""
+    """A message as a packet: its length, the padding's length, the payload and the padding."""
     payload = message.encode()
-    return (len(payload) + 1).to_bytes(_LENGTH, "big") + b"\0" + payload
+    padding = max(0, _LEAST_PAYLOAD - len(payload))
+    size = 1 + len(payload) + padding
+    return size.to_bytes(_LENGTH, "big") + bytes((padding,)) + payload + bytes(padding)
 
 
 class Packets:
@@ -39,9 +43,10 @@ class Packets:
                 end = at + _LENGTH + size
                 if len(self._data) < end:
                     return
-                if self._data[at + _LENGTH]:
-                    raise MalformedPacket("a packet with padding on a control socket")
-                payload = bytes(self._data[at + _LENGTH + 1 : end])
+                padding = self._data[at + _LENGTH]
+                if padding > size - 2:
+                    raise MalformedPacket("a packet of padding alone on a control socket")
+                payload = bytes(self._data[at + _LENGTH + 1 : end - padding])
                 at = end
                 yield payload
         finally:
