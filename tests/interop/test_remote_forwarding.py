@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from tests.interop.test_forwarding import (
     there_and_back,
     wording,
 )
+from tests.programs.ssh_runs import SSH, Ssh
+from tests.programs.ssh_runs import said as said_by
 
 # Who OpenSSH's client meets here is told apart by one test alone where time counts.
 SLOWLY_BOTH = pytest.mark.parametrize(
@@ -208,6 +211,61 @@ def test_what_the_server_refuses_is_said_in_openssh_s_words_and_may_end_it(
             assert ending(sshd, "ssh", fatal="no") == (0, [f"Warning: {failed}"])
             assert ending(tellin, "tellin", fatal="no") == (0, [f"Warning: {failed}"])
             assert ending(tellin, "tellin", fatal="yes", clear="yes") == (0, [])
+
+
+# What `ssh -v` hears from the server about it: options, what stands before the key, what is asked for.
+TOLD: list[tuple[dict[str, str], str, list[str], int]] = [
+    (
+        {"AllowTcpForwarding": "local", "AllowStreamLocalForwarding": "no",
+         "X11Forwarding": "yes", "XAuthLocation": "/no/such/xauth"},
+        "", ["-R", "FREE:a:1", "-R", "HOME/s:a:1", "-Y"], 3,
+    ),
+    ({"X11Forwarding": "yes"}, "restrict", ["-R", "FREE:a:1", "-Y"], 2),
+    ({}, 'permitlisten="9"', ["-R", "FREE:a:1"], 1),
+    ({"GatewayPorts": "yes"}, "", ["-R", "127.0.0.2:FREE:a:1"], 1),
+    ({"AllowTcpForwarding": "remote"}, "", ["-R", "localhost:FREE:a:1", "-W", "127.0.0.1:1"], 0),
+]  # fmt: skip
+
+
+@pytest.mark.peer("ssh", "sshd")
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case, id=f"{case[1]} {' '.join(case[2])}", marks=pytest.mark.slow if number else ()
+        )
+        for number, case in enumerate(TOLD)
+    ],
+)
+def test_why_the_server_forwards_nothing_is_told_to_who_listens(
+    case: tuple[dict[str, str], str, list[str], int], tmp_path: Path, home: Path
+) -> None:
+    """RFC 4253 section 11.3: in OpenSSH's words, which stand in many an answer to "why does it not work"."""
+    options, line, flags, count = case
+    words = [one.replace("HOME", str(home)).replace("FREE", str(free_port())) for one in flags]
+    command = () if "-W" in flags else ("true",)
+
+    def told(kind: str, *programs: Sequence[str]) -> list[list[str]]:
+        folder = tmp_path / kind
+        folder.mkdir(mode=0o755)
+        heard = []
+        with ALL_SERVERS[kind](folder, options=options) as server:
+            if line:
+                keys = next(folder.rglob("authorized_keys"))
+                keys.write_text(f"{line} {keys.read_text('ascii')}", "ascii")
+            for program in programs:
+                ssh = Ssh(tmp_path, server.target)
+                ssh.program = program
+                done = ssh.run(*command, flags=["-v", *words], env={"DISPLAY": ":7"})
+                assert done.status == (255 if "-W" in flags else 0), done
+                remote = [one for one in said_by(done) if "Remote: " in one]
+                # Of the lines of keys that were looked at OpenSSH's tells more than is asked.
+                heard.append([one for one in remote if "key options:" not in one])
+        return heard
+
+    (theirs,) = told("sshd", ("ssh",))
+    assert len(theirs) == count
+    assert told("tellin", ("ssh",), SSH) == [theirs, theirs]
 
 
 @pytest.mark.peer("ssh", "sshd")

@@ -19,7 +19,7 @@ from tellin.errors import (
 )
 from tellin.protocol.events import Event, PongReceived
 from tellin.transport.machine import STAGES, Phase, Transport
-from tellin.transport.messages import Ignore, Ping
+from tellin.transport.messages import Debug, Ignore, Ping
 from tellin.transport.negotiation import Negotiated
 from tellin.transport.settings import Settings
 from tellin.transport.version import Role
@@ -352,6 +352,10 @@ class Core:
     def ignore(self, data: bytes) -> None:
         """Send bytes that mean nothing (RFC 4253 section 11.2)."""
         self._transport.send(Ignore(string(data)))
+
+    def debug(self, text: str) -> None:
+        """Send a line for whoever looks for a fault on the other side (RFC 4253 section 11.3)."""
+        self._transport.send(Debug(always_display=False, text=text.encode(), language=b""))
 
     def open_channel(self, channel_type: str, data: bytes = b"") -> Channel:
         """Ask for a channel; ChannelOpened or ChannelOpenRefused follows."""

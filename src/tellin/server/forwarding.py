@@ -245,15 +245,16 @@ class Forwarding:
     def _deny(self, event: GlobalRequested) -> None:
         if event.debt is not None:
             self.connection.core.answer_global(False, debt=event.debt)
-            self.connection.flush()
+        self.connection.flush()
 
     def _listen_port(self, event: GlobalRequested, place: PortPlace) -> None:
         host, port = place.host, place.port
         if not self.rules.listens_on_ports() or len(host) > LONGEST_HOST:
-            self.note(INFO, "Server has disabled port forwarding.")
+            self._tell("Server has disabled port forwarding.")
             self._deny(event)
         elif not self.rules.allows_listening(host, port):
             self._say_denied(f"host {escape_text(host[:100])} port {port}")
+            self.connection.core.debug("port forwarding refused")
             self._deny(event)
         elif not port and event.debt is None:
             # Nobody would ever know which port it is.
@@ -266,7 +267,13 @@ class Forwarding:
             self._listening.listen_socket(path, event.debt)
         else:
             self._say_denied(f'path "{escape_text(path[:100].decode("utf-8", "replace"))}"')
+            self.connection.core.debug("Server has disabled streamlocal forwarding.")
             self._deny(event)
+
+    def _tell(self, why: str) -> None:
+        """Say why not, here and to the client: `ssh -v` shows it, in words that people look for."""
+        self.note(INFO, why)
+        self.connection.core.debug(why)
 
     def _say_denied(self, what: str) -> None:
         peer = self.connection.peer
@@ -336,9 +343,9 @@ class Forwarding:
     def _device(self, channel: Channel, target: DeviceTarget) -> None:
         mode, unit = target.mode, self.rules.unit(target.unit)
         if mode not in {POINT_TO_POINT, ETHERNET}:
-            self.note(INFO, "Unsupported tunnel device mode.")
+            self._tell("Unsupported tunnel device mode.")
         elif not self.rules.joins_devices(mode):
-            self.note(INFO, "Server has rejected tunnel device forwarding")
+            self._tell("Server has rejected tunnel device forwarding")
         elif unit is None or not self._network_devices().join(channel, mode, unit):
             self.note(ERROR, "Failed to open the tunnel device.")
         else:

@@ -43,6 +43,8 @@ MOST_LISTENERS: Final = 100
 # sockaddr_un holds so much of a path, its closing NUL included (unix(7)).
 LONGEST_PATH: Final = 107
 PRIVILEGED: Final = 1024
+# Names for all addresses.
+_EVERYWHERE: Final = ("", "*", "0.0.0.0")  # noqa: S104 - as a client writes them
 
 Place = tuple[str, int] | bytes
 """A host, as the client has named it, and a port; or the path of a socket."""
@@ -118,10 +120,17 @@ class Listening:
             # Case 178. The system may allow it (net.ipv4.ip_unprivileged_port_start); but who trusts
             # such a port of a machine does so because not everybody there may have it.
             self._note(ERROR, f"refused to listen on the privileged port {port} for a user")
+            self._connection.core.debug("Server has disabled port forwarding.")
             self._answer(debt, success=False)
             return
         listener = self._listeners[place] = _Listener()
         hosts = granted_hosts(host, self._rules.gateway)
+        if self._rules.gateway == "yes" and host not in _EVERYWHERE:
+            # More than was asked for. With "no" it is less, which OpenSSH does not tell.
+            shown = escape_text(host[:100])
+            self._connection.core.debug(
+                f'Forwarding listen address "{shown}" overridden by server GatewayPorts'
+            )
         named = hosts[0]
         if hosts in {EVERYWHERE, LOOPBACK} or literal_address(named, port) is not None:
             try:

@@ -15,6 +15,8 @@ from tellin.server.connection import ServerConnection
 from tellin.server.x11_forwarding import X11Display, X11Rules
 from tellin.wire import Record
 
+_BARRED: Final = "X11 forwarding disabled by key options."
+
 
 class ReachRules(Record):
     """What configuration and keys let one user have; each of them has to allow it.
@@ -25,14 +27,16 @@ class ReachRules(Record):
 
     agent: bool = False
     display: X11Rules | None = None
+    barred: bool = False  # from the display, by a key
 
 
 def rules(config: SshdConfig, options: Sequence[KeyOptions]) -> ReachRules:
     """From the configuration and the keys of a login."""
+    barred = not all(one.permit_x11_forwarding for one in options)
     if config.disable_forwarding:
-        return ReachRules()
+        return ReachRules(barred=barred)
     agent, display = config.allow_agent_forwarding, None
-    if config.x11_forwarding and all(one.permit_x11_forwarding for one in options):
+    if config.x11_forwarding and not barred:
         display = X11Rules(
             offset=config.x11_display_offset,
             loopback=config.x11_use_localhost,
@@ -40,7 +44,9 @@ def rules(config: SshdConfig, options: Sequence[KeyOptions]) -> ReachRules:
             family=FAMILIES[config.address_family],
         )
     return ReachRules(
-        agent=agent and all(one.permit_agent_forwarding for one in options), display=display
+        agent=agent and all(one.permit_agent_forwarding for one in options),
+        display=display,
+        barred=barred,
     )
 
 
@@ -110,6 +116,9 @@ class SessionReach:
 
     def _display_asked(self, request: X11Request) -> bool:
         whole = self._whole
+        if whole.rules.barred:
+            # As OpenSSH: the owner of a key can look at its line, and at the server's configuration not.
+            whole.connection.core.debug(_BARRED)
         if whole.rules.display is None:
             whole.note(
                 DEBUG1, "X11 forwarding disabled in server configuration file, or by a key."

@@ -34,6 +34,7 @@ _LAST_DISPLAY: Final = 1000
 # xauth waits for a lock that a killed one has left; the session does not wait for ever.
 PATIENCE: Final = 30.0
 _BACKLOG: Final = 5
+_NO_XAUTH: Final = "No xauth program; cannot forward X11."
 
 
 class X11Rules(Record):
@@ -83,7 +84,8 @@ class X11Display:
             self._note(ERROR, "Invalid X11 forwarding data")
             return False
         if not os.access(self._rules.xauth, os.X_OK):
-            self._note(VERBOSE, "No xauth program; cannot forward X11.")
+            self._note(VERBOSE, _NO_XAUTH)
+            self._connection.core.debug(_NO_XAUTH)
             return False
         listening = self._listen()
         if not listening:
