@@ -284,6 +284,9 @@ def test_names_that_were_asked_for_are_patterns_and_alternatives() -> None:
     assert not accepts(b"c.txt")
     assert not accepts(b".bashrc")
     assert not asked_for(b"*")(b".bashrc")
+    # Quoted for the shell a backslash is one, so it is here.
+    assert asked_for(rb"dir/a\b")(rb"a\b")
+    assert not asked_for(rb"dir/a\b")(b"ab")
     assert asked_for(b"dir/.")(b"anything")
     assert quoted(b"~/x*[!a]") == b"~/x*[!a]"
 
@@ -388,3 +391,16 @@ def test_what_scp_t_and_scp_f_say_on_the_wire(tmp_path: Path) -> None:
     done = serve(tmp_path, "-t", ".", told=b"C0600 9 b\nabc")
     assert done.returncode == 1
     assert (tmp_path / "b").read_bytes() == b"abc"
+
+
+def test_what_a_server_ends_with_says_nothing_of_files_that_are_there(tmp_path: Path) -> None:
+    """AsyncSSH's, Paramiko's and others' send no status when a subsystem ends; ssh makes 255 of that."""
+    hosts = Hosts(tmp_path, server=f"sh -c '{OURS}; exit 255'")
+    (hosts.here / "a").write_bytes(b"data")
+    done = hosts.scp("a", "host:b")
+    assert (done.returncode, said(done)) == (0, [])
+    done = hosts.scp("host:b", "c")
+    assert (done.returncode, said(done)) == (0, [])
+    assert (hosts.here / "c").read_bytes() == b"data"
+    # Where nobody has been asked anything it says all.
+    assert Hosts(tmp_path, server="exit 255 #").scp("a", "host:b").returncode == 255

@@ -388,6 +388,8 @@ def test_words_are_patterns_in_which_quotes_have_made_letters_plain() -> None:
         (b'ls "x*y" *', [b"ls", b"x\\*y", b"*"]),
         (b"rm \\*a b # c", [b"rm", b"\\*a", b"b"]),
         (b"put 'it\\'s' x", [b"put", b"it's", b"x"]),
+        # As OpenSSH's: a backslash by itself stays, two are one.
+        (rb'rename "a\\b" "c\d"', [b"rename", rb"a\\b", rb"c\\d"]),
         (b"  ", []),
         (b"a'b'\"c\"", [b"abc"]),
         (b"''", [b""]),

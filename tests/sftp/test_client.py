@@ -18,7 +18,8 @@ from tellin.errors import (
 )
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
-from tellin.sftp.client import SftpClient, takes_target_first
+from tellin.sftp.client import SftpClient
+from tellin.sftp.links import sends_link_first, takes_target_first
 from tellin.sftp.messages import (
     Attrs,
     Data,
@@ -281,7 +282,9 @@ def test_ids_go_round_and_pass_over_those_that_wait() -> None:
         ("SSH-2.0-paramiko_5.1.0", True),
         ("SSH-2.0-tellin_0.1.0", True),
         ("SSH-2.0-AsyncSSH_2.24.1", False),
-        ("SSH-2.0-dropbear_2022.83", False),
+        # It runs OpenSSH's.
+        ("SSH-2.0-dropbear_2022.83", True),
+        ("SSH-2.0-ssh2js1.17.0srv", False),
         ("", False),
     ],
 )
@@ -299,6 +302,25 @@ def test_the_paths_of_a_link_go_in_the_order_that_the_server_takes(
     assert (made.first, made.second) == (
         (b"target", b"link") if target_first else (b"link", b"target")
     )
+
+
+@pytest.mark.parametrize(
+    ("identification", "link_first"),
+    [
+        ("SSH-2.0-OpenSSH_9.2p1 Debian", False),
+        ("SSH-2.0-paramiko_5.1.0", False),
+        ("SSH-2.0-tellin_0.1.0", False),
+        ("SSH-2.0-libssh2_1.11.1", False),
+        ("SSH-2.0-AsyncSSH_2.24.1", True),
+        ("SSH-2.0-ssh2js1.17.0", True),
+        ("SSH-2.0-WinSCP_release_6.5.3", True),
+        ("", False),
+    ],
+)
+def test_the_paths_of_a_link_are_taken_in_the_order_that_the_client_has(
+    identification: str, link_first: bool
+) -> None:
+    assert sends_link_first(identification) is link_first
 
 
 def test_a_malformed_reply_is_malformed_and_no_other_error() -> None:

@@ -24,7 +24,9 @@ def anything(name: bytes) -> bool:
 
 def asked_for(path: bytes) -> Callable[[bytes], bool]:
     """Whether a name is one that was asked for (R172): the last part of the path is a pattern for it."""
-    patterns = [Pattern(one.rstrip(b"/").rpartition(b"/")[2]) for one in alternatives(path)]
+    # A backslash is one to the shell too (``quoted``), and no way to write another letter.
+    plain = path.replace(b"\\", b"\\\\")
+    patterns = [Pattern(one.rstrip(b"/").rpartition(b"/")[2]) for one in alternatives(plain)]
     # A path that ends in a dot names what the far side knows alone.
     last = last_name(path)
     if last in {b".", b"/"} or path in {b"", b"~"} or path.rstrip(b"/").endswith(b".."):

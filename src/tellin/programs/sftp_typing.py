@@ -125,7 +125,7 @@ def _quoted(path: bytes, quote: int) -> bytes:
     """A path as it is typed: in the quotes that are open, or with backslashes."""
     if quote:
         sign = bytes([quote])
-        return sign + path.replace(sign, b"\\" + sign)
+        return sign + path.replace(b"\\", b"\\\\").replace(sign, b"\\" + sign)
     return b"".join(b"\\" + bytes([byte]) if byte in _SPECIAL else bytes([byte]) for byte in path)
 
 

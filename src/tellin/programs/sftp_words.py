@@ -78,6 +78,9 @@ class Words:
         elif letter == ord("\\") and following == bytes([quote]):
             self._at += 1
             self._word.append(quote)
+        elif letter == ord("\\") and following == b"\\":
+            self._at += 1
+            self._word += escaped(b"\\")
         else:
             self._word += escaped(bytes([letter]))
 

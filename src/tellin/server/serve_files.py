@@ -17,6 +17,7 @@ from tellin.server.file_service import BUILT_IN, REQUEST_NAMES, parse_wishes
 from tellin.server.process import ForLogin, HandledSession, HandOver
 from tellin.sftp.file_system import FileSystem
 from tellin.sftp.handlers import ERROR, INFO, VERBOSE, Handlers, Permits
+from tellin.sftp.links import sends_link_first
 from tellin.sftp.server import SftpServer
 from tellin.userauth.text import escape_text
 from tellin.wire.states import State
@@ -166,8 +167,7 @@ class FileSession:
                 permits=permits,
                 salt=os.urandom(_SALT),
                 most_handles=most_handles,
-                # AsyncSSH's clients have the paths of SYMLINK in the draft's order, all others not.
-                target_first="AsyncSSH" not in session.owner.client_version,
+                target_first=not sends_link_first(session.owner.client_version),
                 note=self._note,
             )
         )

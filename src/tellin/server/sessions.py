@@ -40,6 +40,7 @@ from tellin.server.files_inside import FilesInside, serve_inside
 from tellin.server.session_rules import SessionRules
 from tellin.server.silent_typing import AnsweredSink
 from tellin.server.start_files import start_file
+from tellin.sftp.links import sends_link_first
 from tellin.userauth.text import escape_text
 
 ENVIRONMENT_VARIABLES: Final = 1024  # R150
@@ -252,8 +253,7 @@ class CommandSession:
         if rules.password_expired:
             executable, argv = notices.CHANGER, ["passwd"]
         elif built_in:
-            # AsyncSSH's clients have the paths of SYMLINK in the draft's order, all others not.
-            words = [*built_in[1:], *(["-L"] if "AsyncSSH" in rules.client else [])]
+            words = [*built_in[1:], *(["-L"] if sends_link_first(rules.client) else [])]
             if rules.own_process:
                 # Forked and not executed: nothing of ours has to be within the account's reach.
                 inside = partial(serve_built_in, words, account)

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any, Final
 
 from tellin.errors import MalformedPacket, ProtocolError, TellinError, UsageError
+from tellin.sftp.links import takes_target_first
 from tellin.sftp.messages import (
     DATA_NUMBER,
     MOST_BYTES,
@@ -85,15 +86,6 @@ ANSWERS: Final[dict[type[Request], type[Reply]]] = {
 }
 # R183: those whose reply has exactly one name.
 _ONE_NAME: Final = (RealPath, ReadLink, ExpandPath, HomeDirectory)
-
-# Servers that take SYMLINK's paths as OpenSSH does, target first: by their identification, since
-# nothing in the protocol says it. tellin's own is one of them.
-_TARGET_FIRST: Final = ("OpenSSH", "paramiko", "tellin")
-
-
-def takes_target_first(identification: str) -> bool:
-    """Whether a server that calls itself so has the target of a link before the link."""
-    return any(name in identification for name in _TARGET_FIRST)
 
 
 class _Asked:
