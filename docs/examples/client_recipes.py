@@ -44,7 +44,7 @@ async def move_files(connection: tellin.Connection, folder: Path) -> None:
     (folder / "here").write_bytes(b"first line\n")
     async with connection.sftp() as files:
         await files.put(folder / "here", folder / "there")
-        async with await files.open(folder / "there", "a") as file:
+        async with files.open(folder / "there", "a") as file:
             await file.write(b"second line\n")
         await files.get(folder / "there", folder / "back")
         try:

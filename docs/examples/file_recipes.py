@@ -37,10 +37,10 @@ async def keep_alike(files: tellin.Files, folder: Path) -> None:
 
 
 async def read_and_write(files: tellin.Files, folder: Path) -> None:
-    async with await files.open(folder / "notes", "w", encoding="utf-8") as notes:
+    async with files.open(folder / "notes", "w", encoding="utf-8") as notes:
         for number in range(1000):
             await notes.write(f"line {number}\n")
-    async with await files.open(folder / "notes") as file:
+    async with files.open(folder / "notes") as file:
         print(await file.readline(), len([line async for line in file]))
 
 

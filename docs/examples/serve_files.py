@@ -62,7 +62,7 @@ async def visit(files: Any, task: Any) -> None:
 
 async def main() -> None:
     async def greet(sftp: tellin.Files) -> None:
-        async with await sftp.open("/hello.txt", "w") as file:
+        async with sftp.open("/hello.txt", "w") as file:
             await file.write(b"hello from ann")
         print("in a directory:", (SCRATCH / "shared" / "hello.txt").read_text())
 
@@ -70,13 +70,13 @@ async def main() -> None:
         print("ann has", await sftp.listdir("/"))
 
     async def upload(sftp: tellin.Files) -> None:
-        async with await sftp.open("/new", "w") as file:
+        async with sftp.open("/new", "w") as file:
             await file.write(b"uploaded")
         print("in memory:", INBOX.read("/new"))
 
     async def unpack(sftp: tellin.Files) -> None:
         names = await sftp.listdir("/")
-        async with await sftp.open(f"/{names[0]}") as file:
+        async with sftp.open(f"/{names[0]}") as file:
             print("in an archive:", names, await file.read())
 
     async def fill(sftp: tellin.Files) -> None:

@@ -341,3 +341,40 @@ async def test_r183_a_listing_without_an_end_is_stopped(monkeypatch: pytest.Monk
             if seen == 2000:
                 break
     assert count < 300
+
+
+@awaited
+async def test_a_file_is_opened_by_a_block_alone(tmp_path: Path) -> None:
+    async with filed() as files:
+        async with files.open(tmp_path / "a", "w") as file:
+            await file.write(b"data")
+        async with files.open(tmp_path / "a", encoding="utf-8") as text:
+            assert await text.read() == "data"
+        assert file.closed
+        opened = []
+
+        async def stumbles() -> None:
+            async with files.open("/dev/full", "w") as file:
+                opened.append(file)
+                await file.write(b"nobody hears of it")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await stumbles()
+        assert opened[0].closed
+
+
+@awaited
+async def test_what_a_file_is_not_open_for_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    async with filed() as files:
+        async with files.open(tmp_path / "a") as file:
+            with pytest.raises(UsageError, match="not open for writing"):
+                await file.write(b"x")
+            assert await file.read() == b"data"
+        for mode in ("w", "a"):
+            async with files.open(tmp_path / "b", mode) as file:
+                with pytest.raises(UsageError, match="not open for reading"):
+                    await file.read()
+                with pytest.raises(UsageError, match="not open for reading"):
+                    await file.readline()

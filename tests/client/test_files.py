@@ -499,3 +499,24 @@ async def test_case_258_a_server_that_answers_no_more_ends_with_its_connection(
             async with asyncio.timeout(0.2):
                 await files.get("a", tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+@awaited
+async def test_a_pipe_holds_up_nobody(tmp_path: Path) -> None:
+    """To wait for its other end would hold up all files that come after it."""
+    (tmp_path / "a").write_bytes(b"data")
+    os.mkfifo(tmp_path / "pipe")
+    async with filed() as files:
+        with pytest.raises(OSError, match="pipe is no file"):
+            await files.put(tmp_path / "pipe", tmp_path / "b")
+        with pytest.raises(OSError, match="No such device"):
+            await files.get(tmp_path / "a", tmp_path / "pipe")
+        other = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            with pytest.raises(OSError, match="pipe is no file"):
+                await files.get(tmp_path / "a", tmp_path / "pipe")
+        finally:
+            os.close(other)
+        await files.get(tmp_path / "a", "/dev/null")
+        await files.put("/dev/null", tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == b""

@@ -18,7 +18,7 @@ from tellin.client.mirroring import (
     same_bytes,
 )
 from tellin.client.remote import Carrier
-from tellin.client.remote_file import RemoteFile, RemoteTextFile
+from tellin.client.remote_file import FileOpening, RemoteFile, RemoteTextFile
 from tellin.client.sides import (
     Fetching,
     LocalSource,
@@ -30,6 +30,7 @@ from tellin.client.sides import (
 )
 from tellin.errors import SftpError, UsageError
 from tellin.runtime import local_trees
+from tellin.runtime.opening import Opening
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import (
     OPEN_APPEND,
@@ -74,12 +75,12 @@ class Files(FileChanges):
     """
 
     @overload
-    async def open(
+    def open(
         self, path: RemotePath, mode: str = "r", *, permissions: int | None = None
-    ) -> RemoteFile: ...
+    ) -> Opening[RemoteFile]: ...
 
     @overload
-    async def open(
+    def open(
         self,
         path: RemotePath,
         mode: str = "r",
@@ -87,9 +88,9 @@ class Files(FileChanges):
         encoding: str,
         errors: str = "strict",
         permissions: int | None = None,
-    ) -> RemoteTextFile: ...
+    ) -> Opening[RemoteTextFile]: ...
 
-    async def open(
+    def open(
         self,
         path: RemotePath,
         mode: str = "r",
@@ -97,10 +98,11 @@ class Files(FileChanges):
         encoding: str | None = None,
         errors: str = "strict",
         permissions: int | None = None,
-    ) -> RemoteFile | RemoteTextFile:
+    ) -> Opening[Any]:
         """Open a file; ``mode`` as for Python's ``open``, of bytes or, with an ``encoding``, of text.
 
-        ``permissions`` are for one that is made.
+        ``async with files.open(...) as file``, or ``file = await files.open(...)``. ``permissions``
+        are for one that is made.
         """
         flags = _MODES.get(mode.replace("b" if encoding is None else "t", "", 1))
         if flags is None:
@@ -109,9 +111,16 @@ class Files(FileChanges):
                 hint="r, w, a or x, perhaps with +; with an encoding it is of text",
             )
         where = encoded(path)
-        handle = await self._files.open(where, flags, Attributes(permissions=permissions))
-        file = RemoteFile(self._files, handle, where, append=bool(flags & OPEN_APPEND))
-        return file if encoding is None else RemoteTextFile(file, encoding, errors)
+
+        async def opened() -> RemoteFile:
+            wanted = Attributes(permissions=permissions)
+            handle = await self._files.open(where, flags, wanted)
+            return RemoteFile(self._files, handle, where, flags=flags)
+
+        async def of_text() -> RemoteTextFile:
+            return RemoteTextFile(await opened(), encoding or "", errors)
+
+        return FileOpening(opened) if encoding is None else FileOpening(of_text)
 
     async def get(
         self,

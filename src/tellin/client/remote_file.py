@@ -5,11 +5,13 @@ import codecs
 import os
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from tellin.errors import TellinError, UsageError
+from tellin.runtime.opening import Opening
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
+from tellin.sftp.messages import OPEN_APPEND, OPEN_READ, OPEN_WRITE
 from tellin.sftp.remote_files import RemoteFiles, shown
 from tellin.sftp.transfers import Download, Upload, from_memory
 from tellin.sftp.waiting import Awaited, settler
@@ -53,6 +55,7 @@ class RemoteFile:
         "_end",
         "_failure",
         "_files",
+        "_flags",
         "_handle",
         "_path",
         "_waiting",
@@ -60,11 +63,12 @@ class RemoteFile:
         "offset",
     )
 
-    def __init__(self, files: RemoteFiles, handle: bytes, path: bytes, *, append: bool) -> None:
+    def __init__(self, files: RemoteFiles, handle: bytes, path: bytes, *, flags: int) -> None:
         self._files = files
         self._handle = handle
         self._path = path
-        self._append = append
+        self._flags = flags
+        self._append = append = bool(flags & OPEN_APPEND)
         self._closed = False
         # What was fetched: from ``_buffer_at`` on, and further what is on its way.
         self._buffer = bytearray()
@@ -91,7 +95,7 @@ class RemoteFile:
 
     async def read(self, size: int = -1) -> bytes:
         """``size`` bytes, or fewer where the file ends; without ``size`` all to the end."""
-        self._check()
+        self._check_for(OPEN_READ, "reading")
         await self.flush()
         if size < 0:
             return await self._rest()
@@ -198,7 +202,7 @@ class RemoteFile:
 
     async def readline(self, limit: int = -1) -> bytes:
         """Up to the end of a line, and with it; or ``limit`` bytes; nothing at the file's end."""
-        self._check()
+        self._check_for(OPEN_READ, "reading")
         await self.flush()
         seen = 0
         while True:
@@ -222,7 +226,7 @@ class RemoteFile:
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write all of it, in the server's order; returns its size."""
-        self._check()
+        self._check_for(OPEN_WRITE, "writing")
         self._raise()
         self._forget()
         view = memoryview(data).cast("B")
@@ -349,6 +353,12 @@ class RemoteFile:
         if self._closed:
             raise UsageError("the file is closed")
 
+    def _check_for(self, flag: int, what: str) -> None:
+        self._check()
+        if not self._flags & flag:
+            # A server's word for it is that there is no such file.
+            raise UsageError(f"the file is not open for {what}")
+
     async def aclose(self) -> None:
         """Close it; raises what the server could not write."""
         if self._closed:
@@ -470,3 +480,19 @@ class RemoteTextFile:
             await self.aclose()
         else:
             self.abandon()
+
+
+File = TypeVar("File", RemoteFile, RemoteTextFile)
+
+
+class FileOpening(Opening[File]):
+    """A file that is being opened; a block that is left by an error waits for nothing more."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.__aexit__(kind, error, trace)

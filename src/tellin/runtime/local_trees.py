@@ -174,7 +174,14 @@ def create(place: LocalDirectory | None, name: bytes, mode: int, keep: bool) -> 
     """A descriptor of a file to fill: in a directory, or by a path that its user has named."""
     if place is not None:
         return place.create(name, mode, keep=keep)
-    return os.open(name, _CREATE | (0 if keep else os.O_TRUNC), _writable(mode))
+    flags = _CREATE | os.O_NONBLOCK | (0 if keep else os.O_TRUNC)
+    descriptor = os.open(name, flags, _writable(mode))
+    try:
+        _no_pipe(os.fstat(descriptor), name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def close(descriptor: int) -> None:
@@ -320,6 +327,12 @@ def finish(descriptor: int, size: int | None, attributes: Attributes | None, syn
         os.close(descriptor)
 
 
+def _no_pipe(status: os.stat_result, path: bytes) -> None:
+    # Who waits for its other end holds up all that is behind him.
+    if stat.S_ISFIFO(status.st_mode):
+        raise OSError(errno.EINVAL, "a pipe is no file that can be copied", os.fsdecode(path))
+
+
 # What is sent
 
 
@@ -334,7 +347,8 @@ class Opened:
     __slots__ = ("_in_memory", "_tells", "attributes", "data", "descriptor", "regular")
 
     def __init__(self, path: bytes, small: int) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        descriptor = os.open(path, flags)
         self.data: bytes | None = None
         self.descriptor = descriptor
         self._tells = hasattr(os, "RWF_NOWAIT")
@@ -342,8 +356,12 @@ class Opened:
         try:
             status = os.fstat(descriptor)
             _no_directory(status, path)
+            _no_pipe(status, path)
             self.attributes = described(status)
             self.regular = stat.S_ISREG(status.st_mode)
+            if not self.regular:
+                # A device may wait for what comes.
+                os.set_blocking(descriptor, True)
             if self.regular and 0 < status.st_size <= small:
                 data = os.pread(descriptor, small + 1, 0)
                 # One that has grown since is read like any other.
@@ -357,7 +375,7 @@ class Opened:
     def read(
         self, offset: int, size: int, room: bytearray | None = None
     ) -> tuple[int, bytes | memoryview]:
-        """What is at an offset, and the offset; a pipe or a device gives what comes next.
+        """What is at an offset, and the offset; a device gives what comes next.
 
         ``room`` of the same size is used again: what is fresh has to be cleared first, page by page.
         """
