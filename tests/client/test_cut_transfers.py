@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Transfers that are cut anywhere: what the error says, what is left, and that it can be gone on with."""
 
+import asyncio
 import re
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.client.test_files import filed
-from tests.library import awaited, connected, pattern
+from tests.library import awaited, connected, connecting, pattern, serving
 
 import tellin
 from tellin.errors import ConnectionLost, SftpError
@@ -55,6 +56,63 @@ async def test_a_connection_that_breaks_leaves_a_beginning_that_can_be_gone_on_w
         reached = said(failure.hint)
         # More may have arrived there than was answered; of what was fetched it is exact.
         assert reached == len(kept) if verb == "get" else reached <= len(kept)
+    async with filed() as files:
+        await getattr(files, verb)(tmp_path / "a", tmp_path / "b", resume=True)
+    assert (tmp_path / "b").read_bytes() == DATA
+
+
+class Line:
+    """Two sockets with a carrier between them, who stops after so many bytes and says nothing of it."""
+
+    def __init__(self, most: int) -> None:
+        self.ours, self._near = socket.socketpair()
+        self._far, self.theirs = socket.socketpair()
+        self._left = most
+        self._tasks = [
+            asyncio.ensure_future(self._carry(*way))
+            for way in ((self._near, self._far), (self._far, self._near))
+        ]
+
+    async def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for one in (source, target):
+            one.setblocking(False)
+        while self._left > 0 and (data := await loop.sock_recv(source, 65536)):
+            data = data[: self._left]
+            self._left -= len(data)
+            await loop.sock_sendall(target, data)
+
+    async def end(self) -> None:
+        """Both ends are let go of."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._near.close()
+        self._far.close()
+
+
+@pytest.mark.parametrize("verb", [pytest.param("get", marks=pytest.mark.slow), "put"])
+@awaited
+async def test_case_258_a_network_that_is_silent_ends_a_transfer_by_the_keep_alive(
+    tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    line = Line(3_000_000)
+    async with serving(port=-1, **SERVING) as server:
+        server.serve_socket(line.theirs)
+        async with connecting(
+            server, sock=line.ours, keepalive=tellin.KeepAlive(interval=1, count=2)
+        ) as connection:
+            files = await connection.sftp()
+            with pytest.raises(ConnectionLost) as caught:
+                await getattr(files, verb)(tmp_path / "a", tmp_path / "b")
+        await line.end()
+    kept = (tmp_path / "b").read_bytes()
+    assert DATA.startswith(kept)
+    assert f"bytes of {len(DATA)} are" in caught.value.hint
+    assert str(tmp_path / "b") in caught.value.hint
+    reached = said(caught.value.hint)
+    assert reached == len(kept) if verb == "get" else reached <= len(kept)
     async with filed() as files:
         await getattr(files, verb)(tmp_path / "a", tmp_path / "b", resume=True)
     assert (tmp_path / "b").read_bytes() == DATA

@@ -443,6 +443,23 @@ async def test_r174_a_tree_has_no_set_user_id_unless_it_is_preserved(tmp_path: P
         assert stat.S_IMODE((tmp_path / "c" / name).stat().st_mode) == 0o6755
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("verb", ["get", "put", "copy"])
+@awaited
+async def test_r174_a_copy_that_keeps_all_keeps_no_owner(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("small", "large"):
+        (tmp_path / "a" / name).write_bytes(DATA[: 9 if name == "small" else 500_000])
+        (tmp_path / "a" / name).chmod(0o640)
+        os.chown(tmp_path / "a" / name, 1, 1)
+    os.chown(tmp_path / "a", 1, 1)
+    async with filed() as files:
+        await getattr(files, verb)(tmp_path / "a", tmp_path / "b", recurse=True, preserve=True)
+    for path in (tmp_path / "b", tmp_path / "b" / "small", tmp_path / "b" / "large"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
+    assert stat.S_IMODE((tmp_path / "b" / "large").stat().st_mode) == 0o640
+
+
 @awaited
 async def test_r176_a_write_that_failed_leaves_no_gap_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA[:600_000])

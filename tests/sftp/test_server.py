@@ -360,6 +360,9 @@ def test_case_234_flags_of_open_that_do_not_fit(flags: int, status: int | None) 
     with pytest.raises(SftpError) as caught:
         talk.ask(Open(b"/a", flags, NOTHING))
     assert caught.value.status == status
+    if flags & OPEN_EXCLUSIVE and not flags & OPEN_CREATE:
+        # What such flags mean the system does not say, so it is not asked.
+        assert not talk.files.calls
 
 
 # What the others do

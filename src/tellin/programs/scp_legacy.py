@@ -171,7 +171,7 @@ class Keeper:
     def begin_file(self, name: bytes, mode: int, size: int, times: rcp.Times | None) -> None:
         what, folder, self._path = self._where(name)
         link = 0 if folder is None else os.O_NOFOLLOW
-        self._mode = mode & (_ALL if self._preserve else _PERMISSIONS)
+        self._mode = mode & _ALL  # what it gets only where all is kept
         try:
             self._file = os.open(
                 what,
