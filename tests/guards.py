@@ -2205,7 +2205,7 @@ TRANSFERS: Final = (
     _guard(
         "case 254",
         "sftp/transfers.py",
-        "if ended is not None and ended < self._size:",
+        "if ended is not None and ended < size:",
         "if False:",
         LIBRARY_FILES
         + "test_case_254_a_file_that_ends_before_its_size_is_an_error_that_says_how_far_it_got",
