@@ -118,6 +118,16 @@ def test_a_tunnel_comes_back_and_what_it_listens_on_stays(
         forwarding = made.forward_local(0, "127.0.0.1", echoing)
         standing = made.forward_remote(0, "127.0.0.1", echoing)
         proxy = made.socks()
+        asked: list[tuple[str, str]] = []
+
+        def accept(host: str, port: int) -> bool:
+            asked.append((host, threading.current_thread().name))
+            return len(asked) == 1
+
+        bounded = made.forward_local(0, "127.0.0.1", echoing, accept=accept)
+        made.wait_up(timeout=60)
+        assert [goes_through(bounded.port), goes_through(bounded.port)] == [True, False]
+        assert asked == [("127.0.0.1", "tellin session")] * 2
         assert isinstance(standing, StandingForwarding)
         for number in (1, 2):
             connection = made.wait_up(timeout=60)

@@ -21,7 +21,7 @@ from tests.library import (
 )
 
 import tellin
-from tellin.client import leading
+from tellin.client import accepting, leading
 from tellin.client.leading import Leader
 from tellin.client.local_forwards import library_journal
 from tellin.config.forwards import Forward
@@ -169,6 +169,64 @@ async def test_case_221_more_askers_than_there_is_room_for_are_turned_away(
         _, first = await asyncio.open_connection("127.0.0.1", proxy.port)
         await hears_a_reset(proxy.port)
         first.close()
+
+
+@awaited
+async def test_who_connects_is_let_through_by_the_programs_own_word(
+    leads: None, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function or a coroutine function gets address and port; nothing but True is a yes."""
+    came: list[tuple[str, int]] = []
+    answers: list[Any] = []
+
+    def at_once(host: str, port: int) -> bool:
+        came.append((host, port))
+        if answers[0] is None:
+            raise ValueError("no matter")
+        return answers.pop(0)  # type: ignore[no-any-return]
+
+    async def later(host: str, port: int) -> bool:
+        await asyncio.sleep(0)
+        return at_once(host, port)
+
+    async with echoing() as port, connected() as connection:
+        for accept in (at_once, later):
+            async with (
+                connection.forward_local(0, "127.0.0.1", port, accept=accept) as forwarding,
+                connection.forward_local(home / "here", "127.0.0.1", port, accept=accept),
+                connection.socks(accept=accept) as proxy,
+            ):
+                came.clear()
+                answers[:] = [True, False, 1, True, False]
+                reached = asyncio.open_connection("127.0.0.1", forwarding.port)
+                assert await there_and_back(reached, b"hello") == b"hello"
+                assert came[0][0] == "127.0.0.1"
+                assert came[0][1] > 0
+                await hears_a_reset(forwarding.port)
+                await hears_a_reset(forwarding.port)
+                reached = asyncio.open_unix_connection(str(home / "here"))
+                assert await there_and_back(reached, b"hello") == b"hello"
+                assert came[-1] == ("", 0)
+                await hears_a_reset(proxy.port)
+                answers[:] = [None]
+                await hears_a_reset(forwarding.port)
+        assert caplog.text.count("a function that accepts connections failed") == 2
+
+        # Who waits for a word when it is over hears a reset, and so do more than may wait.
+        async def never(host: str, port: int) -> bool:
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+            return True
+
+        monkeypatch.setattr(accepting, "MOST_WAITING", 1)
+        asked = asyncio.Event()
+        async with connection.forward_local(0, "127.0.0.1", port, accept=never) as forwarding:
+            reader, writer = await asyncio.open_connection("127.0.0.1", forwarding.port)
+            await asked.wait()
+            await hears_a_reset(forwarding.port)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
 
 
 @awaited

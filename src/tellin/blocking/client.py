@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, AnyStr, Final, Generic, TypedDict, Unpack, overload
 
 from tellin import keys
-from tellin.blocking.faces import Entered, closing, forwarded, told
+from tellin.blocking.faces import Entered, closing, forwarded, in_thread, told
 from tellin.blocking.files import Files
 from tellin.blocking.streams import Reader, Writer, turned, unwrapped
 from tellin.client import connect as client
@@ -303,16 +303,36 @@ class Connection(Entered[AsyncConnection]):
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        accept: Callable[[str, int], bool] | None = None,
     ) -> Forwarding:
-        """Lead what comes here to the other side, as ``tellin.Connection.forward_local``."""
+        """Lead what comes here to the other side, as ``tellin.Connection.forward_local``.
+
+        ``accept`` is called in a thread of its own for each who connects.
+        """
         made = self._portal.call(
-            self._inner.forward_local, listen, host, port, listen_host=listen_host
+            self._inner.forward_local,
+            listen,
+            host,
+            port,
+            listen_host=listen_host,
+            accept=in_thread(self._portal, accept),
         )
         return Forwarding(made, self._portal)
 
-    def socks(self, listen: int | Path = 0, *, listen_host: str | None = None) -> Forwarding:
+    def socks(
+        self,
+        listen: int | Path = 0,
+        *,
+        listen_host: str | None = None,
+        accept: Callable[[str, int], bool] | None = None,
+    ) -> Forwarding:
         """The same, where each connection says by SOCKS where it wants to go."""
-        made = self._portal.call(self._inner.socks, listen, listen_host=listen_host)
+        made = self._portal.call(
+            self._inner.socks,
+            listen,
+            listen_host=listen_host,
+            accept=in_thread(self._portal, accept),
+        )
         return Forwarding(made, self._portal)
 
     def forward_remote(

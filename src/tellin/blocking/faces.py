@@ -85,3 +85,8 @@ def closing(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any
 
     functools.update_wrapper(close, method)
     return close
+
+
+def in_thread(portal: Portal, function: Callable[..., Any] | None) -> Any:
+    """A function of the user's as the loop calls it when no thread waits: in a thread of its own."""
+    return None if function is None else functools.partial(portal.in_thread, function)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Unpack
 
 from tellin.blocking.client import Connection, Forwarding
-from tellin.blocking.faces import Entered, closing, forwarded, told
+from tellin.blocking.faces import Entered, closing, forwarded, in_thread, told
 from tellin.client.options import ConnectOptions
 from tellin.client.remote_forwardings import StandingForwarding as AsyncStanding
 from tellin.client.remote_forwards import ANYWHERE
@@ -139,16 +139,33 @@ class Tunnel(Entered[AsyncTunnel]):
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        accept: Callable[[str, int], bool] | None = None,
     ) -> Forwarding:
         """As ``Connection.forward_local``, for all connections that this tunnel will have."""
         made = self._portal.call(
-            self._inner.forward_local, listen, host, port, listen_host=listen_host
+            self._inner.forward_local,
+            listen,
+            host,
+            port,
+            listen_host=listen_host,
+            accept=in_thread(self._portal, accept),
         )
         return Forwarding(made, self._portal)
 
-    def socks(self, listen: int | Path = 0, *, listen_host: str | None = None) -> Forwarding:
+    def socks(
+        self,
+        listen: int | Path = 0,
+        *,
+        listen_host: str | None = None,
+        accept: Callable[[str, int], bool] | None = None,
+    ) -> Forwarding:
         """As ``Connection.socks``, for all connections that this tunnel will have."""
-        made = self._portal.call(self._inner.socks, listen, listen_host=listen_host)
+        made = self._portal.call(
+            self._inner.socks,
+            listen,
+            listen_host=listen_host,
+            accept=in_thread(self._portal, accept),
+        )
         return Forwarding(made, self._portal)
 
     def forward_remote(
@@ -219,5 +236,5 @@ def in_threads(portal: Portal, options: ConnectOptions) -> dict[str, Any]:
     for name in _ASKED:
         function = given.get(name)
         if callable(function):
-            given[name] = functools.partial(portal.in_thread, function)
+            given[name] = in_thread(portal, function)
     return given

@@ -9,6 +9,7 @@ from typing import Any, Unpack, overload
 
 from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
+from tellin.client.accepting import Accept
 from tellin.client.arguments import check_seconds, check_variables
 from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.commands import (
@@ -479,6 +480,7 @@ class Connection(RemoteVerbs):
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        accept: Accept | None = None,
     ) -> Opening[Forwarding]:
         """Listen here, and lead what comes there to ``host`` and ``port`` as the server knows them.
 
@@ -486,21 +488,26 @@ class Connection(RemoteVerbs):
         ``host`` is the path of a socket of the server's. A port is listened on at this machine's own
         addresses alone, unless ``listen_host`` says otherwise ("" is every address). Await this for a
         Forwarding, or enter it to have it closed in the end. Raises OSError where nothing can be
-        listened on; whoever connects and cannot be led on hears a reset.
+        listened on; whoever connects and cannot be led on hears a reset, and so does whom ``accept``, a
+        function or coroutine function of his address and port, does not let through by saying True.
         """
         asked = local_forward(listen, host, port, listen_host=listen_host)
-        return Opening(lambda: self._forward(asked))
+        return Opening(lambda: self._forward(asked, accept))
 
     def socks(
-        self, listen: int | Path = 0, *, listen_host: str | None = None
+        self,
+        listen: int | Path = 0,
+        *,
+        listen_host: str | None = None,
+        accept: Accept | None = None,
     ) -> Opening[Forwarding]:
         """The same, where each connection says by SOCKS (4, 4a or 5) where it wants to go."""
         asked = socks_forward(listen, listen_host=listen_host)
-        return Opening(lambda: self._forward(asked))
+        return Opening(lambda: self._forward(asked, accept))
 
-    async def _forward(self, asked: Forward) -> Forwarding:
+    async def _forward(self, asked: Forward, accept: Accept | None) -> Forwarding:
         self.check_open()
-        made = await forward_here(self, asked, on_ended=self.forwardings.discard)
+        made = await forward_here(self, asked, accept=accept, on_ended=self.forwardings.discard)
         self.forwardings.add(made)
         if self.core.closed:
             made.ended(self._lost())

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from tellin.client.accepting import Accept, Accepting
 from tellin.client.forwards import Forwarding
 from tellin.client.leading import Leader
+from tellin.client.listening import NOBODY
 from tellin.client.remote import Carrier
 from tellin.client.through import checked_port
 from tellin.client.trust import Path
@@ -84,7 +86,15 @@ class LocalForwarding(Forwarding):
     Whoever comes while there is none hears a reset. ``on_ended`` is called once.
     """
 
-    __slots__ = ("_acceptors", "_made", "_on_ended", "forward", "leader", "turned_away")
+    __slots__ = (
+        "_accepting",
+        "_acceptors",
+        "_made",
+        "_on_ended",
+        "forward",
+        "leader",
+        "turned_away",
+    )
 
     def __init__(
         self,
@@ -93,6 +103,7 @@ class LocalForwarding(Forwarding):
         listening: list[Socket],
         leader: Leader | None,
         *,
+        accept: Accept | None = None,
         on_ended: Callable[["LocalForwarding"], object] | None = None,
     ) -> None:
         path = forward.listen_path
@@ -104,6 +115,7 @@ class LocalForwarding(Forwarding):
         self.forward = forward
         self.leader = leader
         self.turned_away = 0
+        self._accepting = None if accept is None else Accepting(accept)
         self._on_ended = on_ended
         self._made = _identity(path) if path else None
         self._acceptors = [Acceptor(loop, one, self._accepted) for one in listening]
@@ -114,6 +126,8 @@ class LocalForwarding(Forwarding):
             return
         for acceptor in self._acceptors:
             acceptor.close()
+        if self._accepting is not None:
+            self._accepting.close()
         if self.leader is not None and error is not None:
             self.leader.turn_away_asking()
         if self._made is not None and _identity(self.path) == self._made:
@@ -128,7 +142,17 @@ class LocalForwarding(Forwarding):
         self.ended()
 
     def _accepted(self, stream: Socket, address: Any) -> None:
-        if self.leader is None:
+        if self._accepting is None or self.leader is None:
+            self._lead(stream, address, accepted=True)
+        else:
+            # What he says meanwhile waits in his socket.
+            origin = (address[0], address[1]) if isinstance(address, tuple) else NOBODY
+            self._accepting.ask(
+                origin, lambda accepted: self._lead(stream, address, accepted=accepted)
+            )
+
+    def _lead(self, stream: Socket, address: Any, *, accepted: bool) -> None:
+        if self.leader is None or not accepted:
             self.turned_away += 1
             reset(stream)
             stream.close()
@@ -145,12 +169,18 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 async def forward_here(
-    carrier: Carrier, forward: Forward, *, on_ended: Callable[[Forwarding], object]
+    carrier: Carrier,
+    forward: Forward,
+    *,
+    accept: Accept | None = None,
+    on_ended: Callable[[Forwarding], object],
 ) -> LocalForwarding:
     """Listen, and lead what comes through a connection."""
     listening = await listen_here(forward)
     leader = Leader(carrier.loop, carrier.core, carrier.link, library_journal(), resets=True)
-    return LocalForwarding(carrier.loop, forward, listening, leader, on_ended=on_ended)
+    return LocalForwarding(
+        carrier.loop, forward, listening, leader, accept=accept, on_ended=on_ended
+    )
 
 
 async def listen_here(

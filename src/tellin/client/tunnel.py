@@ -9,6 +9,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Unpack
 
+from tellin.client.accepting import Accept
 from tellin.client.arguments import check_seconds
 from tellin.client.backoff import BackOff, LoopWaits, Waits
 from tellin.client.connect import connect
@@ -214,20 +215,29 @@ class Tunnel:
         port: int | None = None,
         *,
         listen_host: str | None = None,
+        accept: Accept | None = None,
     ) -> Opening[Forwarding]:
         """As ``Connection.forward_local``, for all connections that this tunnel will have."""
         asked = local_forward(listen, host, port, listen_host=listen_host)
-        return Opening(lambda: self.forward(asked))
+        return Opening(lambda: self.forward(asked, accept=accept))
 
     def socks(
-        self, listen: int | Path = 0, *, listen_host: str | None = None
+        self,
+        listen: int | Path = 0,
+        *,
+        listen_host: str | None = None,
+        accept: Accept | None = None,
     ) -> Opening[Forwarding]:
         """As ``Connection.socks``, for all connections that this tunnel will have."""
         asked = socks_forward(listen, listen_host=listen_host)
-        return Opening(lambda: self.forward(asked))
+        return Opening(lambda: self.forward(asked, accept=accept))
 
     async def forward(
-        self, asked: Forward, *, listening: "list[Socket] | None" = None
+        self,
+        asked: Forward,
+        *,
+        listening: "list[Socket] | None" = None,
+        accept: Accept | None = None,
     ) -> LocalForwarding:
         """Listen for a LocalForward or DynamicForward of a configuration, or take what listens already."""
         self._check_open()
@@ -238,6 +248,7 @@ class Tunnel:
             asked,
             listening,
             self._leader,
+            accept=accept,
             on_ended=self.forwardings.discard,
         )
         self.forwardings.add(made)
