@@ -118,6 +118,7 @@ def test_what_is_forwarded_comes_back_and_is_shared_works(tmp_path: Path) -> Non
     with OpenSSHServer(tmp_path) as server:
         known_hosts.write_text(server.target.known_hosts(), "ascii")
         words = ["127.0.0.1", str(server.port), server.user, str(server.identity.path)]
+        led = run("forwards.py", *words, str(known_hosts))
         done = run("tunnels.py", *words, str(known_hosts))
         waited = run("blocking_tunnels.py", *words, str(known_hosts))
     assert (done.returncode, done.stderr) == (0, "")
@@ -127,6 +128,20 @@ def test_what_is_forwarded_comes_back_and_is_shared_works(tmp_path: Path) -> Non
         "up: SSH",
         "up: SSH",
         "0 1 2 3 4 by 1",
+    ]
+    assert (led.returncode, led.stderr) == (0, "")
+    assert led.stdout.splitlines() == [
+        "from here: hello",
+        "for some: hello",
+        "by SOCKS: True hello",
+        "from there: hello",
+        "a proxy there: True",
+        "from the server: hello",
+        "the program itself: you said hello",
+        "one by one: from 127.0.0.1",
+        "a socket there: hello",
+        "two sockets: hello",
+        "behind it: here",
     ]
     assert (waited.returncode, waited.stderr) == (0, "")
     assert waited.stdout.splitlines() == [
