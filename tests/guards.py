@@ -1641,6 +1641,46 @@ AGENT: Final = (
         "test_r146_of_what_was_not_asked_for_the_first_of_each_type_is_told",
     ),
     _guard(
+        "R150",
+        "server/settings.py",
+        "if any(match_pattern(name, dangerous) for dangerous in _DANGEROUS):",
+        "if False:",
+        "server/test_keywords.py::test_r150_a_pattern_lets_no_dangerous_variable_in",
+        "server/test_serve.py::"
+        "test_r150_variables_that_change_programs_are_taken_by_their_full_names_alone",
+    ),
+    _guard(
+        "R150",
+        "server/sessions.py",
+        "len(self._client_variables) >= ENVIRONMENT_VARIABLES",
+        "False",
+        "server/test_sessions.py::test_r150_variables_are_bounded_in_number_and_in_bytes",
+    ),
+    _guard(
+        "R157",
+        "client/keystrokes.py",
+        "sent = self._send_fake()",
+        "sent = False",
+        "client/test_keystrokes.py::"
+        "test_r157_a_typed_line_is_a_steady_beat_and_fakes_go_on_for_a_second",
+    ),
+    _guard(
+        "R157",
+        "client/keystrokes.py",
+        "self._until = now + _SHORTEST + self._fraction() * _VARYING",
+        "self._until = now",
+        "client/test_keystrokes.py::"
+        "test_r157_a_typed_line_is_a_steady_beat_and_fakes_go_on_for_a_second",
+    ),
+    _guard(
+        "R157",
+        "client/keystrokes.py",
+        '        self._typed = typed\n        self._go_on(self._loop.time())\n        return b""',
+        "        self._go_on(self._loop.time())\n        return data",
+        "client/test_keystrokes.py::"
+        "test_r157_a_typed_line_is_a_steady_beat_and_fakes_go_on_for_a_second",
+    ),
+    _guard(
         "R159",
         "programs/agent_place.py",
         "if status.st_mode & 0o077:",

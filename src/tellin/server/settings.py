@@ -45,10 +45,29 @@ _DANGEROUS: Final = (
     "PATH",
     "PYTHON*",
     "PERL*",
+    "RUBY*",
+    "NODE_*",
+    "JAVA_*",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    # All but GIT_PROTOCOL, which clients send.
+    "GIT_ASKPASS",
+    "GIT_CONFIG*",
+    "GIT_E*",
+    "GIT_PAGER",
+    "GIT_PROXY_COMMAND",
+    "GIT_S*",
+    "GCONV_PATH",
+    "GLIBC_TUNABLES",
     "BASH_ENV",
+    "BASHOPTS",
     "ENV",
     "IFS",
+    # With xtrace a shell runs what stands in PS4 before each command, forced ones too.
+    "PROMPT_COMMAND",
+    "PS4",
     "SHELL",
+    "SHELLOPTS",
 )
 
 
