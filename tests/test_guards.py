@@ -29,7 +29,7 @@ OTHERS = {
     "R187",
     "R205",
 }
-OTHERS |= {"case 294", "case 317"}
+OTHERS |= {"R150", "case 294", "case 317"}
 
 
 def label(guard: Guard) -> str:
