@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -425,6 +426,26 @@ def test_a_connection_has_a_short_name_of_its_own() -> None:
     assert re.fullmatch("[0-9a-f]{40}", name)
     (other,) = read_ssh_config(one, "host", port=23).expanded(one).identity_file
     assert name != other
+
+
+def test_the_host_before_the_server_is_a_token_and_part_of_a_connections_name() -> None:
+    """As OpenSSH since 9.6: by way of another host it is another connection that is shared."""
+
+    def path(text: str) -> str | None:
+        one = paper(f"ControlPath {text}")
+        return read_ssh_config(one, "host", user="me", port=22).expanded(one).control_path
+
+    way = "\nProxyJump a@gate:24,[fe80::1]:33"
+    assert path(f"/c-%j{way}") == "/c-fe80::1"
+    assert path("/c-%j\nProxyJump ssh://you@gate:24") == "/c-gate"
+    assert path("/c-%j") == path("/c-%j\nProxyJump none") == "/c-"
+    here = paper("").host
+    ends = f"{here}host22me".encode()
+    direct, led = (
+        sha1(ends + hop, usedforsecurity=False).hexdigest() for hop in (b"", b"fe80::1")
+    )
+    assert path("/%C") == f"/{direct}"
+    assert path(f"/%C{way}") == f"/{led}"
 
 
 @pytest.mark.parametrize(

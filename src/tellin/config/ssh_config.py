@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from tellin.config import forwards, kinds, ssh_kinds
-from tellin.config.destination import host_fault, user_fault
+from tellin.config.destination import host_fault, parse_jump, user_fault
 from tellin.config.forwards import Forward
 from tellin.config.keywords import (
     KeywordFile,
@@ -38,7 +38,13 @@ _IDENTITIES: Final = tuple(
 
 # Names that came from outside and that a shell would read as more than a name must not get to one
 # by way of these letters (R170, CVE-2025-61984).
-_FROM_OUTSIDE: Final = {"h": host_fault, "n": host_fault, "k": host_fault, "r": user_fault}
+_FROM_OUTSIDE: Final = {
+    "h": host_fault,
+    "n": host_fault,
+    "k": host_fault,
+    "r": user_fault,
+    "j": lambda name: host_fault(name) if name else "",
+}
 
 _ALIASES: Final = {
     "ChallengeResponseAuthentication": "KbdInteractiveAuthentication",
@@ -618,7 +624,6 @@ def client_tokens(config: SshConfig, surroundings: Surroundings) -> Tokens:
         "d": surroundings.home,
         "h": config.host,
         "i": str(surroundings.uid),
-        "j": "",
         "k": config.host_key_alias or config.host_argument,
         "L": full_name.partition(".")[0],
         "l": full_name,
@@ -629,8 +634,16 @@ def client_tokens(config: SshConfig, surroundings: Surroundings) -> Tokens:
         "u": surroundings.user,
     }
     tokens: dict[str, Callable[[], str]] = {letter: text.__str__ for letter, text in texts.items()}
-    tokens["C"] = lambda: _connection_hash("".join(texts[letter] for letter in "lhprj"))
+    tokens["j"] = lambda: _jump_host(config.proxy_jump)
+    tokens["C"] = lambda: _connection_hash("".join(tokens[letter]() for letter in "lhprj"))
     return tokens
+
+
+def _jump_host(way: str | None) -> str:
+    """The name of the host just before the server, as ProxyJump has it; with other ones on the way
+    a connection is another one, and its %C too.
+    """
+    return parse_jump(way.rpartition(",")[2]).host if way else ""
 
 
 def _connection_hash(text: str) -> str:
