@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Brings the SSH programs that the tests talk to: Debian's packages as root, npm's ssh2 as anybody.
+# Brings the SSH programs that the tests talk to: Debian's packages as root, npm's ssh2 and ssh2-sftp-client as anybody.
 # Quick when all is there. What cannot be had is named; its tests skip themselves (and fail where CI is set).
 set -eu
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ have vim || have vim.tiny || wanted="$wanted vim-tiny"
 have zsh || wanted="$wanted zsh"
 have fish || wanted="$wanted fish"
 have node || wanted="$wanted nodejs"
-have npm || [ -d build/peers/node_modules/ssh2 ] || wanted="$wanted npm"
+have npm || [ -d build/peers/node_modules/ssh2-sftp-client ] || wanted="$wanted npm"
 
 if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing$wanted"
@@ -71,15 +71,23 @@ elif [ -n "$wanted" ]; then
     echo "not here, tests with them are skipped:$wanted"
 fi
 
-if [ ! -d build/peers/node_modules/ssh2 ] && have node && have npm; then
-    echo "installing ssh2 from npm into build/peers"
-    mkdir -p build/peers
-    # Node knows the authorities of its own list alone; some networks have one of the machine's.
-    bundle=/etc/ssl/certs/ca-certificates.crt
-    if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$bundle" ]; then
-        export NODE_EXTRA_CA_CERTS="$bundle"
+if have node && have npm; then
+    # Both at once: npm takes away what it is not told of.
+    missing=
+    for package in ssh2 ssh2-sftp-client; do
+        [ -d "build/peers/node_modules/$package" ] || missing="$missing $package"
+    done
+    if [ -n "$missing" ]; then
+        echo "installing$missing from npm into build/peers"
+        mkdir -p build/peers
+        # Node knows the authorities of its own list alone; some networks have one of the machine's.
+        bundle=/etc/ssl/certs/ca-certificates.crt
+        if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$bundle" ]; then
+            export NODE_EXTRA_CA_CERTS="$bundle"
+        fi
+        # Without its optional native code: the cipher of Node itself is what is wanted.
+        npm install --prefix build/peers --ignore-scripts --omit=optional --no-audit --no-fund \
+            --loglevel=error ssh2@1 ssh2-sftp-client@12 >/dev/null ||
+            echo "npm could not bring$missing: its tests are skipped"
     fi
-    # Without its optional native code: the cipher of Node itself is what is wanted.
-    npm install --prefix build/peers --ignore-scripts --omit=optional --no-audit --no-fund \
-        --loglevel=error ssh2@1 >/dev/null || echo "npm could not bring ssh2: its tests are skipped"
 fi

@@ -2,7 +2,8 @@
 """What the long tests tried, in numbers at the end of a run: a row of dots does not say how much it was.
 
 A test hands its numbers over with ``record_property``: ``guard`` and ``seed`` with the guard that it took
-out, ``fuzz`` with a ``Fuzzed``'s fields, ``table`` with the path of a table that it had a part in.
+out, ``fuzz`` with a ``Fuzzed``'s fields, ``table`` with the path of a table that it had a part in, ``deed``
+with client, server and column of the table of what everybody does with files.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,9 @@ def tell(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
     made = [(dict(report.user_properties), report) for report in reports if report.when == "call"]
     yield from _guards((found, report.outcome) for found, report in made if "guard" in found)
     yield from _fuzzing(Fuzzed(*found["fuzz"]) for found, _ in made if "fuzz" in found)
+    yield from _deeds(
+        (tuple(found["deed"]), report.outcome) for found, report in made if "deed" in found
+    )
     for table in sorted({str(found["table"]) for found, _ in made if "table" in found}):
         yield ""
         yield from Path(table).read_text("utf-8").splitlines()
@@ -44,6 +48,63 @@ def _guards(drawn: Iterable[tuple[Mapping[str, object], str]]) -> Iterator[str]:
         f" noticed by every test named: {len(outcomes) - len(unnoticed)}"
     )
     yield from (f"    not noticed: {guard}" for guard in unnoticed)
+
+
+# What the columns of the table are called: as sftp's commands, where there is one.
+_HEADS = {
+    "list": "ls",
+    "get": "get",
+    "put": "put",
+    "get tree": "get -R",
+    "put tree": "put -R",
+    "resume get": "reget",
+    "resume put": "reput",
+    "rename over": "mv",
+    "symbolic link": "ln -s",
+    "read link": "readl",
+    "hard link": "ln",
+    "modes": "chmod",
+    "keep up": "put -p",
+    "keep down": "get -p",
+    "folders": "dirs",
+    "copy there": "cp",
+    "room": "df",
+    "odd names": "odd",
+    "odd tree": "odd -R",
+    "nothing there": "none",
+}
+
+
+def _deeds(reported: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[str]:
+    outcomes = dict(reported)
+    if not outcomes:
+        return
+    # Its clients and servers are imported where they have been used already.
+    from tests.interop.file_deeds import cells
+
+    table = list(cells())
+    left = sum(cell.tried and cell.key not in outcomes for cell in table)
+    failed = sum(outcome == "failed" for outcome in outcomes.values())
+    yield ""
+    yield f"Deeds with files: {len(outcomes)} tried, {failed} not as the table says, {left} left out"
+    if left > len(outcomes):
+        return
+    marks: dict[tuple[str, str], dict[str, str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for cell in table:
+        outcome = outcomes.get(cell.key, "")
+        done = {"passed": "no" if cell.reason else "yes", "failed": "FAIL", "": "."}
+        mark = done.get(outcome, outcome) if cell.tried else "-"
+        marks.setdefault((cell.client, cell.server), {})[cell.row] = mark
+        if cell.reason:
+            reasons.setdefault((cell.whose, cell.reason), []).append(cell.row)
+    heads = "".join(f"{head:>7}" for head in _HEADS.values())
+    yield f"{'client':17}{'server':10}{heads}"
+    for (client, server), row in marks.items():
+        yield f"{client:17}{server:10}" + "".join(f"{row[name]:>7}" for name in _HEADS)
+    yield ""
+    for (whose, reason), rows in reasons.items():
+        yield f"    {whose}: {', '.join(dict.fromkeys(rows))}: {reason}"
 
 
 def _fuzzing(rows: Iterable[Fuzzed]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 """The examples of the documentation are programs, and they work."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tests.interop.agents import RunningAgent
 from tests.interop.children import Child
 from tests.interop.peers import OpenSSHClient, OpenSSHServer, Target, make_key
+from tests.programs.file_runs import TELLIN, Hosts, tree
 
 from tellin.config.keywords import Retired
 from tellin.config.ssh_config import SshConfig
@@ -168,6 +170,45 @@ def test_what_programs_do_with_files_works(tmp_path: Path) -> None:
         "below [] ['file']",
         "6 True",
     ]
+
+
+def test_the_batch_and_the_copies_work(tmp_path: Path) -> None:
+    hosts = Hosts(tmp_path)
+    inbox, here = hosts.host / "inbox", hosts.here
+    (inbox / "photos").mkdir(parents=True)
+    (inbox / "photos" / "one").write_bytes(b"one")
+    (inbox / "old.tmp").write_bytes(b"")
+    (here / "report.txt").write_bytes(b"report")
+    done = hosts.run("sftp", "-b", str(EXAMPLES / "nightly.sftp"), "host")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert tree(inbox) == {
+        "photos": None,
+        "photos/one": b"one",
+        "reports": None,
+        "reports/latest.txt": b"report",
+    }
+    assert tree(here / "photos") == {"one": b"one"}
+    for folder in (hosts.host / "backup", hosts.other / "inbox", here / "here", tmp_path / "bin"):
+        folder.mkdir()
+    (here / "a:b").write_bytes(b"colon")
+    (here / "-draft").write_bytes(b"dash")
+    scp = tmp_path / "bin" / "scp"
+    scp.write_text(f'#!/bin/sh\nexec {" ".join(TELLIN)} scp -S {hosts.program} "$@"\n')
+    scp.chmod(0o755)
+    copied = subprocess.run(
+        ["sh", EXAMPLES / "copies.sh"],
+        cwd=here,
+        env={**os.environ, "PATH": f"{scp.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert (copied.returncode, copied.stderr) == (0, b"")
+    assert {"back.txt", "restored", "last.txt"} <= {one.name for one in here.iterdir()}
+    assert {"a:b", "-draft", "report.txt"} <= {one.name for one in inbox.iterdir()}
+    assert tree(hosts.host / "backup") == {"photos": None, "photos/one": b"one"}
+    assert tree(hosts.other) == {"inbox": None, "inbox/report.txt": b"report"}
+    assert tree(here / "here") == {"report.txt": b"report"}
 
 
 def test_what_servers_let_in_and_do_works() -> None:

@@ -3,7 +3,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from tests.interop.file_deeds import cells
 from tests.summary import Fuzzed, tell
+
+TRIED = sum(cell.tried for cell in cells())
+UNLUCKY = ("psftp", "tellin", "get")
 
 
 def report(
@@ -59,3 +63,23 @@ def test_a_table_with_many_authors_is_shown_once(tmp_path: Path) -> None:
     table.write_text("client  server\nssh     tellin\n", "utf-8")
     said = tell([report(("table", str(table))), report(("table", str(table)))])
     assert [*said] == ["", "client  server", "ssh     tellin"]
+
+
+def test_the_deeds_with_files_are_counted_and_a_table_where_most_were_done() -> None:
+    assert [*tell([report(("deed", ("sftp", "tellin", "get")))])] == [
+        "",
+        f"Deeds with files: 1 tried, 0 not as the table says, {TRIED - 1} left out",
+    ]
+    said = [
+        *tell(
+            report(("deed", cell.key), outcome="failed" if cell.key == UNLUCKY else "passed")
+            for cell in cells()
+            if cell.tried
+        )
+    ]
+    assert said[1] == f"Deeds with files: {TRIED} tried, 1 not as the table says, 0 left out"
+    (psftp,) = (line.split() for line in said if line.startswith("psftp "))
+    heads = said[2].replace(" -", "-").split()[2:]
+    marks = dict(zip(heads, psftp[2:], strict=True))
+    assert (marks["get"], marks["put"], marks["mv"], marks["ln"]) == ("FAIL", "yes", "no", "-")
+    assert any(line.startswith("    psftp: keep up, keep down: ") for line in said)

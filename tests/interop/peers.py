@@ -117,6 +117,11 @@ def _ssh2() -> str:
     return "" if there else "npm's ssh2 is not in build/peers (run tests/install_peers.sh)"
 
 
+def _sftp_client() -> str:
+    there = (_ROOT / "build" / "peers" / "node_modules" / "ssh2-sftp-client").is_dir()
+    return "" if there else "npm's ssh2-sftp-client is not in build/peers"
+
+
 def _softhsm() -> str:
     if not MODULE:
         return "no libsofthsm2.so here"
@@ -162,6 +167,9 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "paramiko": _module("paramiko"),
     "ssh-audit": _module("ssh_audit"),
     "ssh2": _ssh2,
+    "ssh2-sftp-client": _sftp_client,
+    "ssh2-python": _module("ssh2"),
+    "parallel-ssh": _module("pssh"),
     "vim": lambda: "" if shutil.which("vim") or shutil.which("vim.tiny") else "no vim here",
 }
 
