@@ -57,7 +57,7 @@ def done(cell: Cell, scene: Scene) -> None:
         DEEDS[cell.row](scene)
 
 
-@pytest.mark.sampled(25)
+@pytest.mark.sampled(22)
 @pytest.mark.parametrize(
     "cell",
     [
