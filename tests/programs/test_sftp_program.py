@@ -445,6 +445,18 @@ def test_the_meter_fills_a_line_and_knows_when_nothing_moves() -> None:
     assert len(figures.line(10.0, 30)) == 31
 
 
+def test_letters_that_take_two_columns_do_not_break_the_meter_s_line() -> None:
+    for name, shown in (
+        ("日本語", "日本語    "),
+        ("日本語日本語", "日本語日本"),
+        ("a日本語日本語", "a日本語日 "),
+        ("e\u0301te\u0301", "e\u0301te\u0301       "),
+        ("ünïcödé.binary", "ünïcödé.bi"),
+    ):
+        line = Figures(name, 10, 0.0).line(0.0, 45)
+        assert line == f"\r{shown}   0%    0     0.0KB/s   --:-- ETA", name
+
+
 @pytest.mark.peer("scp")
 def test_the_meter_on_a_terminal_is_drawn_as_openssh_draws_it(hosts: Hosts) -> None:
     (hosts.here / "file").write_bytes(DATA)

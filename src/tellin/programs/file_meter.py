@@ -48,6 +48,23 @@ def show_time(seconds: int) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"  {minutes:02d}:{seconds:02d}"
 
 
+def _in_columns(name: str, room: int) -> str:
+    """A name in so many columns of a terminal, in which some letters take two, and some none."""
+    if name.isascii():
+        return name[:room].ljust(room)
+    from unicodedata import category, east_asian_width  # a megabyte, for few names
+
+    kept = ""
+    for letter in name:
+        columns = 2 if east_asian_width(letter) in {"W", "F"} else 1
+        room -= 0 if category(letter) in {"Mn", "Me", "Cf"} else columns
+        if room < 0:
+            room += columns
+            break
+        kept += letter
+    return kept + " " * room
+
+
 class Figures:
     """What is known of a transfer, and the line that says it; the clock is handed in."""
 
@@ -74,13 +91,13 @@ class Figures:
         self._stalled = 0.0 if moved else self._stalled + elapsed
         self._last, self._last_position = now, self.position
         percent = self.position * 100 // self._size if self._size and left else 100
-        name = self._name[: max(width - _FIGURES, 0)].ljust(width - _FIGURES)
+        name = _in_columns(self._name, max(width - _FIGURES, 0))
         line = (
             f"{name} {percent:3d}% {show_size(self.position)} {show_rate(self._rate)}/s "
             f"{self._rest(left, elapsed)}"
         )
         # A line that is broken into two would not be drawn over.
-        return f"\r{line[:width]}"
+        return f"\r{line if width >= _FIGURES else line[:width]}"
 
     def _rest(self, left: int, elapsed: float) -> str:
         if left and self._stalled >= _STALLED_AFTER:
