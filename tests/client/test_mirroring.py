@@ -3,6 +3,7 @@
 # The files of a test are small, and nothing else waits.
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.client.test_files import filed
 from tests.client.test_trees import grown, planted
 from tests.library import awaited
 
+from tellin.client import mirroring
 from tellin.errors import SftpError
 
 VERBS = ["mirror_get", "mirror_put"]
@@ -86,3 +88,42 @@ async def test_what_is_something_else_is_removed_only_if_that_was_asked_for(
         await mirror(source, target, delete=True)
     assert grown(target) == grown(source)
     assert (tmp_path / "outside" / "f").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@awaited
+async def test_what_nobody_may_write_to_is_unlocked_while_it_is_changed(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may do all: so it is looked at what was allowed, and that it is as it should be in the end."""
+    allowed: list[tuple[str, int]] = []
+    name = "allower" if verb == "mirror_put" else "local_allower"
+    make = getattr(mirroring, name)
+
+    def noting(where: Any) -> Any:
+        allow = make(where)
+
+        async def noted(path: bytes, mode: int) -> None:
+            allowed.append((os.fsdecode(path), mode))
+            await allow(path, mode)
+
+        return noted
+
+    monkeypatch.setattr(f"tellin.client.files.{name}", noting)
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "d" / "same").mkdir(parents=True)
+    (source / "d" / "f").write_bytes(b"old")
+    (source / "d" / "g").write_bytes(b"same")
+    for path, mode in (("d/f", 0o444), ("d/g", 0o444), ("d/same", 0o555), ("d", 0o555)):
+        (source / path).chmod(mode)
+    async with filed() as files:
+        await getattr(files, verb)(source, target)
+        assert allowed == []
+        (source / "d" / "f").write_bytes(b"other")
+        await getattr(files, verb)(source, target, dry_run=True)
+        assert allowed == []
+        await getattr(files, verb)(source, target)
+    assert sorted(allowed) == [(f"{target}/d", 0o755), (f"{target}/d/f", 0o644)]
+    assert (target / "d" / "f").read_bytes() == b"other"
+    for path, mode in (("d/f", 0o444), ("d/g", 0o444), ("d/same", 0o555), ("d", 0o555)):
+        assert stat.S_IMODE((target / path).stat().st_mode) == mode, path

@@ -12,6 +12,8 @@ from tellin.client.file_verbs import FileChanges, RemotePath, encoded
 from tellin.client.mirroring import (
     Mirror,
     Mirrored,
+    allower,
+    local_allower,
     local_remover,
     mirror_wishes,
     remover,
@@ -292,6 +294,7 @@ class Files(FileChanges):
             mover=Sending(files, wishes),
             same=(lambda here, there: same_bytes(files, there, here)) if checksum else None,
             remove=remover(files),
+            allow=allower(files),
         )
         source, target = os.fsencode(local), encoded(remote)
         return await mirror.run(source, target, wishes, delete=delete, dry_run=dry_run)
@@ -316,6 +319,7 @@ class Files(FileChanges):
             mover=Fetching(files, wishes),
             same=(lambda there, here: same_bytes(files, there, here)) if checksum else None,
             remove=local_remover(files.waits),
+            allow=local_allower(files.waits),
         )
         source, target = encoded(remote), os.fsencode(local)
         return await mirror.run(source, target, wishes, delete=delete, dry_run=dry_run)

@@ -5,7 +5,9 @@ There is no format of its own on the wire. A file is the same where size and tim
 where its bytes are, if they are to be read. Links are compared as links and never followed.
 """
 
+import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tellin.client.copying import Links, Mover, Source, Target, TreeCopy, Wishes
@@ -40,7 +42,20 @@ class _Plan:
         self.copied: list[bytes] = []
         # Of each whether it is a directory.
         self.removed: list[tuple[bytes, bool]] = []
+        # What its owner may not write to, and what he may do with it meanwhile.
+        self.unlocked: list[tuple[bytes, int]] = []
         self.unchanged = 0
+
+    @property
+    def changes(self) -> int:
+        """How much there is to be done up to now."""
+        return len(self.copied) + len(self.removed)
+
+    def unlock(self, path: bytes, known: Attributes | None, wanted: int) -> None:
+        """Something is to be changed there: in the end it gets the permissions of the other one."""
+        mode = None if known is None else known.mode
+        if mode is not None and mode & wanted != wanted:
+            self.unlocked.append((path, mode | wanted))
 
 
 class _Wanted:
@@ -85,6 +100,7 @@ class Mirror:
         mover: Mover,
         same: Same | None,
         remove: Callable[[bytes, bool], Any],
+        allow: Callable[[bytes, int], Any],
     ) -> None:
         self._waits = waits
         self._source = source
@@ -93,6 +109,7 @@ class Mirror:
         self._mover = mover
         self._same = same
         self._remove = remove
+        self._allow = allow
 
     async def run(
         self, source: bytes, target: bytes, wishes: Wishes, *, delete: bool, dry_run: bool
@@ -101,10 +118,16 @@ class Mirror:
         plan = _Plan()
         known = await self._listed(target)
         await self._compare(source, target, known, plan, depth=0, delete=delete)
+        if known is not None and plan.changes:
+            plan.unlock(target, await self._beside.look(target, follow=True), stat.S_IRWXU)
         if not dry_run:
+            for path, mode in plan.unlocked:
+                # Whether it was needed is said by what comes next.
+                with suppress(OSError):
+                    await self._allow(path, mode)
             for path, is_directory in plan.removed:
                 await self._remove(path, is_directory)
-            if plan.copied or known is None:
+            if plan.copied or plan.unlocked or known is None:
                 wanted = _Wanted(self._source, source, plan)
                 copy = TreeCopy(self._waits, wanted, self._target, self._mover, wishes)
                 await copy.run([(source, target)])
@@ -160,7 +183,10 @@ class Mirror:
             below = None if other is None else await self._listed(there)
             if other is None:
                 plan.copied.append(here)
+            before = plan.changes
             await self._compare(here, there, below, plan, depth=depth + 1, delete=delete)
+            if plan.changes > before:
+                plan.unlock(there, other, stat.S_IRWXU)
 
     async def _decide(
         self,
@@ -177,6 +203,8 @@ class Mirror:
         else:
             plan.wanted.add(here)
             plan.copied.append(here)
+            if attributes.is_file:
+                plan.unlock(there, other, stat.S_IWUSR)
 
     async def _alike(
         self, here: bytes, there: bytes, attributes: Attributes, other: Attributes
@@ -270,3 +298,21 @@ def local_remover(waits: Waits) -> Callable[[bytes, bool], Any]:
         await aside(waits, local_trees.remove, path, is_directory)
 
     return remove
+
+
+def allower(files: RemoteFiles) -> Callable[[bytes, int], Any]:
+    """What gives a file or directory there other permissions."""
+
+    async def allow(path: bytes, mode: int) -> None:
+        await files.change(path, Attributes(permissions=mode))
+
+    return allow
+
+
+def local_allower(waits: Waits) -> Callable[[bytes, int], Any]:
+    """What gives a file or directory here other permissions."""
+
+    async def allow(path: bytes, mode: int) -> None:
+        await aside(waits, local_trees.allow, path, mode)
+
+    return allow
