@@ -188,6 +188,8 @@ def test_a_connection_that_died_in_the_queue_does_not_stop_the_next(loop: SmallL
     class Queue:
         """The listening socket, whose first connection has died."""
 
+        family, proto = listening.family, listening.proto
+
         def fileno(self) -> int:
             return listening.fileno()
 

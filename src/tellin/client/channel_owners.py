@@ -2,6 +2,7 @@
 """Who takes the events of a channel: whatever is its ``owner``, by one table for programs and library."""
 
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any, Final, Protocol
 
 from tellin.protocol.client import ClientProtocol
@@ -46,16 +47,19 @@ class ChannelOwner(Protocol):
         """The connection is gone, and the channel with it; ``failure`` is what callers are to be told."""
 
 
-TELLING: Final[dict[type, Callable[[ChannelOwner, Any], None]]] = {
-    ChannelOpened: lambda owner, _: owner.opened(),
+# Those that say all by having come, and are many; then those in which there is something to read.
+_PLAIN: Final[dict[type, Callable[[ChannelOwner], None]]] = {
+    ChannelOpened: methodcaller("opened"),
+    ChannelEnded: methodcaller("ended"),
+    ChannelWritable: methodcaller("writable"),
+    ChannelClosed: methodcaller("closed"),
+    # Nobody waits for the server's answer to our close: it may be gone for good.
+    ChannelIdle: methodcaller("lost"),
+}
+_TELLING: Final[dict[type, Callable[[ChannelOwner, Any], None]]] = {
     ChannelOpenRefused: lambda owner, event: owner.refused(event),
     ChannelReplied: lambda owner, event: owner.replied(event),
     ChannelRequested: lambda owner, event: owner.requested(event),
-    ChannelEnded: lambda owner, _: owner.ended(),
-    ChannelWritable: lambda owner, _: owner.writable(),
-    ChannelClosed: lambda owner, _: owner.closed(),
-    # Nobody waits for the server's answer to our close: it may be gone for good.
-    ChannelIdle: lambda owner, _: owner.lost(),
 }
 
 
@@ -65,7 +69,14 @@ def tell_owner(event: Any) -> bool:
     An event of a channel is for the channel's owner, an answer to a global request for the function
     that was given as its ``token``.
     """
-    tell = TELLING.get(type(event))
+    plain = _PLAIN.get(type(event))
+    if plain is not None:
+        owner = event.channel.owner
+        if owner is None:
+            return False
+        plain(owner)
+        return True
+    tell = _TELLING.get(type(event))
     if tell is not None:
         if event.channel.owner is None:
             return False

@@ -89,7 +89,7 @@ class ClientConnection:
             refuse_trivial=refuse_trivial,
             now=loop.time(),
         )
-        self._tell: Callable[[Any], None] = _say_nothing
+        self._tell: Callable[[Any], None] | None = None
         if journal.debugs:
             # Who does not ask for the story does not wait for its words.
             from tellin.client.narration import Narrator  # noqa: PLC0415  (start-up time)
@@ -118,13 +118,15 @@ class ClientConnection:
         return afterword(error, self.place, self.ended_in, self.link.failure) if error else ""
 
     def _event(self, event: Any) -> None:
-        if self._socket is not None and self.stage is not Stage.OVER:
+        if self._socket is not None and self.link.heard and self.stage is not Stage.OVER:
             # Until a session begins OpenSSH's server leaves Nagle's algorithm on: it holds each
             # small packet back until we have acknowledged the last, for which our kernel would
             # take 40 ms.
+            self.link.heard = False
             with suppress(OSError):
                 self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
-        self._tell(event)
+        if self._tell is not None:
+            self._tell(event)
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
@@ -134,6 +136,9 @@ class ClientConnection:
             self.login.handle(event)
 
     def _identified(self, event: Identified) -> None:
+        if event.identification.startswith("SSH-2.0-tellin"):
+            # It switches Nagle's algorithm off before its first word.
+            self._socket = None
         self.stage = Stage.EXCHANGE
 
     def _host_key_offered(self, event: HostKeyOffered) -> None:
@@ -170,10 +175,6 @@ class ClientConnection:
         """Say goodbye; ``on_over`` follows when that has left."""
         self.core.disconnect(DisconnectReason.BY_APPLICATION, "disconnected by user")
         self.link.flush_soon()
-
-
-def _say_nothing(event: Any) -> None:
-    """Tell no story."""
 
 
 _HANDLERS: Final[dict[type, Callable[[ClientConnection, Any], None]]] = {

@@ -2,6 +2,7 @@
 """What comes to a place of this machine, led through a connection to a place behind its server."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from tellin.client.socks import Granting, SocksEntry
@@ -38,13 +39,14 @@ def refusal(event: ChannelOpenRefused) -> str:
     )
 
 
-def _title(forward: Forward, leading: str, stream: Socket, address: Any) -> str:
+def _title(kind: str, forward: Forward, stream: Socket, address: Any) -> str:
     """A connection in OpenSSH's words."""
+    leading = f"{forward.host} port {forward.port}" if forward.host else forward.path
     if forward.listen_path or not isinstance(address, tuple):
-        return f"listening path {forward.listen_path} for {leading}"
+        return f"{kind}: listening path {forward.listen_path} for {leading}"
     ours = stream.getsockname()
     return (
-        f"listening port {forward.listen_port} for {leading},"
+        f"{kind}: listening port {forward.listen_port} for {leading},"
         f" connect from {address[0]} port {address[1]} to {ours[0]} port {ours[1]}"
     )
 
@@ -88,8 +90,10 @@ class Leader:
                 f" {forward.host or forward.path} port {forward.port} requested."
             )
         target = direct_target(forward.host, forward.port, forward.path, origin)
-        leading = f"{forward.host} port {forward.port}" if forward.host else forward.path
-        self.lead(stream, target, title=_title(forward, leading, stream, address))
+        tunnel = self.lead(stream, target)
+        if tunnel is not None:
+            # Few ask for it: it is not made before.
+            tunnel.titled = partial(_title, target[0], forward, stream, address)
 
     def turn_away_asking(self) -> None:
         """There is nowhere to go for those who are still saying where they want to."""
@@ -113,58 +117,53 @@ class Leader:
     def _lead_by_socks(self, stream: Socket, request: SocksRequest) -> None:
         assert request.target is not None
         host, port = request.target
-        self.lead(stream, direct_target(host, port, ""), request, title=f"{host} port {port}")
+        target = direct_target(host, port, "")
+        tunnel = self.lead(stream, target, request)
+        if tunnel is not None:
+            tunnel.titled = lambda: f"{target[0]}: {host} port {port}"
 
     def lead(
-        self,
-        stream: Socket,
-        target: tuple[str, bytes],
-        socks: SocksRequest | None = None,
-        *,
-        title: str = "",
-    ) -> None:
+        self, stream: Socket, target: tuple[str, bytes], socks: SocksRequest | None = None
+    ) -> Tunnel | None:
         """Lead a connection to ``target`` (of ``direct_target``); ``socks`` is who waits for a yes.
 
-        ``title`` says in a list what connection it is.
+        None where it was turned away.
         """
         if self._core.closed:
             # Its end is known, and not yet told to everybody: nobody would hear of this one's.
             self._turn_away(stream)
-            return
+            return None
         try:
             channel = self._core.open_channel(*target)
         except UsageError as error:
             # As many as there may be: whoever comes now is sent away, and may come again.
             self._journal.error(f"forwarded connection: {error}")
             self._turn_away(stream)
-            return
+            return None
         self.open += 1
-        granting: Granting | None = None
-
-        def refused(event: ChannelOpenRefused) -> None:
-            self._journal.info(refusal(event))
-            if granting is not None:
-                granting.refuse(event)
-            elif self._resets:
-                reset(stream)
-
-        def opened() -> None:
-            if granting is not None:
-                granting.grant()
-
         tunnel = Tunnel(
             self._loop,
             channel,
             self._link,
             stream,
-            on_opened=opened,
-            on_refused=refused,
+            on_refused=self._refused,
             on_over=self._one_less,
         )
-        tunnel.title = f"{target[0]}: {title}" if title else ""
         if socks is not None:
             granting = Granting(channel, stream, socks)
-        self._link.flush_soon()
+            tunnel.on_opened = granting.grant
+            tunnel.on_refused = partial(self._not_granted, granting)
+        self._link.flush_last()
+        return tunnel
+
+    def _refused(self, event: ChannelOpenRefused) -> None:
+        self._journal.info(refusal(event))
+        if self._resets:
+            reset(event.channel.owner.stream)
+
+    def _not_granted(self, granting: Granting, event: ChannelOpenRefused) -> None:
+        self._journal.info(refusal(event))
+        granting.refuse(event)
 
     def _turn_away(self, stream: Socket) -> None:
         if self._resets:

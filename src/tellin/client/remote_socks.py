@@ -11,7 +11,7 @@ from tellin.errors import ProtocolError
 from tellin.protocol.client import ClientProtocol
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import Loop
-from tellin.runtime.pumps import Outlet
+from tellin.runtime.pumps import Gathering
 from tellin.runtime.tunnels import Tunnel
 
 
@@ -40,7 +40,7 @@ class RemoteSocks:
         self,
         loop: Loop,
         core: ClientProtocol,
-        link: Outlet,
+        link: Gathering,
         channel: Channel,
         journal: Journal,
         *,

@@ -38,6 +38,8 @@ class Descriptor:
     ``ours`` are descriptors nobody else uses: O_NONBLOCK is set on them. All others stay as they are.
     """
 
+    __slots__ = ("_chunk", "_reopened", "_socket", "fd", "given", "pollable")
+
     def __init__(self, fd: int, *, ours: bool, writing: bool) -> None:
         self.given = fd
         self.fd = fd
@@ -95,6 +97,17 @@ class Descriptor:
             os.close(self.fd)
             self._reopened = False
         self.fd = self.given
+
+    @classmethod
+    def of_socket(cls, fd: int) -> "Descriptor":
+        """For a socket that is ours and does not wait already: nothing has to be asked or set."""
+        made = cls.__new__(cls)
+        made.given = made.fd = fd
+        made.pollable = True
+        made._socket = None
+        made._reopened = False
+        made._chunk = 0
+        return made
 
     def _write_chunks(self, view: memoryview) -> int:
         """Write so much at a time as surely does not wait, while there is room."""

@@ -8,9 +8,9 @@ from typing import Any
 from tellin.connection.channel import Channel, Standing
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.core import Core
-from tellin.runtime.listeners import Address, Attempt
+from tellin.runtime.listeners import Address, Attempt, begin
 from tellin.runtime.loop import Loop
-from tellin.runtime.pumps import Outlet
+from tellin.runtime.pumps import Gathering
 from tellin.runtime.sockets import Socket
 from tellin.runtime.tunnels import Tunnel
 
@@ -42,7 +42,7 @@ class Leading:
         self,
         loop: Loop,
         core: Core,
-        link: Outlet,
+        link: Gathering,
         channel: Channel,
         *,
         on_failed: Callable[[str], object],
@@ -63,8 +63,20 @@ class Leading:
 
     def connect(self, addresses: list[Address]) -> None:
         """Connect to the first address that answers."""
-        if not self._over:
-            self._attempt = Attempt(self._loop, addresses, self._connected)
+        if self._over:
+            return
+        try:
+            made, there = begin(*addresses[0])
+        except OSError as error:
+            if len(addresses) == 1:
+                self._failed(error)
+            else:
+                self._attempt = Attempt(self._loop, addresses[1:], self._connected)
+            return
+        if there:
+            self._joined(made)
+        else:
+            self._attempt = Attempt(self._loop, addresses, self._connected, begun=made)
 
     def refuse(self, why: str, reason: int = Reason.CONNECT_FAILED) -> None:
         """It cannot be had."""
@@ -82,11 +94,16 @@ class Leading:
     def _connected(self, stream: Socket | None) -> None:
         attempt, self._attempt = self._attempt, None
         if stream is None:
-            error = attempt.error if attempt is not None else None
-            why = os.strerror(error.errno) if error is not None and error.errno else REFUSED
-            self._on_failed(why)
-            self.refuse(why)
-            return
+            self._failed(attempt.error if attempt is not None else None)
+        else:
+            self._joined(stream)
+
+    def _failed(self, error: OSError | None) -> None:
+        why = os.strerror(error.errno) if error is not None and error.errno else REFUSED
+        self._on_failed(why)
+        self.refuse(why)
+
+    def _joined(self, stream: Socket) -> None:
         channel = self.channel
         if channel.standing is Standing.ASKED:
             self._core.accept_channel(channel)
@@ -97,7 +114,7 @@ class Leading:
         tunnel.start()
         if self._ended:
             tunnel.ended()
-        self._link.flush_soon()
+        self._link.flush_last()
 
     def _end(self) -> None:
         if self._over:

@@ -28,6 +28,7 @@ _BACK_OFF: Final = 0.5
 # RFC 8305 section 8: how long one address may be silent before the next is tried beside it.
 _HEAD_START: Final = 0.25
 
+_STREAM: Final = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
 _ON_ITS_WAY: Final = (0, errno.EINPROGRESS, errno.EALREADY)
 
 Address = tuple[int, Any]
@@ -119,7 +120,7 @@ def listen_to(
 
 def listen_on(family: int, address: Any, backlog: int, *, reuse: bool = True) -> Socket:
     """Listen on one address; ``reuse`` is for the port of a server that was stopped a moment ago."""
-    made = Socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    made = Socket(family, _STREAM)
     try:
         if reuse:
             made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -143,7 +144,7 @@ def listen_unix(
     """
     if unlink:
         _remove_socket(path)
-    made = Socket(AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    made = Socket(AF_UNIX, _STREAM)
     # The mode is set by bind itself: with chmod after it anybody could connect in between.
     before = os.umask(umask)
     try:
@@ -175,6 +176,8 @@ class Acceptor:
         self.listening = listening
         self._loop = loop
         self._on_connection = on_connection
+        self._family = listening.family
+        self._protocol = listening.proto
         self._rest: Cancellable | None = None
         self._accepting = False
         self.resume()
@@ -216,7 +219,8 @@ class Acceptor:
                 # A connection that died in the queue (ECONNABORTED, and what accept(2) lists
                 # of the network): the next one may be well.
                 continue
-            connection = Socket(fileno=fd)
+            # All of it is known: without it the system would be asked three questions.
+            connection = Socket(self._family, _socket.SOCK_STREAM, self._protocol, fd)
             connection.setblocking(False)
             self._on_connection(connection, address)
             if not self._accepting:
@@ -226,12 +230,38 @@ class Acceptor:
 # Connecting
 
 
+def begin(
+    family: int, address: Any, prepare: Callable[[Socket], object] | None = None
+) -> tuple[Socket, bool]:
+    """Connect without waiting; whether that is done, as who listens on this machine answers at once.
+
+    Raises OSError where it is known already that nothing comes of it.
+    """
+    made = Socket(family, _STREAM)
+    try:
+        if prepare is not None:
+            prepare(made)
+        code = made.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            # Asked once more: who listens on this machine has answered by now.
+            code = made.connect_ex(address)
+    except BaseException:
+        made.close()
+        raise
+    # EAGAIN is not "wait" but a local socket whose queue is full.
+    if code not in _ON_ITS_WAY:
+        made.close()
+        raise OSError(code, os.strerror(code))
+    return made, not code
+
+
 class Attempt:
     """Connects to the first of several addresses that answers; ``on_done(socket or None)`` once.
 
     Each address gets a quarter of a second before the next is tried beside it, so that one dead
     address family does not hold up the other (RFC 8305). ``prepare`` sets options before
-    connecting; what it raises counts against that address.
+    connecting; what it raises counts against that address. ``begun`` is on its way to the first of
+    them already.
     """
 
     def __init__(
@@ -242,6 +272,7 @@ class Attempt:
         *,
         timeout: float | None = None,
         prepare: Callable[[Socket], object] | None = None,
+        begun: Socket | None = None,
     ) -> None:
         self.error: OSError | None = None
         """Why it failed: the error of the last address in the list that gave one."""
@@ -256,7 +287,14 @@ class Attempt:
         self._over = False
         # Last, and what may raise first: half an attempt must not be called.
         self._alarm = None if timeout is None else loop.call_later(timeout, self._timed_out)
-        self._next: Cancellable | None = loop.call_soon(self._try_next)
+        self._next: Cancellable | None = None
+        if begun is None:
+            self._next = loop.call_soon(self._try_next)
+        else:
+            self._at = 1
+            self._await(0, begun)
+            if len(self._addresses) > 1:
+                self._next = loop.call_later(_HEAD_START, self._try_next)
 
     def cancel(self) -> None:
         """Give up; ``on_done`` is not called."""
@@ -287,25 +325,14 @@ class Attempt:
             self._finish(None)
 
     def _start(self, number: int, family: int, address: Any) -> None:
-        made = Socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-        try:
-            if self._prepare is not None:
-                self._prepare(made)
-            code = made.connect_ex(address)
-            if code == errno.EINPROGRESS:
-                # Asked once more: who listens on this machine has answered by now.
-                code = made.connect_ex(address)
-        except BaseException:
-            made.close()
-            raise
-        # EAGAIN is not "wait" but a local socket whose queue is full.
-        if code not in _ON_ITS_WAY:
-            made.close()
-            raise OSError(code, os.strerror(code))
-        if not code:
+        made, there = begin(family, address, self._prepare)
+        if there:
             self.address = address
             self._finish(made)
-            return
+        else:
+            self._await(number, made)
+
+    def _await(self, number: int, made: Socket) -> None:
         self._open[made.fileno()] = number, made
         self._loop.add_writer(made.fileno(), self._answered, made.fileno())
 

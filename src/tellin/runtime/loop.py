@@ -4,7 +4,6 @@
 # Importing asyncio costs 50-60 ms, more than a whole login. The runtime needs nine of its
 # methods; SmallLoop has them on top of epoll, and asyncio's own loop fits the same Protocol.
 
-import contextlib
 import os
 import select
 import signal
@@ -22,6 +21,8 @@ Arguments = TypeVarTuple("Arguments")
 # Half of the heap may be timers that were cancelled before it is cleaned, past this many.
 _STALE_TIMERS: Final = 64
 _EVENTS_PER_TURN: Final = 256
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
 _NOT_READ: Final = ~select.EPOLLIN
 _NOT_WRITE: Final = ~select.EPOLLOUT
 
@@ -77,6 +78,7 @@ class SmallLoop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._ready: deque[_Call] = deque()
+        self._last: list[Callable[[], object]] = []
         self._timers: list[tuple[float, int, _Timer]] = []
         self._asked = 0
         self._stale = 0
@@ -117,6 +119,7 @@ class SmallLoop:
         self._readers.clear()
         self._writers.clear()
         self._ready.clear()
+        self._last.clear()
         self._timers.clear()
         self._epoll.close()
 
@@ -133,6 +136,13 @@ class SmallLoop:
         call = _Call(callback, args)
         self._ready.append(call)
         return call
+
+    def call_last(self, callback: Callable[[], object]) -> None:
+        """Call once at the end of this turn, behind everything that is ready in it.
+
+        What several descriptors have to say in one turn then leaves together. asyncio has no such place.
+        """
+        self._last.append(callback)
 
     def call_later(
         self, delay: float, callback: Callable[[*Arguments], object], *args: *Arguments
@@ -154,21 +164,21 @@ class SmallLoop:
         self, fd: int, callback: Callable[[*Arguments], Any], *args: *Arguments
     ) -> None:
         """Call whenever ``fd`` is readable or at its end. PermissionError: epoll refuses this kind."""
-        self._watch(fd, self._readers, _Call(callback, args))
+        self._watch(fd, _IN, self._readers, self._writers, _Call(callback, args))
 
     def remove_reader(self, fd: int) -> bool:
         """Stop that; false if there was nothing to stop."""
-        return self._unwatch(fd, self._readers)
+        return self._unwatch(fd, _OUT, self._readers, self._writers)
 
     def add_writer(
         self, fd: int, callback: Callable[[*Arguments], Any], *args: *Arguments
     ) -> None:
         """Call whenever ``fd`` takes bytes or can never take any again."""
-        self._watch(fd, self._writers, _Call(callback, args))
+        self._watch(fd, _OUT, self._writers, self._readers, _Call(callback, args))
 
     def remove_writer(self, fd: int) -> bool:
         """Stop that; false if there was nothing to stop."""
-        return self._unwatch(fd, self._writers)
+        return self._unwatch(fd, _IN, self._writers, self._readers)
 
     def add_signal(
         self, signum: int, callback: Callable[[*Arguments], object], *args: *Arguments
@@ -186,47 +196,53 @@ class SmallLoop:
         """Put back the handler that was there before ``add_signal``."""
         return self._signals.remove(signum)
 
-    def _watch(self, fd: int, calls: "dict[int, _Call]", call: "_Call") -> None:
+    def _watch(
+        self,
+        fd: int,
+        mask: int,
+        calls: "dict[int, _Call]",
+        others: "dict[int, _Call]",
+        call: "_Call",
+    ) -> None:
         before = calls.get(fd)
-        known = fd in self._readers or fd in self._writers
         calls[fd] = call
-        if before is not None:
-            before.cancel()
-        mask = self._mask(fd)
         try:
-            if known:
-                try:
-                    self._epoll.modify(fd, mask)
-                except FileNotFoundError:
-                    # The number was closed and given out again: epoll knows files, not numbers.
-                    self._epoll.register(fd, mask)
-            else:
+            if before is None and fd not in others:
                 self._epoll.register(fd, mask)
+                return
+            if before is not None:
+                before.cancelled = True
+            self._watch_more(fd, _IN | _OUT if fd in others else mask)
         except BaseException:
             del calls[fd]
             raise
 
-    def _unwatch(self, fd: int, calls: "dict[int, _Call]") -> bool:
+    def _watch_more(self, fd: int, mask: int) -> None:
+        try:
+            self._epoll.modify(fd, mask)
+        except FileNotFoundError:
+            # The number was closed and given out again: epoll knows files, not numbers.
+            self._epoll.register(fd, mask)
+
+    def _unwatch(
+        self, fd: int, rest: int, calls: "dict[int, _Call]", others: "dict[int, _Call]"
+    ) -> bool:
         call = calls.pop(fd, None)
         if call is None:
             return False
         # The event may already wait in this turn's batch; its callback must not run on a
         # descriptor that is perhaps closed by then.
-        call.cancel()
-        mask = self._mask(fd)
-        # A descriptor that was closed first has left epoll by itself.
-        with contextlib.suppress(OSError):
-            if mask:
-                self._epoll.modify(fd, mask)
+        call.cancelled = True
+        try:
+            if fd in others:
+                self._epoll.modify(fd, rest)
             else:
                 # Not a mask of 0: epoll reports hang-ups even then, and the loop would spin.
                 self._epoll.unregister(fd)
+        except OSError:
+            # A descriptor that was closed first has left epoll by itself.
+            return True
         return True
-
-    def _mask(self, fd: int) -> int:
-        return (select.EPOLLIN if fd in self._readers else 0) | (
-            select.EPOLLOUT if fd in self._writers else 0
-        )
 
     def _timer_cancelled(self) -> None:
         self._stale += 1
@@ -240,7 +256,7 @@ class SmallLoop:
         while timers and timers[0][2].cancelled:
             heappop(timers)
             self._stale -= 1
-        if self._ready or self._stopping:
+        if self._ready or self._last or self._stopping:
             return 0.0
         return max(0.0, timers[0][0] - monotonic()) if timers else None
 
@@ -268,6 +284,9 @@ class SmallLoop:
             call = ready.popleft()
             if not call.cancelled:
                 call.callback(*call.args)
+        # One at a time: if one raises, the others are called in the next turn.
+        while self._last:
+            self._last.pop(0)()
 
 
 class _Call:

@@ -6,7 +6,6 @@ straight into the core's send buffer, many packets per system call. Only what th
 take at once is copied, and its window is credited when it has left.
 """
 
-import contextlib
 import errno
 import os
 import stat
@@ -22,6 +21,7 @@ from tellin.wire.states import State
 __all__ = [
     "FdSink",
     "FdSource",
+    "Gathering",
     "Outlet",
     "ReceivingEnd",
     "SendingEnd",
@@ -39,6 +39,7 @@ _COPIED_CHUNK: Final = 32768
 _SMALL_CHUNK: Final = 4096
 # What a pipe holds unless asked for more: a read of this much tells of a writer in bulk.
 _FULL_PIPE: Final = 65536
+_NONE_LEFT: Final = memoryview(b"")
 
 
 class Outlet(Protocol):
@@ -49,6 +50,13 @@ class Outlet(Protocol):
 
     def flush(self) -> None:
         """The same at once; only for what the loop itself calls."""
+
+
+class Gathering(Outlet, Protocol):
+    """The part of a link that its tunnels use: there are many of them, and each says little at a time."""
+
+    def flush_last(self) -> None:
+        """The same, together with what others have to say in this turn of the loop."""
 
 
 class ReceivingEnd(Protocol):
@@ -81,7 +89,27 @@ class FdSink:
     called with the descriptor when all is written (``os.close``, ``shut_writing``, or None to
     leave it open). ``on_broken`` gets the error when the reader is gone or the disk full, in a turn
     of its own: from then on data are thrown away, with credit, so that the peer does not hang.
+    ``descriptor`` is what is known of ``fd`` already.
     """
+
+    __slots__ = (
+        "_channel",
+        "_chunks",
+        "_descriptor",
+        "_end",
+        "_ending",
+        "_enlarged",
+        "_finished",
+        "_link",
+        "_loop",
+        "_on_broken",
+        "_on_finished",
+        "_report",
+        "_write",
+        "backlog",
+        "broken",
+        "fd",
+    )
 
     def __init__(
         self,
@@ -91,6 +119,7 @@ class FdSink:
         link: Outlet,
         *,
         inherited: bool = False,
+        descriptor: Descriptor | None = None,
         end: Callable[[int], object] | None = os.close,
         on_broken: Callable[[OSError], object] | None = None,
         on_finished: Callable[[], object] | None = None,
@@ -105,7 +134,7 @@ class FdSink:
         self._end = end
         self._on_broken = on_broken
         self._on_finished = on_finished
-        self._descriptor = Descriptor(fd, ours=not inherited, writing=True)
+        self._descriptor = descriptor or Descriptor(fd, ours=not inherited, writing=True)
         self._write = self._descriptor.writev
         self._chunks: deque[memoryview] = deque()
         self._report: Cancellable | None = None
@@ -123,7 +152,10 @@ class FdSink:
         total, done = sum(map(len, views)), 0
         try:
             while done < total:
-                done += self._write(_after(views, done)[:_VIEWS_PER_CALL])
+                rest = _after(views, done) if done else views
+                done += self._write(
+                    rest if len(rest) <= _VIEWS_PER_CALL else rest[:_VIEWS_PER_CALL]
+                )
                 # A short write of a file is a full disk or a signal: the next call says which.
                 if self._descriptor.pollable:
                     break
@@ -221,11 +253,17 @@ class FdSink:
         self._finished = True
         self._descriptor.release()
         if self._end is not None:
-            # Whatever a close still has to report (a full disk of NFS) comes too late to act on.
-            with contextlib.suppress(OSError):
-                self._end(self.fd)
+            _end_quietly(self._end, self.fd)
         if self._on_finished is not None:
             self._on_finished()
+
+
+def _end_quietly(end: Callable[[int], object], fd: int) -> None:
+    try:
+        end(fd)
+    except OSError:
+        # Whatever a close still has to report (a full disk of NFS) comes too late to act on.
+        return
 
 
 def _after(views: list[memoryview], done: int) -> list[memoryview]:
@@ -257,6 +295,13 @@ class Flow(State):
     ENDED = "nothing more"
 
 
+# Looked up once: a member of an enum costs as much as a call.
+_STOPPED: Final = Flow.STOPPED
+_READING: Final = Flow.READING
+_NO_ROOM: Final = Flow.NO_ROOM
+_ENDED: Final = Flow.ENDED
+
+
 class FdSource:
     """Reads a descriptor into a channel while the channel has room.
 
@@ -264,8 +309,27 @@ class FdSource:
     file (and for EIO of a terminal's master: its last user has gone), else with the error.
     ``extended`` sends as standard error. ``edit`` sees every block first and returns what to send
     (escape characters of a terminal); that way copies, the others do not. The descriptor stays
-    open: who gave it closes it.
+    open: who gave it closes it. ``descriptor`` is what is known of it already, and ``flush`` what is
+    called in place of the link's where little was read.
     """
+
+    __slots__ = (
+        "_call",
+        "_channel",
+        "_descriptor",
+        "_edit",
+        "_enlarged",
+        "_extended",
+        "_fill",
+        "_filled",
+        "_flush",
+        "_left",
+        "_link",
+        "_loop",
+        "_on_end",
+        "fd",
+        "flow",
+    )
 
     def __init__(
         self,
@@ -275,48 +339,51 @@ class FdSource:
         link: Outlet,
         *,
         inherited: bool = False,
+        descriptor: Descriptor | None = None,
+        flush: Callable[[], object] | None = None,
         extended: bool = False,
         edit: Callable[[bytes], bytes] | None = None,
         on_end: Callable[[OSError | None], object] | None = None,
     ) -> None:
         self.fd = fd
-        self.flow = Flow.STOPPED
+        self.flow = _STOPPED
         self._loop = loop
         self._channel = channel
         self._link = link
         self._edit = edit
         self._on_end = on_end
-        self._descriptor = Descriptor(fd, ours=not inherited, writing=False)
+        self._descriptor = descriptor or Descriptor(fd, ours=not inherited, writing=False)
         self._extended = _STDERR if extended else None
         self._fill = self._read if edit is None else self._copy
-        self._left = memoryview(b"")
+        self._left = _NONE_LEFT
         self._enlarged = False
-        self._filled = False
+        self._filled = 0
+        self._flush = link.flush if flush is None else flush
         self._call: Cancellable | None = None
 
     def start(self) -> None:
         """Begin to read."""
-        if self.flow is Flow.STOPPED:
+        if self.flow is _STOPPED:
             self._watch()
 
     def resume(self) -> None:
         """There is room again; does nothing unless the source waits for it."""
-        if self.flow is Flow.NO_ROOM:
+        if self.flow is _NO_ROOM:
             self._watch()
 
     def stop(self) -> None:
         """Read no more until ``start``."""
-        if self.flow is not Flow.ENDED:
-            self._unwatch(Flow.STOPPED)
+        if self.flow is not _ENDED:
+            self._unwatch(_STOPPED)
 
     def close(self) -> None:
         """Never read again; ``on_end`` is not called."""
-        if self.flow is not Flow.ENDED:
-            self._unwatch(Flow.ENDED)
+        if self.flow is not _ENDED:
+            self._unwatch(_ENDED)
             self._descriptor.release()
 
     def _watch(self) -> None:
-        self.flow = Flow.READING
+        self.flow = _READING
         if self._descriptor.pollable:
             self._loop.add_reader(self._descriptor.fd, self._readable)
         else:
@@ -324,7 +391,7 @@ class FdSource:
             self._call = self._loop.call_soon(self._readable)
 
     def _unwatch(self, flow: Flow) -> None:
-        if self.flow is Flow.READING:
+        if self.flow is _READING:
             if self._descriptor.pollable:
                 self._loop.remove_reader(self._descriptor.fd)
             elif self._call is not None:
@@ -343,25 +410,27 @@ class FdSource:
             pass
         except OSError as error:
             self._ended(None if _is_hangup(self.fd, error) else error)
-        if self._filled or self.flow is not Flow.ENDED:
-            self._filled = False
+        filled, self._filled = self._filled, 0
+        if filled >= _FULL_PIPE:
             self._link.flush()
+        elif filled or self.flow is not _ENDED:
+            self._flush()
         # An end alone goes out with what follows from it: whoever was told of it knows when.
-        if self.flow is Flow.READING and not self._descriptor.pollable:
+        if not self._descriptor.pollable and self.flow is _READING:
             self._call = self._loop.call_soon(self._readable)
 
     def _read(self) -> bool:
         """Fill the channel's own place once; whether more is to be had at once."""
         views = self._channel.reserve(_PLACE, self._extended)
         if not views:
-            self._unwatch(Flow.NO_ROOM)
+            self._unwatch(_NO_ROOM)
             return False
         count = self._descriptor.readv(views)
         if not count:
             self._ended(None)
             return False
         self._channel.commit(count)
-        self._filled = True
+        self._filled += count
         if count >= _FULL_PIPE and not self._enlarged:
             # dd bs=64k through 64 KiB: 2,700 MB/s and 16,384 reads a GiB; through 1 MiB: 5,600 reads.
             self._enlarged = True
@@ -374,7 +443,7 @@ class FdSource:
             self._left = self._left[self._channel.send(self._left) :]
         room = self._channel.room()
         if self._left or not room:
-            self._unwatch(Flow.NO_ROOM)
+            self._unwatch(_NO_ROOM)
             return False
         size = min(room, _COPIED_CHUNK)
         data = self._descriptor.read(size)
@@ -387,13 +456,13 @@ class FdSource:
         if data:
             view = memoryview(data)
             self._left = view[self._channel.send(view) :]
-            self._filled = True
+            self._filled += len(data)
             if self._left:
-                self._unwatch(Flow.NO_ROOM)
+                self._unwatch(_NO_ROOM)
         return count == size and not self._left
 
     def _ended(self, error: OSError | None) -> None:
-        self._unwatch(Flow.ENDED)
+        self._unwatch(_ENDED)
         self._descriptor.release()
         if self._on_end is not None:
             self._on_end(error)

@@ -115,6 +115,8 @@ class Link:
         self.stage = Stage.OPEN
         self.failure: OSError | None = None
         """What the kernel reported when the connection broke."""
+        self.heard = False
+        """Whether something has come since somebody took this back."""
         self._receive = stream.recv_into
         self._send = stream.sendmsg
         self._read_fd = stream.fileno()
@@ -125,6 +127,11 @@ class Link:
         self._held = False
         self._patient = False
         self._busy = False
+        self._late = False
+        # asyncio's loops have no place behind all that is ready.
+        self._call_last: Callable[[Callable[[], object]], object] | None = getattr(
+            loop, "call_last", None
+        )
         self._unsent = 0
         self._events: list[Any] = []  # the last first
         self._flush_call: Cancellable | None = None
@@ -152,6 +159,22 @@ class Link:
                 self._flush_call.cancel()
                 self._flush_call = None
             self._turn()
+
+    def flush_last(self) -> None:
+        """The same behind all that is ready in this turn: what many have to say leaves together."""
+        if self._busy or self._late:
+            return
+        if self._call_last is None:
+            self.flush()
+            return
+        self._late = True
+        self._call_last(self._flush_late)
+
+    def _flush_late(self) -> None:
+        # Unless something else has sent it by now.
+        if self._late:
+            self._late = False
+            self.flush()
 
     def hold_flight(self) -> None:
         """For ``on_event``: what is to be sent now waits for the next turn, and for what comes until then."""
@@ -241,6 +264,7 @@ class Link:
                     core.received_eof(now)
                     self._ended()
                     break
+                self.heard = True
                 core.received(count, now)
                 # A short read has emptied the kernel's buffer: no need to hear EAGAIN for it.
                 if count < len(room) or core.closed:
@@ -334,7 +358,8 @@ class Link:
 
     def _settle(self) -> None:
         """Hand out events and send until both are quiet, then see what follows from it."""
-        if self.is_over():
+        over, self._late = self._over, False
+        if over:
             return
         self._dispatch()
         patient, self._patient = self._patient and not self.core.closed, False

@@ -8,9 +8,9 @@ from struct import Struct
 from typing import Any, Final
 
 from tellin.connection.channel import Channel
-from tellin.runtime.descriptors import shut_writing
+from tellin.runtime.descriptors import Descriptor
 from tellin.runtime.loop import Loop
-from tellin.runtime.pumps import FdSink, FdSource, Outlet
+from tellin.runtime.pumps import FdSink, FdSource, Gathering
 from tellin.runtime.sockets import Socket, without_delay
 
 # struct linger: on, and no seconds.
@@ -36,25 +36,26 @@ class Tunnel:
     """
 
     __slots__ = (
+        "_drained",
         "_link",
-        "_on_opened",
         "_on_over",
-        "_on_refused",
         "_over",
         "_read",
         "_sink",
         "_source",
         "_written",
         "channel",
+        "on_opened",
+        "on_refused",
         "stream",
-        "title",
+        "titled",
     )
 
     def __init__(
         self,
         loop: Loop,
         channel: Channel,
-        link: Outlet,
+        link: Gathering,
         stream: Socket,
         *,
         on_opened: Callable[[], object] | None = None,
@@ -63,26 +64,45 @@ class Tunnel:
     ) -> None:
         self.channel = channel
         self.stream = stream
-        self.title = ""
-        """What a list of connections calls it."""
+        self.titled: Callable[[], str] | None = None
+        """Makes the title, for whoever wants a list."""
         self._link = link
-        self._on_opened = on_opened
-        self._on_refused = on_refused
+        self.on_opened = on_opened
+        self.on_refused = on_refused
         self._on_over = on_over
         self._read = self._written = self._over = False
+        self._drained = False
         without_delay(stream)
+        if stream.gettimeout() != 0.0:
+            stream.setblocking(False)
+        fd = stream.fileno()
+        descriptor = Descriptor.of_socket(fd)
         self._sink = FdSink(
             loop,
-            stream.fileno(),
+            fd,
             channel,
             link,
+            descriptor=descriptor,
             end=self._shut,
             on_broken=self._broken,
             on_finished=self._all_written,
         )
-        self._source = FdSource(loop, stream.fileno(), channel, link, on_end=self._all_read)
+        self._source = FdSource(
+            loop,
+            fd,
+            channel,
+            link,
+            descriptor=descriptor,
+            flush=link.flush_last,
+            on_end=self._all_read,
+        )
         channel.owner = self
         channel.sink = self._sink
+
+    @property
+    def title(self) -> str:
+        """What a list of connections calls it."""
+        return "" if self.titled is None else self.titled()
 
     def start(self) -> None:
         """The channel is open: read from the socket."""
@@ -98,14 +118,14 @@ class Tunnel:
             self._link.flush_soon()
             return
         self.start()
-        if self._on_opened is not None:
-            self._on_opened()
+        if self.on_opened is not None:
+            self.on_opened()
 
     def refused(self, event: Any) -> None:
         """The peer does not open it."""
         self._source.close()
-        if self._on_refused is not None:
-            self._on_refused(event)
+        if self.on_refused is not None:
+            self.on_refused(event)
         self._end()
 
     def requested(self, event: Any) -> None:
@@ -155,17 +175,20 @@ class Tunnel:
             # A reset: the socket takes nothing either.
             self.close()
             return
+        self._drained = True
         self.channel.eof()
         self._settle()
-        self._link.flush_soon()
+        self._link.flush_last()
 
     def _broken(self, error: OSError) -> None:
         # Nobody takes what comes; what is still said the other way is not lost by it.
         self._sink.finish()
 
-    def _shut(self, fd: int) -> None:
-        if not self._over:
-            shut_writing(fd)
+    def _shut(self, _fd: int) -> None:
+        # Where all of the other direction has been read the socket is closed next, which says the same.
+        if not (self._over or self._drained):
+            # The peer may have gone already: then there is nobody to tell.
+            self.stream.shutdown(_socket.SHUT_WR)
 
     def _all_written(self) -> None:
         self._written = True
@@ -175,7 +198,7 @@ class Tunnel:
         if self._read and self._written and not self._over:
             self._end()
             self.channel.close()
-            self._link.flush_soon()
+            self._link.flush_last()
 
     def _end(self) -> None:
         if self._over:

@@ -35,7 +35,7 @@ from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.events import ChannelAsked, GlobalRequested
 from tellin.runtime.journal import ERROR, INFO
 from tellin.runtime.leading import REFUSED, Leading
-from tellin.runtime.listeners import AF_UNIX, AF_UNSPEC, FAMILIES, Address
+from tellin.runtime.listeners import AF_UNIX, AF_UNSPEC, FAMILIES, Address, literal_address
 from tellin.runtime.loop import Loop
 from tellin.runtime.resolving import Resolver
 from tellin.server.connection import ServerConnection
@@ -55,6 +55,8 @@ DIRECTIONS: Final = {
     (False, False): "no",
 }
 LONGEST_HOST: Final = 1024
+# The names in it are the client's: so many, of LONGEST_HOST each, and it begins anew.
+_MOST_KNOWN: Final = 64
 
 
 class ForwardingRules(Record):
@@ -209,6 +211,8 @@ class Forwarding:
         self._on_device = on_device
         self._devices: Devices | None = None
         self._resolver = Resolver(loop)
+        # Targets that are addresses and may be led to: nothing of that changes while a user is in.
+        self._known: dict[tuple[str, int], list[Address]] = {}
         self._listening = Listening(loop, connection, made.listening, self._resolver, note=note)
 
     def asked(self, event: ChannelAsked) -> None:
@@ -290,6 +294,10 @@ class Forwarding:
 
     def _port(self, channel: Channel, target: PortTarget) -> None:
         host, port = target.host, target.port
+        known = self._known.get((host, port))
+        if known is not None:
+            self._lead(channel, host, port).connect(known)
+            return
         shown = escape_text(host[:100])
         if not self.rules.opens_ports():
             self.note(
@@ -308,16 +316,23 @@ class Forwarding:
         elif not 0 < port <= LARGEST_PORT or len(host) > LONGEST_HOST:
             self.refuse(channel, Reason.CONNECT_FAILED, "no such port")
         else:
-            leading = self._lead(channel, f"{shown} port {port}")
+            leading = self._lead(channel, host, port)
 
             def found(addresses: list[Address] | None, why: str) -> None:
                 if addresses is None:
                     self.note(ERROR, f"connect_to {shown}: unknown host ({why})")
                     leading.refuse(why)
                 else:
+                    if literal_address(host, port) is not None:
+                        self._remember(host, port, addresses)
                     leading.connect(addresses)
 
             self._resolver.find(host, port, found, family=self.rules.family)
+
+    def _remember(self, host: str, port: int, addresses: list[Address]) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[host, port] = addresses
 
     def _socket(self, channel: Channel, target: SocketTarget) -> None:
         shown = escape_text(target.path[:100].decode("utf-8", "replace"))
@@ -363,14 +378,19 @@ class Forwarding:
             )
         return self._devices
 
-    def _lead(self, channel: Channel, shown: str) -> Leading:
+    def _lead(self, channel: Channel, place: str, port: int | None = None) -> Leading:
         connection = self.connection
+
+        def failed(_why: str) -> None:
+            shown = place if port is None else f"{escape_text(place[:100])} port {port}"
+            self.note(ERROR, f"connect_to {shown}: failed.")
+
         leading = Leading(
             self.loop,
             connection.core,
             connection.link,
             channel,
-            on_failed=lambda _: self.note(ERROR, f"connect_to {shown}: failed."),
+            on_failed=failed,
             on_connected=led,
         )
         channel.owner = Led(leading)

@@ -206,8 +206,9 @@ class PacketWriter:
         _HEADER.pack_into(view, start, length, padding)
         view[start + 5 : middle] = payload
         view[middle:end] = self._pad(padding)
-        sealer.seal(view, start, end, self.sequence)
-        self.sequence = (self.sequence + 1) & _SEQUENCE
+        sequence = self.sequence
+        sealer.seal(view, start, end, sequence)
+        self.sequence = (sequence + 1) & _SEQUENCE
         self.packets += 1
         self.bytes += end - start
         buffer.commit(whole)

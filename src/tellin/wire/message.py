@@ -4,6 +4,8 @@
 # No ``from __future__ import annotations`` here or in any module of messages: the annotations
 # themselves, not their text, are the layout.
 
+from collections.abc import Callable
+from operator import call
 from struct import Struct
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -76,8 +78,10 @@ class Message(Record):
     number: ClassVar[int | None] = None
     _layout: ClassVar[tuple[tuple[str, WireType], ...]] = ()
     _head: ClassVar[bytes] = b""
-    # Where every field has its size: all of them in one step.
+    # Where every field has its size, but for a Rest at the end: all of them in one step.
     _packed: ClassVar[Struct | None] = None
+    _rest: ClassVar[str] = ""
+    _writes: ClassVar[tuple[Callable[[Any], bytes], ...]] = ()
 
     def __init_subclass__(cls, *, number: int | None = None, secret: tuple[str, ...] = ()) -> None:
         super().__init_subclass__(secret=secret)
@@ -88,28 +92,42 @@ class Message(Record):
         cls._layout = layout = cls._layout + tuple(
             (name, kind.__metadata__[0]) for name, kind in own.items() if name in cls._fields
         )
+        cls._writes = tuple(wire.write for _, wire in layout)
         codes = [wire.code for _, wire in layout]
+        cls._rest = layout[-1][0] if layout and layout[-1][1].read is Cursor.rest else ""
+        if cls._rest:
+            codes.pop()
         cls._packed = Struct(f">{len(cls._head)}s{''.join(codes)}") if all(codes) else None
 
     def encode(self) -> bytes:
         """The message as a packet's payload."""
         values = self.__dict__
-        if self._packed is not None:
-            return self._packed.pack(self._head, *map(values.__getitem__, self._fields))
-        return self._head + b"".join([wire.write(values[name]) for name, wire in self._layout])
+        fields = map(values.__getitem__, self._fields)
+        if self._packed is None:
+            return self._head + b"".join(map(call, self._writes, fields))
+        if self._rest:
+            *sized, rest = fields
+            return self._packed.pack(self._head, *sized) + bytes(rest)
+        return self._packed.pack(self._head, *fields)
 
     @classmethod
     def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
         """Read a whole payload; the fields are copies. Raises MalformedPacket, also for bytes left over."""
         packed = cls._packed
-        if packed is not None and len(payload) == packed.size:
-            made = cls.__new__(cls)
-            made.__dict__.update(zip(cls._fields, packed.unpack(payload)[1:], strict=True))
-            return made
+        if packed is not None:
+            size = packed.size
+            if len(payload) == size or (cls._rest and len(payload) > size):
+                made = cls.__new__(cls)
+                values = made.__dict__
+                values.update(zip(cls._fields, packed.unpack_from(payload)[1:], strict=False))
+                if cls._rest:
+                    values[cls._rest] = bytes(payload[size:])
+                return made
         # From bytes a field is one copy; from a view there would be a view in between.
         cursor = Cursor(bytes(payload), len(cls._head))
         made = cls.read(cursor)
-        cursor.end(cls.__name__)
+        if cursor.at != len(cursor.data):
+            cursor.end(cls.__name__)
         return made
 
     @classmethod

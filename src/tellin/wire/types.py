@@ -92,8 +92,18 @@ class Cursor:
 
     def text(self) -> str:
         """A string that must be UTF-8."""
+        # ``string`` once more, as a call costs as much as all of it.
+        data = self.data
+        start = self.at + 4
+        if start > len(data):
+            raise MalformedPacket("the packet ends inside a uint32")
+        size: int = _UINT32.unpack_from(data, start - 4)[0]
+        end = start + size
+        if end > len(data):
+            raise MalformedPacket(f"{size} bytes announced, {len(data) - start} left")
+        self.at = end
         try:
-            return self.string().decode("utf-8")
+            return str(data[start:end], "utf-8")
         except UnicodeDecodeError:
             raise MalformedPacket("a text is not UTF-8") from None
 
@@ -123,7 +133,8 @@ class Cursor:
 
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(len(self.data) - self.at)
+        at, self.at = self.at, len(self.data)
+        return bytes(self.data[at:])
 
     def end(self, what: str) -> None:
         """Nothing may be left after ``what``."""
@@ -181,7 +192,8 @@ def _byte(value: int) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    return string(value.encode("utf-8"))
+    encoded = value.encode("utf-8")
+    return _UINT32.pack(len(encoded)) + encoded
 
 
 def _name_list(value: tuple[str, ...]) -> bytes:
