@@ -94,12 +94,18 @@ class Connection:
         "_transport",
         "_windows",
         "channels",
+        "send",
+        "writer",
     )
 
     def __init__(
         self, transport: Transport, settings: ConnectionSettings, emit: Callable[[Event], None]
     ) -> None:
         self._transport = transport
+        # Sends a message that is not data; and where the lane builds its packets. What every packet
+        # goes through is taken from the transport once.
+        self.send: Callable[[Message], None] = transport.send
+        self.writer: PacketWriter = transport.writer
         self._settings = settings
         self._emit = emit
         self._windows = WindowPolicy(settings.receive_budget)
@@ -182,11 +188,6 @@ class Connection:
 
     # For channels
 
-    @property
-    def writer(self) -> PacketWriter:
-        """Where the lane builds its packets."""
-        return self._transport.writer
-
     def allowance(self) -> int:
         """How many bytes of data may be queued for sending now."""
         transport = self._transport
@@ -221,10 +222,6 @@ class Connection:
         for channel in self.channels.values():
             channel.tell()
         self.wake()
-
-    def send(self, message: Message) -> None:
-        """Send a message that is not data."""
-        self._transport.send(message)
 
     def forget(self, channel: Channel) -> None:
         """The channel is closed by both sides."""

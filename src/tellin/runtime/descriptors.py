@@ -38,7 +38,7 @@ class Descriptor:
     ``ours`` are descriptors nobody else uses: O_NONBLOCK is set on them. All others stay as they are.
     """
 
-    __slots__ = ("_chunk", "_reopened", "_socket", "fd", "given", "pollable")
+    __slots__ = ("_chunk", "_reopened", "_socket", "borrows", "fd", "given", "pollable")
 
     def __init__(self, fd: int, *, ours: bool, writing: bool) -> None:
         self.given = fd
@@ -47,6 +47,8 @@ class Descriptor:
         self._socket: Socket | None = None
         self._reopened = False
         self._chunk = 0
+        self.borrows = False
+        """Whether there is something to release."""
         if not self.pollable:
             return
         if ours:
@@ -56,11 +58,12 @@ class Descriptor:
         if stat.S_ISSOCK(mode.st_mode):
             # A duplicate, because the object closes what it holds; the open file is the same.
             self._socket = Socket(fileno=os.dup(fd))
+            self.borrows = True
         elif not os.get_blocking(fd):
             return
         elif (again := _open_again(fd, mode, os.O_WRONLY if writing else os.O_RDONLY)) is not None:
             self.fd = again
-            self._reopened = True
+            self._reopened = self.borrows = True
         else:
             self._chunk = select.PIPE_BUF if stat.S_ISFIFO(mode.st_mode) else _TERMINAL_CHUNK
 
@@ -107,6 +110,7 @@ class Descriptor:
         made._socket = None
         made._reopened = False
         made._chunk = 0
+        made.borrows = False
         return made
 
     def _write_chunks(self, view: memoryview) -> int:

@@ -184,7 +184,8 @@ class FdSink:
         if self._report is not None:
             self._report.cancel()
             self._report = None
-        self._forget()
+        if self._chunks:
+            self._forget()
         self._finish()
 
     def _keep(self, views: list[memoryview], done: int) -> None:
@@ -251,19 +252,16 @@ class FdSink:
         if self._finished:
             return
         self._finished = True
-        self._descriptor.release()
+        if self._descriptor.borrows:
+            self._descriptor.release()
         if self._end is not None:
-            _end_quietly(self._end, self.fd)
+            try:
+                self._end(self.fd)
+            except OSError:
+                # Whatever a close still has to report (a full disk of NFS) comes too late to act on.
+                self._end = None
         if self._on_finished is not None:
             self._on_finished()
-
-
-def _end_quietly(end: Callable[[int], object], fd: int) -> None:
-    try:
-        end(fd)
-    except OSError:
-        # Whatever a close still has to report (a full disk of NFS) comes too late to act on.
-        return
 
 
 def _after(views: list[memoryview], done: int) -> list[memoryview]:
@@ -380,7 +378,8 @@ class FdSource:
         """Never read again; ``on_end`` is not called."""
         if self.flow is not _ENDED:
             self._unwatch(_ENDED)
-            self._descriptor.release()
+            if self._descriptor.borrows:
+                self._descriptor.release()
 
     def _watch(self) -> None:
         self.flow = _READING
@@ -463,6 +462,7 @@ class FdSource:
 
     def _ended(self, error: OSError | None) -> None:
         self._unwatch(_ENDED)
-        self._descriptor.release()
+        if self._descriptor.borrows:
+            self._descriptor.release()
         if self._on_end is not None:
             self._on_end(error)

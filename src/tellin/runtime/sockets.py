@@ -117,6 +117,8 @@ def without_delay(stream: Duplex) -> None:
     Nagle's algorithm against delayed ACKs costs two pauses of 40 ms in a login.
     """
     if isinstance(stream, Socket) and stream.family in _INTERNET:
-        # Not TCP (SCTP, a test's fake): then there is nothing to switch off.
-        with contextlib.suppress(OSError):
+        try:
             stream.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        except OSError:
+            # Not TCP (SCTP, a test's fake): then there is nothing to switch off.
+            return

@@ -147,6 +147,8 @@ class Tunnel:
 
     def closed(self) -> None:
         """The channel is gone: what has come is still written."""
+        if self._over:
+            return
         self._source.close()
         self._read = True
         self._sink.finish()
@@ -177,8 +179,10 @@ class Tunnel:
             return
         self._drained = True
         self.channel.eof()
-        self._settle()
-        self._link.flush_last()
+        if self._written:
+            self._settle()
+        else:
+            self._link.flush_last()
 
     def _broken(self, error: OSError) -> None:
         # Nobody takes what comes; what is still said the other way is not lost by it.
@@ -204,8 +208,10 @@ class Tunnel:
         if self._over:
             return
         self._over = True
-        self._source.close()
-        self._sink.close()
+        if not self._drained:
+            self._source.close()
+        if not self._written:
+            self._sink.close()
         self.stream.close()
         if self._on_over is not None:
             self._on_over()

@@ -531,7 +531,7 @@ class Transport:
 
     def left_to_seal(self) -> int:
         """How many bytes the present keys may still seal before new ones are due."""
-        return self.renewal.left()
+        return self.renewal.byte_limit - self.writer.bytes
 
     def set_rekey_limit(self, count: int, seconds: float) -> None:
         """Other limits than the settings', for this connection alone."""

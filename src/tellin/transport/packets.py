@@ -205,7 +205,12 @@ class PacketWriter:
         end = middle + padding
         _HEADER.pack_into(view, start, length, padding)
         view[start + 5 : middle] = payload
-        view[middle:end] = self._pad(padding)
+        stock, at = self._padding, self._padding_at + padding
+        if at > len(stock):
+            view[middle:end] = self._pad(padding)
+        else:
+            view[middle:end] = stock[at - padding : at]
+            self._padding_at = at
         sequence = self.sequence
         sealer.seal(view, start, end, sequence)
         self.sequence = (sequence + 1) & _SEQUENCE

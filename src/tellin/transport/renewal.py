@@ -27,7 +27,6 @@ class Renewal:
 
     __slots__ = (
         "_by_cipher",
-        "_byte_limit",
         "_bytes",
         "_exchange_deadline",
         "_exchange_timeout",
@@ -35,6 +34,7 @@ class Renewal:
         "_rekey_at",
         "_seconds",
         "_writer",
+        "byte_limit",
     )
 
     def __init__(
@@ -47,7 +47,8 @@ class Renewal:
         self._seconds = settings.rekey_seconds
         self._exchange_timeout = settings.exchange_timeout
         self._by_cipher = REKEY_BYTES
-        self._byte_limit = self._bytes or self._by_cipher
+        self.byte_limit = self._bytes or self._by_cipher
+        """How many bytes one set of keys may seal, or open, before new ones are due (R051)."""
         self._rekey_at: float | None = None
         self._exchange_deadline: float | None = now + self._exchange_timeout
 
@@ -56,7 +57,7 @@ class Renewal:
     def due(self, now: float) -> bool:
         """Whether the present keys have served enough (R051)."""
         reader, writer = self._reader, self._writer
-        limit = self._byte_limit
+        limit = self.byte_limit
         # This is asked for every packet: what is nearly always true stands first.
         return not (
             writer.bytes < limit
@@ -66,21 +67,17 @@ class Renewal:
             and (self._rekey_at is None or now < self._rekey_at)
         )
 
-    def left(self) -> int:
-        """How many bytes the present keys may still seal before new ones are due."""
-        return self._byte_limit - self._writer.bytes
-
     def limit(self, count: int, seconds: float, *, now: float) -> None:
         """Other limits than the settings', from now on; 0 is the default."""
         self._bytes, self._seconds = count, seconds
         self._rekey_at = now + seconds if seconds else None
-        self._byte_limit = self._bytes or self._by_cipher
+        self.byte_limit = self._bytes or self._by_cipher
 
     def cipher(self, name: str) -> None:
         """Which cipher the keys that we send under are for: small blocks wear them out sooner."""
         small = CIPHERS[name].small_blocks
         self._by_cipher = REKEY_BYTES_SMALL_BLOCK if small else REKEY_BYTES
-        self._byte_limit = self._bytes or self._by_cipher
+        self.byte_limit = self._bytes or self._by_cipher
 
     def remaining(self, now: float) -> float:
         """How many seconds the present keys may still serve, 0 without such a limit."""
