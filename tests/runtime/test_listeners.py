@@ -328,6 +328,31 @@ def test_a_full_local_queue_is_an_error_and_no_connection(loop: SmallLoop, tmp_p
         assert listening.fileno() >= 0
 
 
+def test_who_listens_here_is_reached_at_once_and_who_is_silent_is_waited_for(
+    loop: SmallLoop, silent: tuple[str, int]
+) -> None:
+    (listening,) = listeners.listen("127.0.0.1", 0)
+    made, there = listeners.begin(AF_INET, listening.getsockname())
+    assert there
+    made.close()
+    listening.close()
+    with pytest.raises(ConnectionRefusedError):
+        listeners.begin(AF_INET, ("127.0.0.1", 1))
+    made, there = listeners.begin(AF_INET, silent)
+    assert not there
+    done: list[Socket | None] = []
+    # The next address gets its turn beside the one that has begun.
+    (other,) = listeners.listen("127.0.0.1", 0)
+    addresses = [(AF_INET, silent), (AF_INET, other.getsockname())]
+    whole = Attempt(loop, addresses, done.append, begun=made)
+    assert loop.run_until(lambda: done, timeout=60)
+    assert done[0] is not None
+    assert whole.address == other.getsockname()
+    assert made.fileno() == -1
+    done[0].close()
+    other.close()
+
+
 def test_a_cancelled_attempt_says_nothing(loop: SmallLoop, silent: tuple[str, int]) -> None:
     done: list[Socket | None] = []
     made = Attempt(loop, [(AF_INET, silent)], done.append, timeout=0.02)

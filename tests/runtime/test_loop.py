@@ -43,6 +43,22 @@ def test_calls_run_in_the_order_of_asking_and_new_ones_in_the_next_turn(loop: Sm
     assert seen == ["first", "second", "third"]
 
 
+def test_what_is_last_runs_behind_all_that_is_ready_in_its_turn(loop: SmallLoop) -> None:
+    seen: list[str] = []
+
+    def first() -> None:
+        loop.call_last(lambda: seen.append("last"))
+        loop.call_soon(seen.append, "next turn")
+
+    loop.call_soon(first)
+    loop.call_soon(seen.append, "second")
+    assert loop.run_until(lambda: len(seen) == 3)
+    assert seen == ["second", "last", "next turn"]
+    # Outside a turn it is the next one's: the loop does not wait for anything else before.
+    loop.call_last(lambda: seen.append("alone"))
+    assert loop.run_until(lambda: len(seen) == 4)
+
+
 def test_a_cancelled_call_does_not_run(loop: SmallLoop) -> None:
     seen: list[int] = []
     loop.call_soon(seen.append, 1).cancel()

@@ -3,7 +3,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -135,6 +135,41 @@ def test_a_pipe_is_carried_byte_by_byte_through_a_session(
     assert loop.run_until(lambda: talk.saw(ChannelClosed, "server"), timeout=1)
     for fd in (feed_read, out_read, out_write):
         os.close(fd)
+
+
+class _Heap:
+    """A sink that keeps all."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def take(self, views: list[memoryview]) -> int:
+        self.data += b"".join(views)
+        return sum(map(len, views))
+
+
+def test_what_many_say_in_one_turn_leaves_in_one_flight(loop: SmallLoop, tcp: Sockets) -> None:
+    talk = Talk(loop, tcp)
+    ours, theirs = talk.log_in()
+    theirs.sink = heap = _Heap()
+    flights: list[int] = []
+    send = talk.left._send
+
+    def counted(views: Sequence[memoryview]) -> int:
+        flights.append(sum(map(len, views)))
+        return send(views)
+
+    talk.left._send = counted
+
+    def say() -> None:
+        assert ours.send(b"word") == 4
+        talk.left.flush_last()
+
+    for _ in range(5):
+        loop.call_soon(say)
+    assert loop.run_until(lambda: len(heap.data) == 20, timeout=60)
+    assert heap.data == b"word" * 5
+    assert len(flights) == 1
 
 
 def test_standard_error_is_pumped_beside_standard_output(loop: SmallLoop, tcp: Sockets) -> None:
