@@ -393,6 +393,22 @@ def test_case_190_a_window_of_nothing_makes_output_wait(open_pair: Loopback) -> 
     assert theirs.send(b"123456789") == 5
 
 
+def test_who_has_no_window_costs_no_turn_anything_until_the_peer_says_more(
+    open_pair: Loopback,
+) -> None:
+    inject_only(open_pair, b"\x5a" + string(b"session") + pack(">III", 7, 0, 32768))
+    theirs = open_pair.seen(ChannelAsked)[-1].channel
+    assert theirs.send(b"x") == 0
+    assert theirs.send(b"x") == 0
+    assert not open_pair.server._connection._blocked
+    inject_only(open_pair, b"\x5d" + pack(">II", theirs.number, 0))
+    assert not open_pair.seen(ChannelWritable, open_pair.server)
+    inject_only(open_pair, b"\x5d" + pack(">II", theirs.number, 5))
+    assert len(open_pair.seen(ChannelWritable, open_pair.server)) == 1
+    assert theirs.send(b"123456789") == 5
+    assert not open_pair.server._connection._blocked
+
+
 @pytest.mark.parametrize(
     "payload",
     [

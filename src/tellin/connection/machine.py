@@ -91,6 +91,7 @@ class Connection:
         "_no_more_sessions",
         "_owed",
         "_settings",
+        "_starved",
         "_transport",
         "_windows",
         "channels",
@@ -112,7 +113,10 @@ class Connection:
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._dirty: list[Channel] = []
-        self._blocked: list[Channel] = []
+        # Who waits for room: in our buffer, all together; or in a window of the peer's, each alone.
+        # A channel that nobody reads at its other end is not looked at again before its peer says more.
+        self._blocked: dict[Channel, None] = {}
+        self._starved: set[Channel] = set()
         self._no_more_sessions = False
         # Replies to global requests go out in the order of the requests (RFC 4254 section 4): one
         # that the driver has not decided yet holds the later ones back.
@@ -154,6 +158,9 @@ class Connection:
         channel.send_window += count
         if channel.send_window > WINDOW_LIMIT:
             raise ProtocolError(f"channel {number}: window beyond 2^32-1")  # R130
+        if count and channel in self._starved:
+            self._starved.discard(channel)
+            self._blocked[channel] = None
 
     def settle(self) -> None:
         """The batch is over: sinks take their data, waiting channels hear of room."""
@@ -177,14 +184,14 @@ class Connection:
             return
         if len(self._transport.outgoing) > LOW_WATER or self.allowance() <= 0:
             return
-        waiting, self._blocked = self._blocked, []
+        waiting, self._blocked = self._blocked, {}
         for channel in waiting:
             if channel.standing is not _OPEN or channel.sending is not _HALF_OPEN:
                 continue
             if channel.send_window > 0:
                 self._emit(ChannelWritable(channel))
             else:
-                self._blocked.append(channel)
+                self._starved.add(channel)
 
     # For channels
 
@@ -198,8 +205,10 @@ class Connection:
 
     def blocked(self, channel: Channel) -> None:
         """The channel wants a ChannelWritable when there is room."""
-        if channel not in self._blocked:
-            self._blocked.append(channel)
+        if channel.send_window > 0:
+            self._blocked[channel] = None
+        else:
+            self._starved.add(channel)
 
     def arrived(self, channel: Channel) -> None:
         """The channel has data for its sinks at the end of this batch."""
@@ -229,8 +238,8 @@ class Connection:
             return
         channel.standing = Standing.GONE
         self._windows.close(channel)
-        if channel in self._blocked:
-            self._blocked.remove(channel)
+        self._blocked.pop(channel, None)
+        self._starved.discard(channel)
         self._emit(ChannelClosed(channel))
 
     # Opening
