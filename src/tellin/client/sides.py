@@ -12,6 +12,7 @@ from tellin.runtime import local_trees
 from tellin.runtime.local_trees import LocalDirectory, Opened
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
+from tellin.sftp.client import InFile
 from tellin.sftp.messages import OPEN_CREATE, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE
 from tellin.sftp.remote_files import RemoteFiles, joined, shown
 from tellin.sftp.transfers import Download, Kept, Loaded, Transfer, Upload
@@ -410,7 +411,7 @@ class Sending(_Moving):
             start=start,
             block=files.write_block,
             path=there,
-            load=self._loading(opened, spare),
+            load=self._loading(opened, spare, lambda at: transfer.ended_early(at)),
             recycle=spare.append,
         )
         transfer.on_moved = self._tells(item.source, item.target, start, size)
@@ -430,7 +431,7 @@ class Sending(_Moving):
             await self._files.ask(messages.FileSetStat(handle, locked), there)
 
     def _loading(
-        self, opened: Opened, spare: list[bytearray]
+        self, opened: Opened, spare: list[bytearray], short: Callable[[int], object]
     ) -> Callable[[int, int, Loaded], None]:
         if opened.data is not None:
             data = opened.data
@@ -445,6 +446,20 @@ class Sending(_Moving):
                 self._waits.aside(loaded, opened.read_sparsely, offset, size)
 
             return load_sparsely
+
+        if self._waits.at_once and opened.regular and self._files.client.sends_files:
+            file = local_trees.Lasting(opened.descriptor)
+
+            def lies_there(offset: int, size: int, loaded: Loaded) -> None:
+                # Not even read: from the page cache into the pipe to ssh.
+                there = opened.size() - offset
+                if there <= 0:
+                    loaded(None, None)
+                    return
+                data = InFile(file, offset, min(size, there), short)
+                loaded((offset, data), None)
+
+            return lies_there
 
         def load(offset: int, size: int, loaded: Loaded) -> None:
             room = spare.pop() if spare else None

@@ -341,6 +341,18 @@ def _no_directory(status: os.stat_result, path: bytes) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(path))
 
 
+class Lasting:
+    """A file once more, and open as long as anybody holds this: what is sent from it waits in a queue."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = os.dup(descriptor)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class Opened:
     """A file here that is sent: ``data`` is all of it where it is small, else ``descriptor`` is open."""
 
@@ -408,6 +420,10 @@ class Opened:
             # What is in memory ends before the file does.
             return None
         return offset, memoryview(room)[:count]
+
+    def size(self) -> int:
+        """How long it is now."""
+        return os.fstat(self.descriptor).st_size
 
     def read_sparsely(self, offset: int, size: int) -> tuple[int, bytes | memoryview]:
         """The same from where there is something other than a hole."""

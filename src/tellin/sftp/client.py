@@ -7,7 +7,7 @@ from where it lies: nothing of it is copied here.
 
 from collections.abc import Callable, Iterable
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tellin.errors import MalformedPacket, ProtocolError, TellinError, UsageError
 from tellin.sftp.links import takes_target_first
@@ -106,6 +106,36 @@ class _Asked:
         self.single = False
 
 
+class Lasting(Protocol):
+    """A file that is open as long as somebody holds this."""
+
+    @property
+    def descriptor(self) -> int:
+        """Its descriptor."""
+
+
+class InFile:
+    """Data that lies in a file here and stays there until it is sent; cut like a view."""
+
+    __slots__ = ("file", "offset", "on_short", "size")
+
+    def __init__(
+        self, file: Lasting, offset: int, size: int, on_short: Callable[[int], object]
+    ) -> None:
+        self.file = file
+        self.offset = offset
+        self.size = size
+        self.on_short = on_short
+        """Told where the file has ended before its end: zeros have to be sent in place of the rest."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def part(self, start: int, end: int) -> "InFile":
+        """A part of it."""
+        return InFile(self.file, self.offset + start, end - start, self.on_short)
+
+
 class SftpClient:
     """One talk with a file server.
 
@@ -130,7 +160,9 @@ class SftpClient:
         self.ready = False
         self._target_first = takes_target_first(identification)
         self._on_version = on_version
-        self._out: list[bytes | memoryview] = []
+        self._out: list[bytes | memoryview | InFile] = []
+        self.sends_files = False
+        """Whether who sends what ``take`` gives knows an InFile."""
         self._asked: dict[int, _Asked] = {}
         self._next_id = 0
         self._begun = False
@@ -198,7 +230,7 @@ class SftpClient:
         self,
         handle: bytes,
         offset: int,
-        data: memoryview,
+        data: memoryview | InFile,
         settle: Settle,
         *,
         path: bytes | None = None,
@@ -221,7 +253,7 @@ class SftpClient:
         paths = (target, link) if self._target_first else (link, target)
         self.ask(SymbolicLink(*paths), settle, path=link)
 
-    def take(self) -> list[bytes | memoryview]:
+    def take(self) -> list[Any]:
         """What is to be sent."""
         out, self._out = self._out, []
         return out

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Whole files by many requests at once: what is asked for next, what came short, and how far it is."""
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from tellin.errors import SftpError, TellinError
-from tellin.sftp.client import SftpClient
+from tellin.sftp.client import InFile, SftpClient
 from tellin.sftp.messages import MOST_DATA
 
 # What every server takes (draft-ietf-secsh-filexfer-02 section 3), where it says nothing of more.
@@ -399,7 +400,7 @@ class Upload(Transfer):
         # Whole requests: what is left over would travel in one of its own.
         self._at_once = max(LOAD // block * block, block)
         self._position = start
-        self._ready: deque[tuple[int, memoryview, _Load]] = deque()
+        self._ready: deque[tuple[int, memoryview | InFile, _Load]] = deque()
         self._waiting = 0
         self._at_end = False
         self._loading = False
@@ -437,16 +438,25 @@ class Upload(Transfer):
             if not self._may_ask(size):
                 return
             written = _Written(self, offset, size, loaded)
-            self._client.write(self._handle, offset, data[:size], written.settle, path=self._path)
+            first = data.part(0, size) if isinstance(data, InFile) else data[:size]
+            self._client.write(self._handle, offset, first, written.settle, path=self._path)
             self._flying[offset] = self._pace.sent(size)
             self._next = offset + size
             self._waiting -= size
             if size == len(data):
                 ready.popleft()
             else:
-                ready[0] = (offset + size, data[size:], loaded)
+                rest = data.part(size, len(data)) if isinstance(data, InFile) else data[size:]
+                ready[0] = (offset + size, rest, loaded)
 
-    def _loaded(self, found: tuple[int, bytes | memoryview] | None, error: OSError | None) -> None:
+    def ended_early(self, at: int) -> None:
+        """Of an InFile nothing is there any more from an offset on: what is sent for it does not count."""
+        self._refused = at if self._refused is None else min(self._refused, at)
+        self._broken(OSError(errno.EIO, "the file has become shorter"), "read")
+
+    def _loaded(
+        self, found: tuple[int, bytes | memoryview | InFile] | None, error: OSError | None
+    ) -> None:
         self._loading = False
         if error is not None:
             self._broken(error, "read")
@@ -454,7 +464,7 @@ class Upload(Transfer):
             self._at_end = True
         else:
             offset, data = found
-            view = memoryview(data)
+            view = data if isinstance(data, InFile) else memoryview(data)
             self._ready.append((offset, view, _Load(view)))
             self._waiting += len(data)
             self._position = offset + len(data)
@@ -481,9 +491,9 @@ class _Load:
 
     __slots__ = ("below", "left")
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview | InFile) -> None:
         self.left = len(view)
-        self.below: object = view.obj
+        self.below: object = view if isinstance(view, InFile) else view.obj
 
 
 class _Written:
