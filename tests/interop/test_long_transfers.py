@@ -69,6 +69,7 @@ def peaks(server: TellinServer, folder: Path, verb: str, size: int) -> tuple[int
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("verb", ["get", "put"])
 def test_the_memory_of_a_long_transfer_is_that_of_a_short_one(tmp_path: Path, verb: str) -> None:
     with TellinServer(tmp_path) as server:
