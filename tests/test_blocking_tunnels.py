@@ -230,6 +230,24 @@ def test_a_slow_function_hears_of_the_last_change_and_one_that_fails_ends_nothin
     assert caplog.text.count("a tunnel's on_change failed") == 2
 
 
+def test_a_function_that_is_told_of_a_change_may_wait_for_anything_also_the_end(
+    server: blocking.Server,
+) -> None:
+    ended: list[TunnelState] = []
+
+    def changed(made: blocking.Tunnel) -> None:
+        if made.state is TunnelState.UP:
+            assert made.wait_up(timeout=60).run("exit 4").exit_status == 4
+            made.close()
+            made.wait_closed()
+            ended.append(made.state)
+
+    with tunnel(server, on_change=changed) as made:
+        made.wait_closed()
+        until(lambda: ended)
+    assert ended == [TunnelState.CLOSED]
+
+
 def test_nobody_waits_for_himself_on_the_loop(server: blocking.Server) -> None:
     with tunnel(server) as made, blocking.Pool(**how()) as pool:
         for call in (made.wait_up, lambda: pool.acquire("127.0.0.1")):
@@ -267,9 +285,13 @@ def test_threads_share_what_a_pool_lends(server: blocking.Server) -> None:
 def test_who_waits_for_a_lease_is_served_timed_out_or_told_that_the_pool_is_closed(
     server: blocking.Server,
 ) -> None:
-    with blocking.Pool(max_per_host=1, sessions=1, timeout=0.1, **how()) as pool:
-        with lease(pool, server), pytest.raises(tellin.TimedOut):
-            lease(pool, server)
+    with blocking.Pool(max_per_host=1, sessions=1, timeout=60, **how()) as pool:
+        with lease(pool, server):
+            # The login may have taken its time.
+            pool._inner._timeout = 0.1
+            with pytest.raises(tellin.TimedOut):
+                lease(pool, server)
+            pool._inner._timeout = 60
         with lease(pool, server) as connection:
             assert connection.run("exit 3").exit_status == 3
     pool = blocking.Pool(max_per_host=1, sessions=1, **how())

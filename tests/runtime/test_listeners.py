@@ -16,7 +16,7 @@ import pytest
 from tests.work import work
 
 from tellin.errors import ConnectFailed, UsageError
-from tellin.runtime import listeners
+from tellin.runtime import gateways, listeners
 from tellin.runtime.gateways import LOOPBACK, listen_at
 from tellin.runtime.listeners import AF_INET, AF_INET6, Acceptor, Attempt
 from tellin.runtime.loop import SmallLoop
@@ -403,3 +403,43 @@ def test_of_this_machines_addresses_those_of_the_family_are_listened_on(
 def test_an_address_that_was_named_and_is_not_of_the_family_is_an_error() -> None:
     with pytest.raises(ConnectFailed, match="Could not resolve hostname ::1: "):
         listen_at(("::1",), 0, family=AF_INET, on_error=lambda *_: None)
+
+
+def test_a_free_port_is_free_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that somebody has in the other family would lead to him whoever is told it."""
+    calls: list[tuple[str, int]] = []
+    begun: list[Any] = []
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+
+    def listen_once_taken(host: str, port: int, **how: Any) -> list[Any]:
+        calls.append((host, port))
+        if len(calls) in most:
+            how["on_error"]((host, port), taken)
+            raise taken
+        made = listeners.listen("127.0.0.1", 0, **how)
+        begun.extend(made)
+        return made
+
+    monkeypatch.setattr(gateways, "listen", listen_once_taken)
+    failures: list[OSError] = []
+
+    def failed(_: Any, error: OSError) -> None:
+        failures.append(error)
+
+    most: Any = {2}
+    made = gateways.listen_at(("a", "b"), 0, on_error=failed)
+    assert [host for host, _ in calls] == ["a", "b", "a", "b"]
+    assert (len(made), failures) == (2, [])
+    # What was begun for the first one is over.
+    assert [one.fileno() < 0 for one in begun] == [True, False, False]
+    # It is not tried for ever, nor where somebody named the port.
+    calls.clear()
+    most = range(2, 1000, 2)
+    made += gateways.listen_at(("a", "b"), 0, on_error=failed)
+    assert (len(calls), len(made), failures) == (32, 3, [taken])
+    calls.clear()
+    most = {2}
+    made += gateways.listen_at(("a", "b"), 1, on_error=failed)
+    assert (len(calls), len(made), failures) == (2, 4, [taken, taken])
+    for one in made:
+        one.close()

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from tellin.client.accepting import Accept, Accepting
 from tellin.client.forwards import Forwarding
@@ -27,9 +27,6 @@ from tellin.runtime.sockets import Socket
 from tellin.runtime.tunnels import reset
 
 _log = logging.getLogger("tellin.client")
-
-# A port that is free in one address family may be taken in the other: how often another one is tried.
-_TRIES: Final = 16
 
 
 def local_forward(
@@ -211,13 +208,11 @@ def _listen(hosts: tuple[str, ...], port: int, family: int) -> list[Socket]:
     def failed(address: Any, error: OSError) -> None:
         failures.append(OSError(error.errno, f"{error.strerror}: [{address[0]}]:{address[1]}"))
 
-    for _ in range(1 if port else _TRIES):
-        failures.clear()
-        made = listen_at(hosts, port, family=family, on_error=failed)
-        # An address that is not this machine's is left out where another is. A port that somebody
-        # else has on one of them would lead half of who come to him.
-        if made and not any(error.errno == errno.EADDRINUSE for error in failures):
-            return made
-        for one in made:
-            one.close()
+    made = listen_at(hosts, port, family=family, on_error=failed)
+    # An address that is not this machine's is left out where another is. A port that somebody
+    # else has on one of them would lead half of who come to him.
+    if made and not any(error.errno == errno.EADDRINUSE for error in failures):
+        return made
+    for one in made:
+        one.close()
     raise failures[-1] if failures else OSError(errno.EADDRNOTAVAIL, "no address to listen on")
