@@ -120,6 +120,41 @@ async def starts(connection: tellin.Connection) -> None:
         assert_type(sftp, tellin.Process[bytes])
 
 
+async def forwards(connection: tellin.Connection) -> None:
+    def accept(address: str, port: int) -> bool:
+        return bool(address) and port > 0
+
+    async def later(address: str, port: int) -> bool:
+        return accept(address, port)
+
+    async with connection.forward_local(0, "host", 1, accept=accept) as forwarding:
+        assert_type(forwarding, tellin.Forwarding)
+    assert_type(await connection.socks(Path("socket"), accept=later), tellin.Forwarding)
+    async with connection.listen() as listener:
+        async for stream in listener:
+            assert_type(stream, tellin.Stream)
+    async with tellin.Tunnel("host", options=["Compression=yes"]) as tunnel:
+        assert_type(await tunnel.wait_up(), tellin.Connection)
+        standing = await tunnel.forward_remote(permit_open=["host:1"])
+        assert_type(standing.refused, tellin.TellinError | None)
+    async with tellin.Pool() as pool, pool.acquire("host", user="me") as lent:
+        assert_type(lent, tellin.Connection)
+    await connection.run("x", x11=True)
+    async with connection.start("x", x11=tellin.Display(trusted=True, cookie=b"x")) as process:
+        assert_type(process, tellin.Process[str])
+
+
+def forwards_in_threads() -> None:
+    def changed(tunnel: blocking.Tunnel) -> None:
+        assert_type(tunnel.state, tellin.TunnelState)
+
+    with blocking.Tunnel("host", on_change=changed, keys=["key"]) as tunnel:
+        assert_type(tunnel.wait_up(timeout=1), blocking.Connection)
+        assert_type(tunnel.forward_local(0, "host", 1), blocking.Forwarding)
+    with blocking.Pool(max_size=1) as pool, pool.acquire("host") as lent:
+        assert_type(lent, blocking.Connection)
+
+
 async def session(process: tellin.ServerProcess[str]) -> int:
     process.on_resize = lambda terminal: print(terminal.columns)
     assert_type(process.terminal, tellin.Terminal | None)

@@ -313,3 +313,37 @@ async def test_what_is_no_display_is_said_before_anything_is_asked(
     async with shown(look) as connection:
         assert (await connection.run("", x11=nobody)).stdout == "True"
     assert "cookie=<hidden>" in repr(nobody)
+
+
+def test_threads_show_windows_too() -> None:
+    def session(process: tellin.blocking.ServerProcess[str]) -> None:
+        if process.display is None:
+            process.stdout.write("no display")
+            return
+        try:
+            process.open_display().close()
+        except tellin.ChannelRefused as error:
+            process.stdout.write(f"screen {process.display.screen}: {error.description}")
+
+    with (
+        tellin.blocking.serve(
+            host_keys=[HOST_KEY],
+            authorized_keys=USER_KEY.public,
+            session=session,
+            permit_x11=True,
+        ) as server,
+        tellin.blocking.connect(
+            "127.0.0.1",
+            port=server.port,
+            user="me",
+            keys=[USER_KEY],
+            host_keys=HOST_KEY.public,
+            config=None,
+        ) as connection,
+    ):
+        # Nobody is there.
+        display = tellin.Display(name=f":{random.randrange(20000, 59000)}.3", cookie=REAL)
+        assert connection.run("").stdout == "no display"
+        assert connection.run("", x11=display).stdout == "screen 3: no display"
+        with connection.start("", x11=display) as process:
+            assert process.stdout.read() == "screen 3: no display"
