@@ -401,6 +401,18 @@ async def test_r183_a_listing_without_an_end_is_said_to_be_one(
 
 
 @awaited
+async def test_r183_a_listing_of_nothing_but_itself_ends() -> None:
+    dots = Name(tuple(Entry(name, b"", FOLDER) for name in (b".", b"..")))
+
+    def answer(number: int, rest: bytes) -> Message:
+        return {11: Handle(b"h"), 12: dots}.get(number, OK)
+
+    async with scripted_files(answer) as files:
+        with pytest.raises(SftpError, match="times in itself"):
+            await files.listdir("d")
+
+
+@awaited
 async def test_r184_a_directory_is_looked_through_once_for_each_part() -> None:
     """However many ways there are to share it out among several stars."""
     asked: list[bytes] = []

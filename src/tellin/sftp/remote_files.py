@@ -33,6 +33,8 @@ _READING_AHEAD: Final = 4
 _MOST_HANDLES: Final = 128
 _HANDLES: Final = 64
 _DEEP: Final = b"**"
+# A directory lists itself and its parent once; what lists them so often lists nothing else.
+_MOST_DOTS: Final = 1000
 
 
 def shown(path: bytes) -> str:
@@ -217,6 +219,7 @@ class RemoteFiles:
     async def scan(self, path: bytes) -> AsyncIterator[Entry]:
         """What is in a directory but itself and its parent, in the server's order."""
         handle = await self._handle(messages.OpenDirectory(path), path)
+        dots = 0
         try:
             # The first alone: most directories have no more.
             ahead = 1
@@ -225,9 +228,17 @@ class RemoteFiles:
                     if not names.entries:
                         return
                     for entry in names.entries:
-                        if entry.filename not in {b".", b".."}:
-                            checked(entry.filename)
-                            yield entry
+                        if entry.filename in {b".", b".."}:
+                            dots += 1
+                            continue
+                        checked(entry.filename)
+                        yield entry
+                    if dots > _MOST_DOTS:
+                        # Of these nobody keeps count, and who only sends them never ends.
+                        raise TooManyEntries(
+                            f"{shown(path)!a} is listed {dots} times in itself",
+                            filename=shown(path),
+                        )
                 ahead = _READING_AHEAD
         finally:
             # Who stops in the middle waits for nothing.
