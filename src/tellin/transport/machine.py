@@ -554,9 +554,8 @@ class Transport:
             except ProtocolError as error:
                 self.fail(error)
             return
-        writer = self.writer
-        check_sequence(writer.packets)
-        writer.write(message.encode())
+        check_sequence(self.writer.packets)
+        self.writer.write(message.encode())
 
     def pending(self) -> int:
         """How many bytes wait to be sent or to be let out after the exchange."""
