@@ -23,6 +23,8 @@ from tellin.client.sides import (
 )
 from tellin.errors import ConnectionLost, SftpError
 from tellin.runtime.local_trees import Filling
+from tellin.server.quota_files import QuotaFiles
+from tellin.server.rooted_files import RootedFiles
 from tellin.server.sftp_files import LocalFiles
 from tellin.sftp.messages import READ_NUMBER
 from tellin.sftp.remote_files import RemoteFiles
@@ -393,3 +395,24 @@ def test_a_server_whose_answers_skip_one_is_not_read_to_its_end(tmp_path: Path) 
     line.client.received([memoryview(drain(line.server))])
     assert target.stat().st_size >= 8 << 20
     line.client.lost(Cut("enough", stage="session"))
+
+
+def test_a_quota_says_how_far_it_got_and_with_more_of_it_resuming_finishes(tmp_path: Path) -> None:
+    source = planted(tmp_path / "a", WHOLE)
+    (tmp_path / "root").mkdir()
+    target = tmp_path / "root" / "b"
+    for most, resume in ((400, False), (400, True), (1000, True)):
+        line = Line(QuotaFiles(RootedFiles(tmp_path / "root"), most_bytes=most))
+        line.run(line.copy("put", bytes(source), b"/b", resume=resume))
+        error = line.end()
+        kept = target.read_bytes()
+        assert WHOLE.startswith(kept)
+        if most < len(WHOLE):
+            assert isinstance(error, SftpError)
+            assert "Quota" in str(error)
+            assert error.hint == f"up to {len(kept)} bytes of 700 are there in '/b'"
+            # All whole blocks that there was room for.
+            assert len(kept) == 400 // BLOCK * BLOCK
+        else:
+            assert error is None
+            assert kept == WHOLE
