@@ -71,6 +71,11 @@ def packets(passed: Passed) -> int:
     return total(passed) // size
 
 
+def settled(up: Passed, down: Passed, fakes: int) -> bool:
+    """Whether the relay has seen all that left, and an answer to each fake."""
+    return packets(up) > fakes and total(down) >= fakes * min(count for _, count in up)
+
+
 @pytest.fixture
 def running(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     if name == "sshd" and no_terminals_of_sshd():
@@ -116,37 +121,38 @@ def test_r157_on_the_wire_a_key_is_a_packet_among_others_of_its_size(
                 typist.type(key)
                 size = max(total(watched.up[up : up + 1]), 1)
                 # The next one when this has left, and some others perhaps.
-                wanted = size * (odd.randrange(1, 12) if knows_ping else 1)
+                wanted = size * (odd.randrange(2, 12) if knows_ping else 1)
                 until = time.monotonic() + PATIENCE
                 while total(watched.up) < before + wanted:
                     assert time.monotonic() < until
                     time.sleep(0.001)
             told = typist.expect(r"keystroke timing: plain again, [a-z ]+: \d+ fakes")
             fakes = int(re.findall(r"\d+", told)[-1])
-            sent = len(TYPED) + fakes
             until = time.monotonic() + PATIENCE
             # What the last of them was answered with is still on its way.
-            while packets(watched.up[up:]) != sent or (
-                knows_ping and packets(watched.down[down:]) < sent
-            ):
-                assert time.monotonic() < until, (watched.up[up:], watched.down[down:], sent)
+            while not settled(watched.up[up:], watched.down[down:], fakes):
+                assert time.monotonic() < until, (watched.up[up:], watched.down[down:], fakes)
                 time.sleep(0.01)
             there, back = watched.up[up:], watched.down[down:]
             typist.type("\r~.")
             typist.end()
-    assert packets(there) == sent
+    # Two keys may have been read at once where the machine is busy, and left in one packet.
+    assert fakes < packets(there) <= fakes + len(TYPED)
+    size = min(count for _, count in there)
     if knows_ping:
-        # What comes back says no more: an echo, or what stands for one, is like the answer to a fake.
-        assert packets(back) == sent
-        assert min(back)[1] == min(there)[1]
         # They go on for a second and more behind the last key.
         assert fakes > 10
+        # What comes back says no more: an echo, or what stands for one, is like the answer to a fake.
+        assert min(count for _, count in back) == size
+        # And two letters may have come back from a terminal at once.
+        alike = sum(not count % size for _, count in back)
+        assert alike == len(back) or (echo == "echo" and alike * 4 >= len(back) * 3), back
     else:
-        assert fakes == 0
+        assert (fakes, packets(there)) == (0, len(TYPED))
     # Never faster than the beat. The relay may see a packet late, and never early: so one of the
     # first half is enough that it saw in time.
-    size = min(there)[1]
     times = [when for when, count in there for _ in range(count // size)]
     assert any(
-        times[-1] - times[at] >= (len(times) - 1 - at) * BEAT * EARLIER for at in range(sent // 2)
+        times[-1] - times[at] >= (len(times) - 1 - at) * BEAT * EARLIER
+        for at in range(len(times) // 2)
     ), times
