@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop.agents import RunningAgent
 from tests.interop.peers import OpenSSHServer
 from tests.interop.servers import Account, find
 from tests.interop.target import Target
@@ -233,3 +234,86 @@ def test_without_root_nobody_is_let_into_another_one(
         done = TellinClient(tmp_path).run(server.target, "echo inside")
         assert (done.status, done.stdout) == (255, b"")
         logged(server, "server lacks privileges to chroot to ChrootDirectory")
+
+
+# What a session has besides its files
+
+
+@pytest.fixture
+def agent() -> Iterator[RunningAgent]:
+    # sun_path in unix(7): a name that is short.
+    with tempfile.TemporaryDirectory(prefix="tellin-") as made:
+        running = RunningAgent("tellin", Path(made))
+        yield running
+        running.stop()
+
+
+@both
+def test_a_shell_s_start_file_agent_and_record_of_its_login_are_those_inside(
+    name: str, jail: Path, account: Account, tmp_path: Path, agent: RunningAgent
+) -> None:
+    furnish(jail)
+    for folder in ("own", "tmp"):
+        (jail / folder).mkdir()
+        (jail / folder).chmod(0o1777)
+    outside = account.home / ".ssh"
+    inside = jail / str(outside)[1:]
+    for folder, where in ((outside, "outside"), (inside, "inside")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rc").write_text(f"echo {where} > /own/ran\n")
+    command = (
+        "read ran < /own/ran; echo $ran; ls $SSH_AUTH_SOCK;"
+        " read method key < $SSH_USER_AUTH; echo $method; ls -d /tmp/*"
+    )
+    options = {
+        "ChrootDirectory": jail,
+        "ExposeAuthInfo": "yes",
+        "AllowAgentForwarding": "yes",
+        "PermitUserRC": "yes",
+    }
+    client = TellinClient(tmp_path)
+    words = {"ForwardAgent": "yes", "IdentityAgent": str(agent.path)}
+    try:
+        with start(name, tmp_path, account, **options) as server:
+            done = client.run(server.target, command, options=words)
+    finally:
+        shutil.rmtree(outside)
+    ran, socket, method, *_ = done.stdout.decode().splitlines()
+    assert (ran, method) == ("inside", "publickey"), done
+    assert socket.startswith("/tmp/ssh-")
+    # Nothing is left of them.
+    until = time.monotonic() + 60
+    while list((jail / "tmp").iterdir()):
+        assert time.monotonic() < until, list((jail / "tmp").iterdir())
+        time.sleep(0.05)
+
+
+@both
+@pytest.mark.peer("sftp")
+def test_an_account_with_files_alone_has_them_whatever_else_is_asked_for(
+    name: str, jail: Path, account: Account, tmp_path: Path, agent: RunningAgent
+) -> None:
+    """ExposeAuthInfo, a start file and a forwarded agent do not get in its way, and leave nothing behind."""
+    own = jail / "own"
+    own.mkdir()
+    os.chown(own, account.uid, -1)
+    start_file = jail / str(account.home)[1:] / ".ssh" / "rc"
+    start_file.parent.mkdir(parents=True)
+    start_file.write_text("echo inside > /own/ran\n")
+    (tmp_path / "here").write_bytes(b"data")
+    options = {
+        "ChrootDirectory": jail,
+        "ForceCommand": "internal-sftp",
+        "ExposeAuthInfo": "yes",
+        "AllowAgentForwarding": "yes",
+        "PermitUserRC": "yes",
+    }
+    with start(name, tmp_path, account, **options) as server:
+        done = sftp(server.target, ["put here /own/there", "ls /own"], tmp_path, tmp_path)
+        client = TellinClient(tmp_path)
+        words = {"ForwardAgent": "yes", "IdentityAgent": str(agent.path)}
+        shell = client.run(server.target, "echo in", options=words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["/own/there"]
+    assert (shell.status, shell.stdout) == (1, b"This service allows sftp connections only.\n")
+    assert [one.name for one in own.iterdir()] == ["there"]

@@ -444,6 +444,15 @@ def test_a_new_file_is_written_from_its_beginning_to_its_end() -> None:
     assert fetch(talk, b"/a") == b"0123456789"
 
 
+def test_a_root_that_is_made_with_its_first_file_is_an_empty_one_before() -> None:
+    talk = Talk(FsspecFiles("memory://of-nothing-yet"))
+    assert names(talk, b"/") == set()
+    with pytest.raises(SftpError):
+        names(talk, b"/below")
+    put(talk, b"/a", b"data")
+    assert names(talk, b"/") == {b"a"}
+
+
 def test_a_pattern_in_a_name_is_no_pattern() -> None:
     talk = Talk(in_memory_of_fsspec())
     for name in (b"/a*", b"/ab", b"/ac"):

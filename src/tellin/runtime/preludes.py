@@ -22,15 +22,23 @@ def run_first(
     What it writes goes where the program's output goes. It reads nothing: what the client sends is
     for the program.
     """
-    nothing = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    # A pipe that nobody writes to: where the root is another one there may be no /dev/null.
+    nothing, writing = os.pipe()
+    os.close(writing)
     try:
         child = os.posix_spawn(
-            first[0], first, environment, file_actions=nothing, setsigdef=[signal.SIGPIPE]
+            first[0],
+            first,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
+            setsigdef=[signal.SIGPIPE],
         )
         os.waitpid(child, 0)
     except OSError as error:
         # The session is none the worse for it, as with OpenSSH.
         os.write(2, f"Could not run {first[-1]}: {error.strerror}\n".encode())
+    finally:
+        os.close(nothing)
     if inside is not None:
         return inside()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

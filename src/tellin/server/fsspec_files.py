@@ -246,8 +246,13 @@ class FsspecListing:
     """A directory that is being read."""
 
     def __init__(self, files: "FsspecFiles", path: str) -> None:
-        with _as_system_error():
-            found = files.remote.ls(path, detail=True)
+        found: Sequence[Mapping[str, Any]] = ()
+        try:
+            with _as_system_error():
+                found = files.remote.ls(path, detail=True)
+        except FileNotFoundError:
+            if not files.is_root(path):
+                raise
         self._entries = self._all(found, path)
 
     @staticmethod
@@ -330,9 +335,12 @@ class FsspecFiles:
                 parts.append(part)
         return b"/" + b"/".join(parts) if parts else b""
 
+    def is_root(self, path: str) -> bool:
+        """Whether it is all that is served: many do not have that as long as nothing is in it."""
+        return path == self._root
+
     def _info(self, path: str) -> Mapping[str, Any]:
-        if path == self._root:
-            # Many do not have it as long as nothing is in it.
+        if self.is_root(path):
             return {"type": "directory", "size": 0}
         with _as_system_error():
             return cast("Mapping[str, Any]", self.remote.info(path))
