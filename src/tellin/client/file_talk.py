@@ -3,6 +3,7 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Final
 
 from tellin.client.beside import BesideLoop, raised
@@ -10,7 +11,7 @@ from tellin.client.remote import Carrier, Remote
 from tellin.connection.requests import SubsystemRequest
 from tellin.errors import ConnectionLost, ProtocolError, TellinError
 from tellin.runtime.redirection import DISCARD
-from tellin.sftp.client import SftpClient
+from tellin.sftp.client import InFile, SftpClient
 from tellin.sftp.remote_files import RemoteFiles
 
 _PLACES: Final = 1 << 20
@@ -28,7 +29,8 @@ class FileTalk:
     def __init__(self, carrier: Carrier) -> None:
         self._loop = asyncio.get_running_loop()
         self._link = carrier.link
-        self._parts: deque[memoryview] = deque()
+        self._parts: deque[memoryview | InFile] = deque()
+        self._reading = False
         self._flushing = False
         self._failure: TellinError | None = None
         self._version: asyncio.Future[None] = self._loop.create_future()
@@ -38,6 +40,7 @@ class FileTalk:
             on_output=self._flush_soon,
             clock=self._loop.time,
         )
+        self.client.sends_files = True
         self.files = RemoteFiles(self.client, BesideLoop(self._loop))
         self._remote = remote = Remote(
             carrier, SubsystemRequest("sftp"), environment=None, terminal=None
@@ -123,14 +126,16 @@ class FileTalk:
 
     def _flush(self) -> None:
         self._flushing = False
-        self._parts.extend(memoryview(part) for part in self.client.take())
+        self._parts.extend(
+            part if isinstance(part, InFile) else memoryview(part) for part in self.client.take()
+        )
         self._pump()
 
     def _pump(self) -> None:
         """Put what waits into packets, many messages into one or one into many."""
         parts, channel = self._parts, self._remote.channel
         sent = False
-        while parts:
+        while parts and not self._reading:
             wanted = 0
             for part in parts:
                 wanted += len(part)
@@ -139,23 +144,46 @@ class FileTalk:
             places = channel.reserve(min(wanted, _PLACES))
             if not places:
                 break
-            channel.commit(_fill(places, parts))
-            sent = True
+            count = self._fill(places)
+            channel.commit(count)
+            sent = sent or count > 0
         if sent:
             self._link.flush_soon()
 
+    def _fill(self, places: list[memoryview]) -> int:
+        """Put there as much as there is room for; what is left of a part stays."""
+        parts, total = self._parts, 0
+        for place in places:
+            at = 0
+            while at < len(place) and parts:
+                part = parts[0]
+                count = min(len(part), len(place) - at)
+                if isinstance(part, InFile):
+                    count = part.file.fill(place[at : at + count], part.offset)
+                    if not count:
+                        self._read_aside(part)
+                        return total + at
+                    rest: memoryview | InFile = part.part(count, len(part))
+                else:
+                    place[at : at + count] = part[:count]
+                    rest = part[count:]
+                at += count
+                if rest:
+                    parts[0] = rest
+                else:
+                    parts.popleft()
+            total += at
+        return total
 
-def _fill(places: list[memoryview], parts: "deque[memoryview]") -> int:
-    """Copy as much as there is room for; what is left of a part stays."""
-    total = 0
-    for place in places:
-        at = 0
-        while at < len(place) and parts:
-            part = parts.popleft()
-            count = min(len(part), len(place) - at)
-            place[at : at + count] = part[:count]
-            at += count
-            if count < len(part):
-                parts.appendleft(part[count:])
-        total += at
-    return total
+    def _read_aside(self, part: InFile) -> None:
+        """It was in memory a moment ago and is not any more: nothing is sent until it is read."""
+        self._reading = True
+        self.files.waits.aside(
+            partial(self._was_read, part), part.file.read, part.offset, len(part)
+        )
+
+    def _was_read(self, part: InFile, found: bytes | None, _error: OSError | None) -> None:
+        self._reading = False
+        if self._parts and self._parts[0] is part:
+            self._parts[0] = part.whole(found or b"")
+        self._pump()

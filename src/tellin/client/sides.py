@@ -447,21 +447,17 @@ class Sending(_Moving):
 
             return load_sparsely
 
-        if self._waits.at_once and opened.regular and self._files.client.sends_files:
-            file = local_trees.Lasting(opened.descriptor)
-
-            def lies_there(offset: int, size: int, loaded: Loaded) -> None:
-                # Not even read: from the page cache into the pipe to ssh.
-                there = opened.size() - offset
-                if there <= 0:
-                    loaded(None, None)
-                    return
-                data = InFile(file, offset, min(size, there), short)
-                loaded((offset, data), None)
-
-            return lies_there
+        sends = opened.regular and self._files.client.sends_files
+        files: list[local_trees.Lasting] = []
 
         def load(offset: int, size: int, loaded: Loaded) -> None:
+            if sends and (self._waits.at_once or opened.is_ready(offset, size)):
+                # Not read before there is a packet for it; by a program not even then.
+                there = min(opened.size() - offset, size)
+                if not files:
+                    files.append(opened.lasting())
+                loaded((offset, InFile(files[0], offset, max(there, 0), short)), None)
+                return
             room = spare.pop() if spare else None
             if not self._waits.at_once:
                 # What is in memory is read on the spot: to wake a thread for it costs more, and

@@ -317,21 +317,14 @@ class FileLink:
             if error.errno not in _NO_SPLICE:
                 raise
             # Not every file system can; what it says to a read is what is true.
-            parts[0] = self._read(part)
+            parts[0] = part.read()
             return
         if not count:
-            parts[0] = self._read(part)
+            parts[0] = part.read()
         elif count == part.size:
             parts.popleft()
         else:
             parts[0] = part.part(count, part.size)
-
-    def _read(self, part: InFile) -> memoryview:
-        """What is there now; the length of the message is said already, so what is missing is zeros."""
-        found = os.pread(part.file.descriptor, part.size, part.offset)
-        if len(found) < part.size:
-            part.on_short(part.offset + len(found))
-        return memoryview(found + bytes(part.size - len(found)))
 
     def close(self) -> int:
         """End the talk; returns the status of the child."""

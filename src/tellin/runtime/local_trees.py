@@ -284,6 +284,7 @@ def is_in_memory(device: int) -> bool:
 
 
 _ZEROS: Final = bytes(1 << 18)
+_ONE_BYTE: Final = bytearray(1)
 
 
 def write_sparsely(descriptor: int, view: memoryview, offset: int) -> None:
@@ -344,10 +345,24 @@ def _no_directory(status: os.stat_result, path: bytes) -> None:
 class Lasting:
     """A file once more, and open as long as anybody holds this: what is sent from it waits in a queue."""
 
-    __slots__ = ("descriptor",)
+    __slots__ = ("_in_memory", "descriptor")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, in_memory: bool = False) -> None:
+        self._in_memory = in_memory
         self.descriptor = os.dup(descriptor)
+
+    def fill(self, view: memoryview, offset: int) -> int:
+        """Read into ``view`` what is in memory; 0 where a disk has to be asked, also for an error or the end."""
+        try:
+            return os.preadv(
+                self.descriptor, [view], offset, 0 if self._in_memory else os.RWF_NOWAIT
+            )
+        except OSError:
+            return 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """What is at an offset, as far as it goes."""
+        return os.pread(self.descriptor, size, offset)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -420,6 +435,17 @@ class Opened:
             # What is in memory ends before the file does.
             return None
         return offset, memoryview(room)[:count]
+
+    def lasting(self) -> Lasting:
+        """The same file, for who sends it."""
+        return Lasting(self.descriptor, in_memory=self._in_memory)
+
+    def is_ready(self, offset: int, size: int) -> bool:
+        """Whether so much, or as much as there is of it, seems to be in memory: its first byte and its last."""
+        last = min(offset + size, self.size()) - 1
+        return all(
+            at >= 0 and self.read_at_once(at, 1, _ONE_BYTE) is not None for at in (offset, last)
+        )
 
     def size(self) -> int:
         """How long it is now."""

@@ -113,6 +113,12 @@ class Lasting(Protocol):
     def descriptor(self) -> int:
         """Its descriptor."""
 
+    def fill(self, view: memoryview, offset: int, /) -> int:
+        """Read into ``view`` without waiting; 0 where that cannot be."""
+
+    def read(self, offset: int, size: int, /) -> bytes:
+        """What is at an offset."""
+
 
 class InFile:
     """Data that lies in a file here and stays there until it is sent; cut like a view."""
@@ -130,6 +136,20 @@ class InFile:
 
     def __len__(self) -> int:
         return self.size
+
+    def read(self) -> memoryview:
+        """What is there now; its length was said already, so what is missing is zeros, and a failure."""
+        try:
+            found = self.file.read(self.offset, self.size)
+        except OSError:
+            found = b""
+        return self.whole(found)
+
+    def whole(self, found: bytes) -> memoryview:
+        """The same of what was found there."""
+        if len(found) < self.size:
+            self.on_short(self.offset + len(found))
+        return memoryview(found + bytes(self.size - len(found)))
 
     def part(self, start: int, end: int) -> "InFile":
         """A part of it."""
