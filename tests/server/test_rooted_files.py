@@ -32,7 +32,7 @@ NOTHING = Attributes()
 SECRET = b"what nobody outside may know"
 # How often the hostile client tries each of its ways; the whole of `make test-all` tries more.
 ROUNDS = 15
-MANY_ROUNDS = 300
+MANY_ROUNDS = 100
 
 
 @pytest.fixture
