@@ -209,6 +209,33 @@ def test_fifty_sessions_over_one_master(shared: Shared, passenger: str) -> None:
     assert all(run.returncode == 0 for run in runs)
 
 
+@_OPENSSH
+@pytest.mark.parametrize("master", MASTERS)
+@pytest.mark.parametrize("ending", ["exit", "stop"])
+def test_a_master_whose_own_session_is_over_waits_without_its_output(
+    shared: Shared, master: str, ending: str
+) -> None:
+    flags = shared.flags("-M", *having("ControlPersist=no"))
+    run = shared.by(master).start("cat; echo over; exit 3", flags=flags)
+    until(shared.socket.exists)
+    passenger = shared.by("ssh").start("echo here; cat", flags=shared.flags())
+    assert passenger.stdout is not None
+    assert passenger.stdout.readline() == b"here\n"
+    assert run.stdin is not None
+    assert run.stdout is not None
+    run.stdin.close()
+    # Whoever reads it has its end, as if nobody else used the connection.
+    assert run.stdout.read() == b"over\n"
+    assert run.poll() is None
+    if ending == "exit":
+        shared.control("ssh", "exit")
+        # The connection was ended under it: as OpenSSH says it.
+        assert passenger.wait(LONGEST) == 255
+    else:
+        passenger.communicate()
+    assert run.wait(LONGEST) == 3
+
+
 @pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
 def test_the_masters_death_is_255_for_its_passengers(
     shared: Shared, master: str, passenger: str

@@ -308,7 +308,8 @@ class Session:
         self._stop_input()
         for sink in self._sinks:
             sink.finish()
-        if not self._writing:
+        # The last of them may have found nothing left to write, and said so.
+        if not self._writing and not self.is_over:
             self._finish()
 
     def _finish(self) -> None:

@@ -17,6 +17,7 @@ from tellin.programs.agent_place import Place
 from tellin.programs.agent_tokens import Task, Tokens
 from tellin.programs.command import visible
 from tellin.runtime.callers import caller_of
+from tellin.runtime.descriptors import let_go
 from tellin.runtime.journal import DEBUG1, ERROR, Journal, to_descriptor
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
@@ -38,11 +39,7 @@ def detach() -> None:
     """Live on without the terminal and the directory that we were started in."""
     os.setsid()
     os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    if null > 2:
-        os.close(null)
+    let_go(0, 1, 2)
 
 
 def harden() -> None:

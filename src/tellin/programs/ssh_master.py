@@ -19,6 +19,7 @@ from tellin.programs.ssh_passenger import FAILED, ride
 from tellin.programs.ssh_visitor import Visitor
 from tellin.runtime.callers import caller_of
 from tellin.runtime.control_sockets import is_trusted, listen_control
+from tellin.runtime.descriptors import let_go
 from tellin.runtime.journal import Journal
 from tellin.runtime.listeners import Acceptor
 from tellin.runtime.loop import Cancellable, SmallLoop
@@ -264,10 +265,7 @@ def detach(sharing: Sharing, command: bytes, stdio: Forward | None) -> None:
         _exit_as_passenger(config, journal, command, stdio)
     os.setsid()
     # Whoever reads the session's output waits for its end, and we are to stay longer.
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1) if journal.debugs else (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)
+    let_go(*((0, 1) if journal.debugs else (0, 1, 2)))
     sharing.persists = True
     sharing.settle()
 

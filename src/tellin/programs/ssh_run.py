@@ -23,6 +23,7 @@ from tellin.connection.requests import Request
 from tellin.keys.public import PublicKey
 from tellin.programs.ssh_wishes import wanted_command
 from tellin.protocol.events import Authenticated, ChannelAsked, GlobalRequested
+from tellin.runtime.descriptors import let_go
 from tellin.runtime.journal import INFO, VERBOSE, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Duplex
@@ -378,7 +379,9 @@ class Run:
 
     def _banner(self, text: str) -> None:
         if self._journal.level >= INFO:
-            _write(2, escape_text(text, keep_newlines=True).encode())
+            # One that nobody reads is no reason to give up.
+            with suppress(OSError):
+                os.write(2, escape_text(text, keep_newlines=True).encode())
 
     def _ready(self, event: Authenticated) -> None:
         gc.freeze()
@@ -525,6 +528,8 @@ class Run:
             self.connection.quit()
         elif self._visit is not None:
             self._visit.leave()
+            # Whoever reads our session's output waits for its end, and not for that of others.
+            let_go(0, 1)
 
     def _go_to_background(self) -> None:
         # Whoever comes back from it may rely on what the server listens on.
@@ -538,9 +543,7 @@ class Run:
         os.setsid()
         if self._config.session_type == "none":
             # Whoever reads our output (``$(ssh -fN host)``) waits for its end.
-            null = os.open(os.devnull, os.O_RDWR)
-            for fd in (0, 1) if self._journal.debugs else (0, 1, 2):
-                os.dup2(null, fd)
+            let_go(*((0, 1) if self._journal.debugs else (0, 1, 2)))
 
     # The session
 
@@ -608,9 +611,11 @@ class Run:
 
     def terminate(self) -> None:
         """End the connection because the user said so."""
-        if self._visit is not None:
-            self._visit.abandon()
-        self._status = FAILED
+        # Our own session may be over, and others' keep us: it went as it went.
+        if not self._session_ended:
+            if self._visit is not None:
+                self._visit.abandon()
+            self._status = FAILED
         self.connection.quit()
 
     def _signalled(self, number: int) -> None:
@@ -642,9 +647,3 @@ class Run:
                 journal.info(connection.error.hint)
             return FAILED
         return self._status
-
-
-def _write(fd: int, data: bytes) -> None:
-    # A banner that nobody reads is no reason to give up.
-    with suppress(OSError):
-        os.write(fd, data)

@@ -10,6 +10,7 @@ from typing import Final
 
 from tellin.errors import TellinError
 from tellin.programs.command import Failure
+from tellin.runtime.descriptors import let_go
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.sockets import Duplex, PipePair, Socket
@@ -112,10 +113,7 @@ def _go_to_background(daemon: Daemon) -> int:
     os.close(waiting)
     os.setsid()
     os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
+    let_go(0, 1, 2)
     daemon.renew_loop()
     return ready
 

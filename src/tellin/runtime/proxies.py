@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Final
 
 from tellin.errors import ConfigError, ConnectFailed, ConnectionLost
+from tellin.runtime.descriptors import let_go
 from tellin.runtime.loop import Cancellable, Loop
 from tellin.runtime.sockets import Duplex, PipePair, Socket
 
@@ -148,10 +149,7 @@ def standard_streams() -> Duplex:
     else:
         # Two pipes, or two sockets: one to read from, one to write to.
         made = PipePair(incoming, outgoing)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd in (0, 1):
-        os.dup2(null, fd)
-    os.close(null)
+    let_go(0, 1)
     return made
 
 
