@@ -123,6 +123,39 @@ get -f b
 
 mget b
 mput here
+-mkdir -x
+mkdir -- -y
+-rmdir -x
+rmdir -- -y
+-cd -x
+-lcd -x
+-rm -f b
+-rm -- -z
+-copy -x b c
+-lmkdir -x
+-symlink -s b c3
+ln b -- c4
+rename -- c4 c5
+-rename -x b
+-copy nothing q
+-copy d q
+ls -1r
+ls -lS
+-ls -l nothing*
+-ls -x
+get -R d/ dd
+put -P here h2
+put -r tree/ t2
+reput -p here h2
+-rm d/f nothing
+-df -x
+chmod 7777 b
+-chmod u+x b
+-chown x b
+-copy b
+-ln b
+-symlink
+-get b /nodir/
 help
 lls -d lm
 bye

@@ -193,7 +193,9 @@ def _fill(line: Line, text: bytes) -> None:
 def _flags(name: str, verb: Verb, words: list[bytes]) -> tuple[str, ...]:
     """The flags in front; they are taken out of the words."""
     found: list[str] = []
-    while verb.flags and words and words[0][:1] == b"-" and len(words[0]) > 1:
+    named = verb.takes not in {Takes.NOTHING, Takes.NUMBER}
+    # What takes no flags says so: `rm -f name` means no file that is called -f.
+    while named and words and words[0][:1] == b"-" and len(words[0]) > 1:
         word = words.pop(0)
         if word == b"--":
             break

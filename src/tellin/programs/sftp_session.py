@@ -205,11 +205,13 @@ class Session:
         if not self._offered(messages.CopyData):
             return _FAILED
         source, target = map(self.absolute, line.paths)
-        if not self.habits.quiet:
-            say(f"Copying {shown(source)} to {shown(target)}")
         copier = self._copier(line, resume=False)
-        found = copier.look(source)
-        if found is not None and not found.is_file:
+        try:
+            found = self.link.wait(self.files.stat(source))
+        except SftpError as error:
+            complain(f"stat remote: {reason(error)}")
+            return _FAILED
+        if not found.is_file:
             complain(f"Cannot copy non-regular file: {shown(source)}")
             return _FAILED
         return copier.relay(copier, [(source, target)], recursive=False)
