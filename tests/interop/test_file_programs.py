@@ -179,6 +179,7 @@ def test_a_server_that_nobody_gets_into_is_255(running: Running, tmp_path: Path)
 # Others' programs at tellin's sshd
 
 
+@pytest.mark.slow
 @pytest.mark.peer("pscp", "plink")
 @pytest.mark.parametrize("flag", ["-sftp", "-scp"])
 def test_putty_s_pscp_copies_both_ways(
@@ -240,6 +241,7 @@ def curl_at(target: Target, here: Path, there: Path, tmp_path: Path) -> None:
     assert run([*curl, f"{url}/nothing"], here, env=env).returncode == 78
 
 
+@pytest.mark.slow
 @pytest.mark.peer("lftp", "ssh")
 def test_lftp_mirrors_a_tree_both_ways(running: Running, places: Places, tmp_path: Path) -> None:
     here, there = places
@@ -269,6 +271,7 @@ rm -r moved/sub
     assert sorted(tree(there / "moved")) == ["big", "none"]
 
 
+@pytest.mark.slow
 @pytest.mark.peer("rclone")
 def test_rclone_copies_and_compares_a_tree(
     running: Running, places: Places, tmp_path: Path
