@@ -4,6 +4,7 @@
 import gc
 import os
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,12 @@ import pytest
 from hypothesis import settings
 from tests.interop.peers import Account, missing
 from tests.summary import tell
+
+# A thousand channels, or three hundred servers, in one process: the usual limit of an ordinary user
+# is less than that, and what he may have is more.
+_SOFT, _HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 <= _SOFT < 8192:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, _HARD) if _HARD >= 0 else 8192, _HARD))
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.interop.clients import (
     AsyncSSHClient,
     Client,
@@ -44,6 +45,7 @@ __all__ = [
     "KEY_KINDS",
     "SERVERS",
     "SFTP_SERVER",
+    "TERMINALS_OF_SSHD",
     "Account",
     "Algorithms",
     "AsyncSSHClient",
@@ -193,3 +195,9 @@ def no_terminals_of_sshd() -> str:
     if given or os.geteuid() == 0:
         return ""
     return "sshd run by an ordinary user gives no terminals here: /dev/pts is not mounted with gid=tty"
+
+
+# For a test whose sessions have terminals, on an sshd that we run.
+TERMINALS_OF_SSHD = pytest.mark.skipif(
+    bool(no_terminals_of_sshd()), reason=no_terminals_of_sshd() or "there are some"
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.conftest import Make, Running
+from tests.interop.peers import no_terminals_of_sshd
 from tests.interop.target import free_port
 from tests.interop.test_forwarding import (
     EITHER_SERVER,
@@ -108,6 +109,8 @@ def test_row_17_nine_forwards_in_a_chain_lose_nothing(
 async def test_row_5_a_shell_files_and_forwards_share_one_connection(
     name: str, running: Running, tmp_path: Path, home: Path
 ) -> None:
+    if name == "sshd" and (reason := no_terminals_of_sshd()):
+        pytest.skip(reason)
     data = pattern(2 << 20)
 
     async def echoed(port: int) -> bytes:

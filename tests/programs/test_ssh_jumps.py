@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.interop.agents import RunningAgent
 from tests.interop.children import descendants
-from tests.interop.peers import OpenSSHServer, Server, make_key
+from tests.interop.peers import TERMINALS_OF_SSHD, OpenSSHServer, Server, make_key
 from tests.interop.target import Completed, free_port
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import EITHER, SSH, Typist, said
@@ -258,6 +258,7 @@ def test_nothing_else_is_started(ours: Hosts) -> None:
     assert children == ""
 
 
+@TERMINALS_OF_SSHD
 def test_a_shell_may_be_far_away(ours: Hosts) -> None:
     """In the background, with a terminal, and with questions on the way: by the same connection."""
     with Typist(

@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 from tests.certified import authority, host_certificate
 from tests.interop.eavesdropper import Capture
-from tests.interop.peers import AsyncSSHServer, OpenSSHServer, Server, no_terminals_of_sshd
+from tests.interop.peers import (
+    TERMINALS_OF_SSHD,
+    AsyncSSHServer,
+    OpenSSHServer,
+    Server,
+    no_terminals_of_sshd,
+)
 from tests.interop.target import LOOPBACK, Completed, Target, free_port, make_key
 from tests.interop.tellin_peer import TellinServer
 from tests.programs.ssh_runs import EITHER, SSH, Ssh, Typist, asked, askpass, having, said
@@ -562,6 +568,7 @@ def test_fork_after_authentication_leaves_us_behind(ssh: Ssh, server: OpenSSHSer
     assert process.stdout.read() == b"late\n"
 
 
+@TERMINALS_OF_SSHD
 def test_request_tty(ssh: Ssh) -> None:
     test = "test -t 0 && echo some || echo none"
     assert ssh.run(test, flags=having("RequestTTY=force"), input=None).stdout == b"some\r\n"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.interop.peers import OpenSSHServer
+from tests.interop.peers import TERMINALS_OF_SSHD, OpenSSHServer
 from tests.interop.target import Completed, Target, free_port
 from tests.programs.ssh_runs import LONGEST, SSH, Ssh, Typist, asked, askpass, having, said
 
@@ -286,6 +286,7 @@ def test_case_339_who_does_not_read_holds_up_itself_alone(shared: Shared) -> Non
     run.kill()
 
 
+@TERMINALS_OF_SSHD
 @pytest.mark.parametrize(("master", "passenger"), BOTH_WAYS)
 def test_a_terminal_is_the_passengers_own(shared: Shared, master: str, passenger: str) -> None:
     shared.begin(master)
@@ -309,6 +310,7 @@ def test_a_terminal_is_the_passengers_own(shared: Shared, master: str, passenger
     assert shared.run(passenger, "echo here").stdout == b"here\n"
 
 
+@TERMINALS_OF_SSHD
 def test_the_masters_own_terminal_and_a_passengers_are_resized_each(shared: Shared) -> None:
     # A signal ends a shell's read, and may have no say in the loop.
     command = "trap 'stty size' WINCH; stty size; while :; do read line && echo got $line; done"

@@ -186,7 +186,8 @@ def test_a_signal_has_the_configuration_read_again_and_what_has_not_changed_goes
 
 def test_what_ssh_says_on_its_command_line_is_said_here_too(served: Home) -> None:
     """Without a configuration: -i, -l, -p, -L, -o and -v, before the host."""
-    served.configure(keyword="LocalForward 127.0.0.1:1 127.0.0.1:1")
+    own = free_port()
+    served.configure(keyword=f"LocalForward 127.0.0.1:{own} 127.0.0.1:1")
     flags = [
         "-vN", "-F", "none", "-i", str(served.folder / "key"), "-l", "someone",
         "-p", str(served.port), "-L", f"127.0.0.1:{served.listening}:127.0.0.1:9",
