@@ -170,7 +170,7 @@ def test_the_log_is_openssh_s_line_by_line(root: Path, tmp_path: Path) -> None:
         "ln c d",
         "ln -s c e",
         "chmod 640 c",
-        "chown 0 c",
+        "-chown 0 c",
         "mkdir f",
         "rmdir f",
         "ls -l",
