@@ -309,7 +309,7 @@ TRANSPORT: Final = (
     ),
     _guard(
         "R069",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "if options.from_patterns is not None and not (\n            peer.host and",
         "if peer.host and options.from_patterns is not None and not (\n            peer.host and",
         "server/test_serve.py::test_r069_without_an_address_no_rule_about_addresses_is_kept",
@@ -851,14 +851,14 @@ LOGIN: Final = (
     ),
     _guard(
         "R014",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if answer is True and self._key is not None:",
         "if answer and self._key is not None:",
         "client/test_host_keys.py::test_r014_anything_but_true_is_a_no",
     ),
     _guard(
         "R014",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if answer is True:",
         "if answer:",
         "client/test_host_keys.py::test_r014_an_address_of_another_key_needs_a_plain_yes",
@@ -872,21 +872,21 @@ LOGIN: Final = (
     ),
     _guard(
         "R016",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if self._policy is None:",
         "if False:",
         "client/test_host_keys.py::test_r016_without_a_policy_the_connection_is_refused",
     ),
     _guard(
         "R063",
-        "server/passwords.py",
+        "server/authentication/passwords.py",
         'return len(self.password_hash) < _SHORTEST_HASH or self.password_hash[0] in "!*"',
         "return False",
         "server/test_passwords.py::test_r063_case_163_a_locked_account_has_no_password",
     ),
     _guard(
         "R062",
-        "server/passwords.py",
+        "server/authentication/passwords.py",
         'if len(given) > MAXIMUM_PASSWORD or b"\\0" in given:',
         "if False:",
         "server/test_passwords.py::"
@@ -1027,7 +1027,7 @@ CONNECTION: Final = (
     ),
     _guard(
         "case 209",
-        "server/sessions.py",
+        "server/sessions/sessions.py",
         """        if self._started:
             return False  # case 209""",
         "",
@@ -1036,7 +1036,7 @@ CONNECTION: Final = (
     ),
     _guard(
         "case 214",
-        "server/sessions.py",
+        "server/sessions/sessions.py",
         "if number is None or self._child is None or self._rules.forced_command is not None:",
         "if number is None or self._child is None:",
         "conversations/test_sessions.py::"
@@ -1061,21 +1061,21 @@ SERVE: Final = "server/test_serve.py::"
 ACCOUNTS: Final = (
     _guard(
         "R069",
-        "server/access.py",
+        "server/authentication/access.py",
         "visitor.address and options.allows_from(visitor.host, visitor.address)",
         "options.allows_from(visitor.host, visitor.address)",
         ACCESS + "test_r069_a_key_for_some_addresses_lets_in_from_no_other",
     ),
     _guard(
         "R069",
-        "server/access.py",
+        "server/authentication/access.py",
         '            return f"is right but not from a permitted host ({visitor})"',
         "            return None",
         ACCESS + "test_r069_a_key_for_some_addresses_lets_in_from_no_other",
     ),
     _guard(
         "R069",
-        "server/access.py",
+        "server/authentication/access.py",
         """            return "has expired"
 """,
         """            return None
@@ -1103,14 +1103,14 @@ ACCOUNTS: Final = (
     ),
     _guard(
         "R117",
-        "server/access.py",
+        "server/authentication/access.py",
         "if not safe_in_paths(user):",
         "if False:",
         ACCESS + "test_r117_a_name_that_is_no_file_name_opens_no_file",
     ),
     _guard(
         "R118",
-        "server/access.py",
+        "server/authentication/access.py",
         """        if not stat.S_ISREG(status.st_mode):
             raise""",
         """        if False:
@@ -1119,35 +1119,35 @@ ACCOUNTS: Final = (
     ),
     _guard(
         "R118",
-        "server/access.py",
+        "server/authentication/access.py",
         "return found.st_uid in {0, account.uid} and not found.st_mode & 0o022",
         "return not found.st_mode & 0o022",
         ACCESS + "test_r118_a_foreign_owner_is_refused",
     ),
     _guard(
         "R118",
-        "server/access.py",
+        "server/authentication/access.py",
         "if not private(os.lstat(directory)):",
         "if False:",
         ACCESS + "test_r118_so_is_one_in_a_directory_that_others_may_write",
     ),
     _guard(
         "R118",
-        "server/access.py",
+        "server/authentication/access.py",
         "    if not private(status):",
         "    if False:",
         ACCESS + "test_r118_a_file_that_others_may_write_is_refused",
     ),
     _guard(
         "case 317",
-        "server/access.py",
+        "server/authentication/access.py",
         "if status.st_size > MAXIMUM_KEY_FILE:",
         "if False:",
         ACCESS + "test_case_317_a_file_of_1_gib_is_not_read",
     ),
     _guard(
         "R067",
-        "server/access.py",
+        "server/authentication/access.py",
         "if found.blob == signer.blob and found.options.cert_authority is (signer is not key):",
         "if found.blob == signer.blob:",
         ACCESS + "test_an_authoritys_key_is_no_users_key",
@@ -1314,21 +1314,21 @@ ACCOUNTS: Final = (
     ),
     _guard(
         "R067",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "elif not _has_signed(asker, question, _accepted(grant)):",
         "elif False:",
         SERVE + "test_r067_authorize_hears_only_of_keys_that_have_signed",
     ),
     _guard(
         "R078",
-        "server/admission.py",
+        "server/authentication/admission.py",
         'done(_accepted(grant) if verdict is True else Refused("not authorized"))',
         'done(_accepted(grant) if verdict else Refused("not authorized"))',
         SERVE + "test_only_true_authorizes",
     ),
     _guard(
         "R078",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "if right is True:",
         "if right:",
         SERVE + "test_only_true_authorizes",
@@ -1349,21 +1349,21 @@ HOSTS: Final = (
     ),
     _guard(
         "R014",
-        "client/host_key_updates.py",
+        "client/hosts/host_key_updates.py",
         "elif key.verify(claim(self._core.session_id, blob), signature, algorithm=algorithm):",
         "elif signature:",
         UPDATES + "test_one_wrong_signature_and_no_key_is_learnt",
     ),
     _guard(
         "R014",
-        "client/host_key_updates.py",
+        "client/hosts/host_key_updates.py",
         "if len(signatures) != len(new):",
         "if len(signatures) < len(new):",
         UPDATES + "test_too_few_and_too_many_signatures_teach_nothing",
     ),
     _guard(
         "R047",
-        "client/host_key_updates.py",
+        "client/hosts/host_key_updates.py",
         'return named if named in able else ""',
         "return named",
         UPDATES + "test_r047_an_rsa_key_that_signs_by_sha_1_is_not_learnt_and_the_others_are",
@@ -1391,7 +1391,7 @@ HOSTS: Final = (
     ),
     _guard(
         "R014",
-        "client/host_key_sources.py",
+        "client/hosts/host_key_sources.py",
         "return Verdict.PROVEN if answer.secure else Verdict.MATCHES",
         "return Verdict.PROVEN",
         SOURCES + "test_a_verified_record_is_enough_only_where_that_is_said",
@@ -1405,7 +1405,7 @@ HOSTS: Final = (
     ),
     _guard(
         "R104",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if self._found is None or found.state is HostKeyState.REVOKED:",
         "if self._found is None:",
         SOURCES + "test_what_is_revoked_stays_revoked_whatever_the_dns_says",
@@ -1425,7 +1425,7 @@ AGENT: Final = (
     ),
     _guard(
         "R120",
-        "programs/keygen_files.py",
+        "programs/keygen/files.py",
         "os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)",
         "os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)",
         "programs/test_key_safety.py::test_r120_a_private_key_is_made_in_one_step_with_its_mode",
@@ -1518,7 +1518,7 @@ AGENT: Final = (
     ),
     _guard(
         "R151",
-        "programs/agent_tokens.py",
+        "programs/agents/agent_tokens.py",
         'return path if allowed and provider.startswith("/") else None',
         "return path",
         "interop/test_pkcs11.py::test_r151_p_says_where_modules_may_be",
@@ -1546,7 +1546,7 @@ AGENT: Final = (
     ),
     _guard(
         "R159",
-        "programs/agent_service.py",
+        "programs/agents/agent_service.py",
         "if uid not in {0, os.getuid()}:",
         "if False:",
         "interop/test_agent.py::test_r159_case_273_another_user_is_hung_up_on",
@@ -1569,7 +1569,7 @@ AGENT: Final = (
     ),
     _guard(
         "R154",
-        "client/agent_forwarding.py",
+        "client/forwarding/agent_forwarding.py",
         "core.host_key, core.session_id, core.host_key_signature, forwarding=True",
         'core.host_key, core.session_id, b"", forwarding=True',
         "interop/test_agent_forwarding.py"
@@ -1593,7 +1593,7 @@ AGENT: Final = (
     ),
     _guard(
         "R144",
-        "client/x11_forwarding.py",
+        "client/forwarding/x11_forwarding.py",
         """        journal.debug(str(error))
         return None
     else:""",
@@ -1605,7 +1605,7 @@ AGENT: Final = (
     ),
     _guard(
         "R144",
-        "client/x11_forwarding.py",
+        "client/forwarding/x11_forwarding.py",
         "return self._until is not None and self.loop.time() >= self._until",
         "return False",
         "interop/test_x11.py::test_r144_what_comes_after_forward_x11_timeout_is_refused",
@@ -1619,7 +1619,7 @@ AGENT: Final = (
     ),
     _guard(
         "R145",
-        "server/x11_forwarding.py",
+        "server/forwarding/x11_forwarding.py",
         "for host in LOOPBACK if self._rules.loopback else EVERYWHERE:",
         "for host in EVERYWHERE:",
         "server/test_x11_forwarding.py"
@@ -1627,14 +1627,14 @@ AGENT: Final = (
     ),
     _guard(
         "R146",
-        "client/incoming.py",
+        "client/forwarding/incoming.py",
         "if taker is None:",
         "if taker is None and not self._takers:",
         "client/test_lending.py::test_r146_what_was_not_asked_for_is_refused_whatever_else_was",
     ),
     _guard(
         "R146",
-        "client/incoming.py",
+        "client/forwarding/incoming.py",
         "for line in _WARNINGS[kind]:",
         "for line in ():",
         "client/test_lending.py::"
@@ -1651,14 +1651,14 @@ AGENT: Final = (
     ),
     _guard(
         "R150",
-        "server/sessions.py",
+        "server/sessions/sessions.py",
         "len(self._client_variables) >= ENVIRONMENT_VARIABLES",
         "False",
         "server/test_sessions.py::test_r150_variables_are_bounded_in_number_and_in_bytes",
     ),
     _guard(
         "R157",
-        "client/keystrokes.py",
+        "client/sessions/keystrokes.py",
         "sent = self._send_fake()",
         "sent = False",
         "client/test_keystrokes.py::"
@@ -1666,7 +1666,7 @@ AGENT: Final = (
     ),
     _guard(
         "R157",
-        "client/keystrokes.py",
+        "client/sessions/keystrokes.py",
         "self._until = now + _SHORTEST + self._fraction() * _VARYING",
         "self._until = now",
         "client/test_keystrokes.py::"
@@ -1674,7 +1674,7 @@ AGENT: Final = (
     ),
     _guard(
         "R157",
-        "client/keystrokes.py",
+        "client/sessions/keystrokes.py",
         '        self._typed = typed\n        self._go_on(self._loop.time())\n        return b""',
         "        self._go_on(self._loop.time())\n        return data",
         "client/test_keystrokes.py::"
@@ -1682,7 +1682,7 @@ AGENT: Final = (
     ),
     _guard(
         "R159",
-        "programs/agent_place.py",
+        "programs/agents/agent_place.py",
         "if status.st_mode & 0o077:",
         "if False:",
         "interop/test_agent.py::test_r159_the_socket_and_its_directory_are_the_owners_alone",
@@ -1711,14 +1711,14 @@ FILES: Final = (
     ),
     _guard(
         "case 283",
-        "programs/keygen_files.py",
+        "programs/keygen/files.py",
         "if status.st_uid == user and status.st_mode & 0o077:",
         "if False:",
         KEYGEN + "test_case_283_a_private_key_that_others_may_touch_is_not_used",
     ),
     _guard(
         "case 287",
-        "programs/keygen_files.py",
+        "programs/keygen/files.py",
         "            _name_new(beside, path, mode)",
         "            os.replace(beside, path)",
         KEYGEN + "test_case_287_a_new_key_does_not_replace_one_that_came_up_meanwhile",
@@ -1760,7 +1760,7 @@ SHOWN: Final = "client/test_certificates.py::"
 CERTIFICATES: Final = (
     _guard(
         "R069",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "if options.source_address is not None and not _stands_in(address, options.source_address):",
         "if False:",
         CERTIFIED + "test_r069_a_certificate_for_some_addresses_is_good_from_nowhere_else",
@@ -1768,49 +1768,49 @@ CERTIFICATES: Final = (
     ),
     _guard(
         "R100",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "name in certificate.principals for name in line.principals",
         'name in ",".join(certificate.principals).split(",") for name in line.principals',
         CERTIFIED + "test_r100_the_principals_of_a_line_replace_the_users_name",
     ),
     _guard(
         "case 294",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "and line.command != certificate.force_command",
         "and False",
         CERTIFIED + "test_case_294_commands_that_contradict_each_other_let_nobody_in",
     ),
     _guard(
         "R110",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "getattr(line, name) and getattr(certificate, name)",
         "getattr(line, name)",
         CERTIFIED + "test_r110_what_either_does_not_allow_is_not_allowed",
     ),
     _guard(
         "R110",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "vars(made).update(vars(line))",
         "made.touch_required = line.touch_required",
         CERTIFIED + "test_case_294_commands_that_contradict_each_other_let_nobody_in",
     ),
     _guard(
         "R073",
-        "server/certificates.py",
+        "server/authentication/certificates.py",
         "made.touch_required = line.touch_required or certificate.touch_required",
         "made.touch_required = line.touch_required and certificate.touch_required",
         CERTIFIED + "test_r073_the_touch_is_left_out_only_where_both_say_so",
     ),
     _guard(
         "R100",
-        "server/access.py",
+        "server/authentication/access.py",
         "if not has_principal(certificate, line.options):",
         "if False:",
         CERTIFIED + "test_r100_the_principals_of_a_line_replace_the_users_name",
     ),
     _guard(
         "R104",
-        "server/access.py",
+        "server/authentication/access.py",
         "            self._check_revoked(key)\n",
         "",
         CERTIFIED + "test_r104_case_298_what_is_revoked_lets_nobody_in",
@@ -1818,42 +1818,42 @@ CERTIFICATES: Final = (
     ),
     _guard(
         "R100",
-        "server/authorities.py",
+        "server/authentication/authorities.py",
         "names=(account.name,) if named is None else None",
         "names=None",
         CERTIFIED + "test_r100_r101_principals_are_names_one_by_one_and_never_everybody",
     ),
     _guard(
         "case 162",
-        "server/commands.py",
+        "server/authentication/commands.py",
         "if status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022:",
         "if status.st_uid not in {0, os.geteuid()}:",
         CERTIFIED + "test_a_command_that_anybody_could_have_put_there_is_not_run",
     ),
     _guard(
         "case 162",
-        "server/commands.py",
+        "server/authentication/commands.py",
         "if child.returncode != 0:",
         "if False:",
         CERTIFIED + "test_case_162_a_command_that_does_not_answer_lets_nobody_in",
     ),
     _guard(
         "R105",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "if self._keys is not None or isinstance(question.key, Certificate):",
         "if self._keys is not None:",
         SERVED + "test_r105_a_function_alone_hears_of_no_certificate",
     ),
     _guard(
         "R104",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "refusal = revocation(question.key, self._revoked)",
         'refusal = ""',
         SERVED + "test_r104_what_is_revoked_lets_nobody_in",
     ),
     _guard(
         "R068",
-        "server/admission.py",
+        "server/authentication/admission.py",
         "return all(grant.options.permit_pty",
         "return any(grant.options.permit_pty",
         SERVED + "test_r068_a_terminal_needs_the_word_of_every_key",
@@ -1890,7 +1890,7 @@ CERTIFICATES: Final = (
     ),
     _guard(
         "R106",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "            self._judge_key(key)\n        else:",
         "            self._trust()\n        else:",
         SHOWN + "test_r106_a_certificate_that_nobody_vouches_for_is_as_good_as_its_key",
@@ -1898,21 +1898,21 @@ CERTIFICATES: Final = (
     ),
     _guard(
         "R104",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if found.state is HostKeyState.REVOKED:\n            # R104",
         "if False:\n            # R104",
         SHOWN + "test_r104_case_311_what_is_revoked_proves_nothing",
     ),
     _guard(
         "R104",
-        "client/host_keys.py",
+        "client/hosts/host_keys.py",
         "if revoked.revokes(shown):",
         "if False:",
         SHOWN + "test_r104_case_298_lists_of_revoked_keys_refuse_whatever_the_policy",
     ),
     _guard(
         "R103",
-        "client/host_certificates.py",
+        "client/hosts/host_certificates.py",
         "names=((place.alias or place.host).lower(),),",
         "names=None,",
         SHOWN + "test_r106_a_certificate_that_does_not_hold_is_as_good_as_its_key[for another]",
@@ -1950,28 +1950,28 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R173",
-        "programs/file_places.py",
+        "programs/files/places.py",
         'return b"." if name == b".." else name',
         "return name",
         SCP + "test_r173_what_is_fetched_into_a_directory_has_the_last_name_of_what_was_asked_for",
     ),
     _guard(
         "R175",
-        "programs/scp_legacy.py",
+        "programs/files/scp_legacy.py",
         "descriptor = os.open(what, _DIRECTORY | link, dir_fd=folder)",
         "descriptor = os.open(what, _DIRECTORY, dir_fd=folder)",
         SCP + "test_r175_no_link_is_followed_below_a_directory_that_is_received",
     ),
     _guard(
         "R185",
-        "programs/scp_names.py",
+        "programs/files/scp_names.py",
         'made += b"\\\\" + bytes([byte])',
         "made.append(byte)",
         SCP + "test_r185_a_path_is_quoted_for_the_remote_shell_and_patterns_stay",
     ),
     _guard(
         "R186",
-        "programs/sftp_typing.py",
+        "programs/files/sftp_typing.py",
         'and shown(name) == name.decode("utf-8", "surrogateescape")',
         "and name",
         SFTP_PROGRAM
@@ -2079,14 +2079,14 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R177",
-        "server/sftp_files.py",
+        "server/files/sftp_files.py",
         "if os.path.samestat(os.fstat(source.descriptor), os.fstat(self.descriptor)):",
         "if False:",
         FILE_SERVICE + "test_r177_case_242_a_file_with_two_names_is_not_copied_into_itself",
     ),
     _guard(
         "case 241",
-        "server/sftp_files.py",
+        "server/files/sftp_files.py",
         "        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))",
         "        return",
         FILE_SERVICE + "test_case_241_a_rename_never_replaces_and_directories_are_renamed_too",
@@ -2139,70 +2139,70 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R179",
-        "server/rooted_files.py",
+        "server/files/rooted_files.py",
         'above = self._root.open(self._path + b"/..", os.O_PATH)',
         'above = os.open(b"..", os.O_PATH, dir_fd=self._directory)',
         ROOTED + "test_r179_the_root_s_parent_is_the_root",
     ),
     _guard(
         "R179",
-        "server/rooted_files.py",
+        "server/files/rooted_files.py",
         "        if user:\n",
         "        if False:\n",
         ROOTED + "test_homes_are_inside_and_other_users_are_not_known",
     ),
     _guard(
         "R179",
-        "server/file_service.py",
+        "server/files/service.py",
         'cannot serve from {wishes.root}: {error}")\n            raise\n',
         'cannot serve from {wishes.root}: {error}")\n            files = LocalFiles()\n',
         "interop/test_sftp.py::test_r179_a_root_that_is_not_there_is_served_by_nobody",
     ),
     _guard(
         "case 233",
-        "server/memory_files.py",
+        "server/files/memory_files.py",
         "        if self._bytes + grown > self._most_bytes:\n",
         "        if grown > 1 << 24 and False:\n",
         FILE_SYSTEMS + "test_memory_is_bounded_and_what_is_removed_is_free_again",
     ),
     _guard(
         "case 233",
-        "server/fsspec_files.py",
+        "server/files/fsspec_files.py",
         "        if at > self._size:\n",
         "        if False:\n",
         FILE_SYSTEMS + "test_case_233_a_hole_costs_no_memory",
     ),
     _guard(
         "R179",
-        "server/fsspec_files.py",
+        "server/files/fsspec_files.py",
         '            if part == b"..":\n',
         "            if False:\n",
         FILE_SYSTEMS + "test_r179_case_237_case_238_there_is_nothing_above_the_root",
     ),
     _guard(
         "R179",
-        "server/fsspec_files.py",
+        "server/files/fsspec_files.py",
         "if _LOCAL & {*((kinds,) if isinstance(kinds, str) else kinds)}:",
         "if False:",
         FILE_SYSTEMS + "test_r179_a_directory_of_this_machine_is_not_served_through_fsspec",
     ),
     _guard(
         "R068",
-        "server/serve_files.py",
+        "server/sessions/subsystem.py",
         "        if words[:1] != [BUILT_IN]:\n            return None\n",
         "",
         SERVED_FILES + "test_r068_a_key_s_only_command_holds_for_files_too",
     ),
     _guard(
         "R068",
-        "server/serve_files.py",
+        "server/sessions/subsystem.py",
         "            wishes.read_only or ours.read_only,\n",
         "            ours.read_only,\n",
         SERVED_FILES + "test_r068_a_key_s_only_command_holds_for_files_too",
     ),
     _guard(
         "R179",
-        "server/chroot.py",
+        "server/sessions/chroot.py",
         "        if status.st_uid != 0 or status.st_mode & _OTHERS_WRITE:\n",
         "        if False:\n",
         "server/test_chroot.py::test_a_root_that_others_may_change_is_refused_with_openssh_s_words",
@@ -2276,7 +2276,7 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R176",
-        "client/sides.py",
+        "client/files/sides.py",
         "reached, shortened = transfer.contiguous, False\n        wanted = messages.FileSetStat(made, Attributes(size=reached))",
         "reached, shortened = transfer.contiguous, False\n        wanted = messages.FileSetStat(made, Attributes())",
         "sftp/test_cut_anywhere.py::test_r176_a_write_that_failed_is_an_error"
@@ -2405,14 +2405,14 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R174",
-        "programs/scp_legacy.py",
+        "programs/files/scp_legacy.py",
         "                mode & _PERMISSIONS | stat.S_IWUSR,",
         "                mode & _ALL | stat.S_IWUSR,",
         SCP + "test_r174_without_p_nothing_privileged_arrives",
     ),
     _guard(
         "R174",
-        "client/sides.py",
+        "client/files/sides.py",
         "    return Attributes(permissions=attributes.mode, atime",
         "    return Attributes(uid=attributes.uid, gid=attributes.gid, permissions=attributes.mode, atime",
         LIBRARY_TREES + "test_r174_a_copy_that_keeps_all_keeps_no_owner",
@@ -2437,7 +2437,7 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R173",
-        "client/files.py",
+        "client/files/files.py",
         'if name in {b"", b".", b".."}:',
         "if False:",
         LIBRARY_FILES + "test_r173_what_has_no_name_of_its_own_is_not_fetched_into_a_directory",
@@ -2451,7 +2451,7 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R172",
-        "client/copying.py",
+        "client/files/copying.py",
         "            for name, attributes in found:\n                checked(name)",
         "            for name, attributes in found:",
         LIBRARY_TREES + "test_r172_r173_a_source_that_does_not_check_its_names_is_checked",
@@ -2493,7 +2493,7 @@ TRANSFERS: Final = (
     ),
     _guard(
         "R176",
-        "client/remote_file.py",
+        "client/files/remote_file.py",
         "self._failure = error",
         "self._failure = None",
         "client/test_file_objects.py"
@@ -2501,14 +2501,14 @@ TRANSFERS: Final = (
     ),
     _guard(
         "case 253",
-        "client/copying.py",
+        "client/files/copying.py",
         "if attributes.is_directory and directory.leads_back(real):",
         "if False:",
         LIBRARY_TREES + "test_case_253_a_link_that_leads_back_is_an_error",
     ),
     _guard(
         "case 261",
-        "client/sides.py",
+        "client/files/sides.py",
         "if here > there:",
         "if False:",
         LIBRARY_TREES + "test_case_261_more_than_there_is_to_have_is_no_beginning",
@@ -2562,7 +2562,7 @@ TALK: Final = "mux/test_talk.py::"
 CONTROL_SOCKETS: Final = (
     _guard(
         "R158",
-        "programs/ssh_master.py",
+        "programs/ssh/master.py",
         'if self.config.control_master not in {"ask", "autoask"}:',
         "if True:",
         SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request",
@@ -2570,21 +2570,21 @@ CONTROL_SOCKETS: Final = (
     ),
     _guard(
         "R158",
-        "programs/ssh_master.py",
+        "programs/ssh/master.py",
         'answer(said is not None and said.lower() in {b"", b"yes"})',
         "answer(True)",
         SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request",
     ),
     _guard(
         "R158",
-        "programs/ssh_visitor.py",
+        "programs/ssh/visitor.py",
         '    Proxy: lambda _, host: f"Allow multiplexed proxy connection to {host}? ",\n',
         "",
         SHARING + "test_r158_whoever_runs_the_master_is_asked_about_every_request[ssh]",
     ),
     _guard(
         "R159",
-        "programs/ssh_master.py",
+        "programs/ssh/master.py",
         "if not is_trusted(uid):",
         "if False:",
         SHARING + "test_r159_another_user_is_not_heard_even_where_the_file_lets_him_in",
@@ -2619,7 +2619,7 @@ CONTROL_SOCKETS: Final = (
     ),
     _guard(
         "case 335",
-        "programs/ssh_visitor.py",
+        "programs/ssh/visitor.py",
         "            guest.drop()\n",
         "            guest.look_at_size()\n",
         SHARING + "test_case_335_a_passengers_death_ends_its_command_and_nothing_is_left",
@@ -2653,7 +2653,7 @@ FORWARDING: Final = (
     ),
     _guard(
         "R146",
-        "client/listening.py",
+        "client/forwarding/listening.py",
         "takers = self._takers.get(place)\n        if takers is None:",
         "takers = next(iter(self._takers.values()), None)\n        if takers is None:",
         "client/test_listening.py::test_r146_only_what_was_asked_for_is_taken_by_address_and_port",
@@ -2668,7 +2668,7 @@ FORWARDING: Final = (
     ),
     _guard(
         "R149",
-        "server/forwarding.py",
+        "server/forwarding/forwarding.py",
         "opens = all(one.names_opening for one in forcing)",
         "opens = True",
         "server/test_forwarding_rules.py::"
@@ -2676,7 +2676,7 @@ FORWARDING: Final = (
     ),
     _guard(
         "R149",
-        "server/forwarding.py",
+        "server/forwarding/forwarding.py",
         "listens = all(one.names_listening for one in forcing)",
         "listens = True",
         "client/test_remote_forwards.py::"
@@ -2686,7 +2686,7 @@ FORWARDING: Final = (
     ),
     _guard(
         "R110",
-        "server/forwarding.py",
+        "server/forwarding/forwarding.py",
         "return bool(self.devices & mode) and all(one.permit_tunnel for one in self.options)",
         "return bool(self.devices & mode)",
         "server/test_network_devices.py::"
@@ -2694,7 +2694,7 @@ FORWARDING: Final = (
     ),
     _guard(
         "R149",
-        "server/forwarding.py",
+        "server/forwarding/forwarding.py",
         "devices = devices if named else 0",
         "pass",
         "server/test_network_devices.py::"
@@ -2702,28 +2702,28 @@ FORWARDING: Final = (
     ),
     _guard(
         "case 177",
-        "server/listening.py",
+        "server/forwarding/listening.py",
         " or not 0 <= port <= LARGEST_PORT or",
         " or",
         LISTENING + "test_case_177_no_port_that_is_none_is_listened_on",
     ),
     _guard(
         "case 178",
-        "server/listening.py",
+        "server/forwarding/listening.py",
         "if 0 < port < PRIVILEGED and os.geteuid() != 0:",
         "if False:",
         LISTENING + "test_case_178_a_user_gets_no_privileged_port_whatever_the_system_allows",
     ),
     _guard(
         "case 179",
-        "server/listening.py",
+        "server/forwarding/listening.py",
         " and len(self._listeners) < MOST_LISTENERS",
         "",
         LISTENING + "test_case_179_one_place_is_had_once_and_a_hundred_together",
     ),
     _guard(
         "case 182",
-        "server/listening.py",
+        "server/forwarding/listening.py",
         "unlink=rules.unlink)",
         "unlink=True)",
         LISTENING + "test_case_182_a_path_that_is_none_or_taken_is_refused",
@@ -2737,7 +2737,7 @@ TUNNEL: Final = "programs/test_tunnel.py::"
 KEPT_UP: Final = (
     _guard(
         "R016",
-        "programs/tunnel_plan.py",
+        "programs/tunnels/plan.py",
         'options["host_keys"] = HostKeyPolicy.STRICT',
         'options["host_keys"] = HostKeyPolicy.ACCEPT_NEW',
         TUNNEL
@@ -2745,14 +2745,14 @@ KEPT_UP: Final = (
     ),
     _guard(
         "R036",
-        "programs/tunnel_status.py",
+        "programs/tunnels/status.py",
         """yield visible(f"{one['name']:{names}}  {one['state']:10}  {_detail(one)}")""",
         """yield f"{one['name']:{names}}  {one['state']:10}  {_detail(one)}\"""",
         TUNNEL + "test_r036_what_a_server_says_cannot_steer_the_terminal_of_who_asks",
     ),
     _guard(
         "R145",
-        "programs/tunnel_plan.py",
+        "programs/tunnels/plan.py",
         "gateway=config.gateway_ports,",
         "gateway=True,",
         TUNNEL
@@ -2760,7 +2760,7 @@ KEPT_UP: Final = (
     ),
     _guard(
         "R146",
-        "client/remote_forwards.py",
+        "client/forwarding/remote_forwards.py",
         "if permitted != ANYWHERE and not any(names_place(one, host, port) for one in permitted):",
         "if False:",
         TUNNEL + "test_r146_permit_remote_open_bounds_where_socks_from_the_server_leads",
@@ -2776,21 +2776,21 @@ KEPT_UP: Final = (
     ),
     _guard(
         "R159",
-        "programs/tunnel_status.py",
+        "programs/tunnels/status.py",
         "        and not stat.S_IMODE(found.st_mode) & 0o077\n",
         "",
         TUNNEL + "test_r159_who_was_killed_and_who_talks_nonsense_are_no_tunnels",
     ),
     _guard(
         "R159",
-        "programs/tunnel_status.py",
+        "programs/tunnels/status.py",
         "if not called_by_us(stream):",
         "if False:",
         TUNNEL + "test_r159_another_user_is_told_nothing_even_where_the_files_let_him_in",
     ),
     _guard(
         "case 221",
-        "client/leading.py",
+        "client/forwarding/leading.py",
         "if len(self._asking) >= MOST_ASKING:",
         "if False:",
         "client/test_forwards.py"
@@ -2823,14 +2823,14 @@ WINDOWS: Final = (
     ),
     _guard(
         "R143",
-        "server/client_display.py",
+        "server/forwarding/client_display.py",
         "cookie = read_cookie(request.protocol, request.cookie)",
         "cookie = Cookie(request.protocol, request.cookie.encode())",
         DISPLAYS + "test_r143_what_no_cookie_can_be_is_refused_before_any_function_sees_it",
     ),
     _guard(
         "R143",
-        "server/client_display.py",
+        "server/forwarding/client_display.py",
         "if request.screen > LARGEST_SCREEN:",
         "if False:",
         DISPLAYS + "test_r143_what_no_cookie_can_be_is_refused_before_any_function_sees_it",
@@ -2874,7 +2874,7 @@ WINDOWS: Final = (
     ),
     _guard(
         "R146",
-        "client/x11_forwarding.py",
+        "client/forwarding/x11_forwarding.py",
         "if self._single and not self._left:",
         "if False:",
         DISPLAYS + "test_r146_a_single_connection_is_one_at_both_ends",

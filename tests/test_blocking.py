@@ -19,8 +19,8 @@ from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, pattern
 import tellin
 from tellin import blocking
 from tellin.client import options as client_options
+from tellin.client.forwarding.remote_forwardings import RemoteVerbs
 from tellin.client.options import ConnectOptions, RunOptions, StartOptions, SubsystemOptions
-from tellin.client.remote_forwardings import RemoteVerbs
 from tellin.runtime.portal import Portal, shared_portal
 from tellin.server.serve import ServeOptions
 

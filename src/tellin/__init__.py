@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from tellin.client.connect import connect as connect
     from tellin.client.connected import Connection as Connection
     from tellin.client.display import Display as Display
-    from tellin.client.files import Files as Files
-    from tellin.client.forwards import Forwarding as Forwarding
-    from tellin.client.host_keys import HostKeyPolicy as HostKeyPolicy
+    from tellin.client.files.files import Files as Files
+    from tellin.client.files.remote_file import RemoteFile as RemoteFile
+    from tellin.client.forwarding.forwards import Forwarding as Forwarding
+    from tellin.client.forwarding.remote_forwardings import Listener as Listener
+    from tellin.client.forwarding.streams import Stream as Stream
+    from tellin.client.hosts.host_keys import HostKeyPolicy as HostKeyPolicy
     from tellin.client.pool import Pool as Pool
-    from tellin.client.process import Completed as Completed
-    from tellin.client.process import Process as Process
     from tellin.client.questions import HostKeyQuestion as HostKeyQuestion
-    from tellin.client.remote_file import RemoteFile as RemoteFile
-    from tellin.client.remote_forwardings import Listener as Listener
-    from tellin.client.streams import Stream as Stream
+    from tellin.client.sessions.process import Completed as Completed
+    from tellin.client.sessions.process import Process as Process
     from tellin.client.tunnel import Tunnel as Tunnel
     from tellin.client.tunnel import TunnelState as TunnelState
     from tellin.config.known_hosts import KnownHosts as KnownHosts
@@ -56,31 +56,31 @@ if TYPE_CHECKING:
     from tellin.runtime.channel_streams import Reader as Reader
     from tellin.runtime.channel_streams import Writer as Writer
     from tellin.runtime.redirection import Redirect as Redirect
-    from tellin.server.admission import Candidate as Candidate
-    from tellin.server.fsspec_files import FsspecFiles as FsspecFiles
-    from tellin.server.memory_files import MemoryFiles as MemoryFiles
-    from tellin.server.process import ServerProcess as ServerProcess
-    from tellin.server.process import Terminal as Terminal
-    from tellin.server.programs import RunCommands as RunCommands
-    from tellin.server.quota_files import QuotaFiles as QuotaFiles
-    from tellin.server.rooted_files import RootedFiles as RootedFiles
+    from tellin.server.authentication.admission import Candidate as Candidate
+    from tellin.server.files.fsspec_files import FsspecFiles as FsspecFiles
+    from tellin.server.files.memory_files import MemoryFiles as MemoryFiles
+    from tellin.server.files.quota_files import QuotaFiles as QuotaFiles
+    from tellin.server.files.rooted_files import RootedFiles as RootedFiles
     from tellin.server.serve import Server as Server
     from tellin.server.serve import serve as serve
-    from tellin.server.serve_files import ServeFiles as ServeFiles
+    from tellin.server.sessions.process import ServerProcess as ServerProcess
+    from tellin.server.sessions.process import Terminal as Terminal
+    from tellin.server.sessions.programs import RunCommands as RunCommands
+    from tellin.server.sessions.subsystem import ServeFiles as ServeFiles
 
 _HOMES = {
     "tellin.client.connect": ("connect",),
     "tellin.client.connected": ("Connection",),
     "tellin.client.display": ("Display",),
-    "tellin.client.files": ("Files",),
-    "tellin.client.forwards": ("Forwarding",),
-    "tellin.client.host_keys": ("HostKeyPolicy",),
+    "tellin.client.files.files": ("Files",),
+    "tellin.client.forwarding.forwards": ("Forwarding",),
+    "tellin.client.hosts.host_keys": ("HostKeyPolicy",),
     "tellin.client.pool": ("Pool",),
-    "tellin.client.process": ("Completed", "Process"),
+    "tellin.client.sessions.process": ("Completed", "Process"),
     "tellin.client.questions": ("HostKeyQuestion",),
-    "tellin.client.remote_file": ("RemoteFile",),
-    "tellin.client.remote_forwardings": ("Listener",),
-    "tellin.client.streams": ("Stream",),
+    "tellin.client.files.remote_file": ("RemoteFile",),
+    "tellin.client.forwarding.remote_forwardings": ("Listener",),
+    "tellin.client.forwarding.streams": ("Stream",),
     "tellin.client.tunnel": ("Tunnel", "TunnelState"),
     "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.errors": (
@@ -110,15 +110,15 @@ _HOMES = {
     "tellin.protocol.core": ("KeepAlive",),
     "tellin.runtime.channel_streams": ("Reader", "Writer"),
     "tellin.runtime.redirection": ("Redirect",),
-    "tellin.server.admission": ("Candidate",),
-    "tellin.server.fsspec_files": ("FsspecFiles",),
-    "tellin.server.memory_files": ("MemoryFiles",),
-    "tellin.server.process": ("ServerProcess", "Terminal"),
-    "tellin.server.programs": ("RunCommands",),
-    "tellin.server.quota_files": ("QuotaFiles",),
-    "tellin.server.rooted_files": ("RootedFiles",),
+    "tellin.server.authentication.admission": ("Candidate",),
+    "tellin.server.files.fsspec_files": ("FsspecFiles",),
+    "tellin.server.files.memory_files": ("MemoryFiles",),
+    "tellin.server.sessions.process": ("ServerProcess", "Terminal"),
+    "tellin.server.sessions.programs": ("RunCommands",),
+    "tellin.server.files.quota_files": ("QuotaFiles",),
+    "tellin.server.files.rooted_files": ("RootedFiles",),
     "tellin.server.serve": ("Server", "serve"),
-    "tellin.server.serve_files": ("ServeFiles",),
+    "tellin.server.sessions.subsystem": ("ServeFiles",),
 }
 
 

@@ -13,7 +13,7 @@ def main() -> None:
     gc.disable()
     if "-N" in sys.argv:
         # ssh-keygen's passphrase, before all else: who has none does not pay for it.
-        from tellin.programs.ahead import begin
+        from tellin.programs.keygen.ahead import begin
 
         begin(sys.argv)
     import tellin

@@ -18,7 +18,7 @@ from tellin.keys import load_private_key
 from tellin.keys.certificates import Certificate
 from tellin.keys.private import PrivateKey
 from tellin.keys.public import PublicKey
-from tellin.programs.ssh_pkcs11_helper import Module, blob_of_point
+from tellin.programs.agents.ssh_pkcs11_helper import Module, blob_of_point
 from tellin.wire import Cursor
 
 CERTIFICATE = Certificate.issue(

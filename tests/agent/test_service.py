@@ -12,9 +12,9 @@ from tests.agent.talk import ECDSA, ED25519
 from tellin.agent.constraints import Constraints
 from tellin.agent.credentials import Credential
 from tellin.agent.session import TokenPolicy
-from tellin.programs import agent_service
-from tellin.programs.agent_place import claim
-from tellin.programs.agent_service import AgentService
+from tellin.programs.agents import agent_service
+from tellin.programs.agents.agent_place import claim
+from tellin.programs.agents.agent_service import AgentService
 
 
 class Clock:

@@ -23,7 +23,7 @@ from tellin.agent.tokens import (
     SignWith,
     TokenError,
 )
-from tellin.client import tokens
+from tellin.client.authentication import tokens
 from tellin.keys import load_private_key
 from tellin.keys.certificates import Certificate
 from tellin.keys.file_signatures import FileSignature

@@ -4,11 +4,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tellin.client.host_keys import HostKeyCheck, HostKeyPolicy
-from tellin.client.identities import KeySource
-from tellin.client.login import Login, LoginPlan
+from tellin.client.authentication.identities import KeySource
+from tellin.client.authentication.login import Login, LoginPlan
+from tellin.client.hosts.host_keys import HostKeyCheck, HostKeyPolicy
+from tellin.client.hosts.records import HostPlace, MemoryRecords
 from tellin.client.questions import HostKeyQuestion
-from tellin.client.records import HostPlace, MemoryRecords
 from tellin.protocol import ClientProtocol
 from tellin.protocol.events import (
     Authenticated,

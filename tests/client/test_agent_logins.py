@@ -21,9 +21,9 @@ from tellin.agent.constraints import Destination
 from tellin.agent.keyring import Keyring
 from tellin.agent.messages import Failure, SignRequest, framed
 from tellin.agent.session import AgentSession
-from tellin.client.agent_keys import AgentKeys
-from tellin.client.agents import Agent
-from tellin.client.identities import Identity, MemoryKeys
+from tellin.client.authentication.agent_keys import AgentKeys
+from tellin.client.authentication.agents import Agent
+from tellin.client.authentication.identities import Identity, MemoryKeys
 from tellin.errors import MalformedPacket
 from tellin.keys import PrivateKey
 from tellin.runtime.journal import Journal

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tellin.client import asking
-from tellin.client.asking import TerminalPrompter
+from tellin.client.authentication import asking
+from tellin.client.authentication.asking import TerminalPrompter
 from tellin.client.questions import HostKeyQuestion, Nobody
 from tellin.keys import PrivateKey
 from tellin.keys.pictures import randomart

@@ -10,7 +10,7 @@ from tests.library import HOST_KEY, USER_KEY, awaited, connecting, serving
 
 import tellin
 from tellin import blocking
-from tellin.client.login import Login
+from tellin.client.authentication.login import Login
 from tellin.keys import PrivateKey, PublicKey
 
 

@@ -19,11 +19,11 @@ from tellin.algorithms.signatures import (
     certified,
     with_certificates,
 )
-from tellin.client.certified import CertifiedKeys
-from tellin.client.host_keys import HostKeyPolicy
-from tellin.client.identities import Identity, MemoryIdentity, MemoryKeys
-from tellin.client.records import HostPlace
-from tellin.client.revoked import revocation_lists
+from tellin.client.authentication.certified import CertifiedKeys
+from tellin.client.authentication.identities import Identity, MemoryIdentity, MemoryKeys
+from tellin.client.hosts.host_keys import HostKeyPolicy
+from tellin.client.hosts.records import HostPlace
+from tellin.client.hosts.revoked import revocation_lists
 from tellin.config.known_hosts import Marker
 from tellin.errors import (
     HostKeyChanged,

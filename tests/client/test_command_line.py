@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tellin.client.command_line import CommandLine
+from tellin.client.sessions.command_line import CommandLine
 from tellin.config.forwards import Forward
 
 

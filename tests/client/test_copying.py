@@ -8,8 +8,8 @@ import pytest
 from tests.client.test_trees import grown, planted
 from tests.sftp.paper_files import Talk
 
-from tellin.client.copying import Links, TreeCopy, Wishes
-from tellin.client.sides import (
+from tellin.client.files.copying import Links, TreeCopy, Wishes
+from tellin.client.files.sides import (
     Fetching,
     LocalSource,
     LocalTarget,
@@ -19,7 +19,7 @@ from tellin.client.sides import (
     Sending,
 )
 from tellin.errors import ConnectionLost
-from tellin.server.sftp_files import LocalFiles
+from tellin.server.files.sftp_files import LocalFiles
 from tellin.sftp.remote_files import RemoteFiles
 from tellin.sftp.waiting import Answer, Cancelled, Directly, Job, obtained
 

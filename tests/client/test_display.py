@@ -14,11 +14,11 @@ from tests.fuzz.displays import setup
 from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, awaited, connected, connecting, serving
 
 import tellin
-from tellin.client.x11_forwarding import X11Forwarding
+from tellin.client.forwarding.x11_forwarding import X11Forwarding
 from tellin.connection.forwarding import X11
 from tellin.connection.requests import X11Request
 from tellin.connection.x11 import COOKIE, X11Origin
-from tellin.server.client_sockets import reach_client
+from tellin.server.forwarding.client_sockets import reach_client
 
 REAL = bytes(range(16))
 Look = Callable[["tellin.ServerProcess[bytes]"], Awaitable[object]]

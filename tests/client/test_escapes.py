@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tellin.client.escapes import Escapes
+from tellin.client.sessions.escapes import Escapes
 
 
 class Deeds:

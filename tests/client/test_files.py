@@ -16,7 +16,7 @@ from tests.library import HOST_KEY, USER_KEY, awaited, connected, pattern
 
 import tellin
 from tellin import blocking
-from tellin.client.files import Files
+from tellin.client.files.files import Files
 from tellin.errors import ConnectionLost, ProtocolError, RequestRefused, SftpError, UsageError
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes

@@ -21,12 +21,13 @@ from tests.library import (
 )
 
 import tellin
-from tellin.client import accepting, leading
-from tellin.client.leading import Leader
-from tellin.client.local_forwards import library_journal
+from tellin.client import accepting
+from tellin.client.forwarding import leading
+from tellin.client.forwarding.leading import Leader
+from tellin.client.forwarding.local_forwards import library_journal
 from tellin.config.forwards import Forward
 from tellin.runtime.gateways import LOOPBACK
-from tellin.server.forwarding import Forwarding, ForwardingRules
+from tellin.server.forwarding.forwarding import Forwarding, ForwardingRules
 from tellin.server.serve import Server
 
 

@@ -12,10 +12,10 @@ import pytest
 from tests.client.scene import GRANT, Scene
 from tests.config.paper_machine import PaperMachine
 
-from tellin.client.host_key_sources import HostKeySources, Verdict, judge
-from tellin.client.host_keys import HostKeyPolicy
-from tellin.client.identities import MemoryKeys
-from tellin.client.records import HostPlace
+from tellin.client.authentication.identities import MemoryKeys
+from tellin.client.hosts.host_key_sources import HostKeySources, Verdict, judge
+from tellin.client.hosts.host_keys import HostKeyPolicy
+from tellin.client.hosts.records import HostPlace
 from tellin.config.known_hosts import Marker, make_line
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import ConfigError, HostKeyRejected, HostKeyRevoked
@@ -327,9 +327,9 @@ def test_who_may_vouch_is_said_by_the_resolver_s_options(
 
 def test_nothing_of_it_is_loaded_where_files_are_enough() -> None:
     text = (
-        "import sys, tellin.programs.ssh_run, tellin.client.host_keys\n"
-        "bad = {'tellin.client.host_key_sources', 'tellin.runtime.sshfp', 'dns', 'subprocess',"
-        " 'tellin.client.host_key_updates', 'tellin.config.host_key_updates'} & {*sys.modules}\n"
+        "import sys, tellin.programs.ssh.run, tellin.client.hosts.host_keys\n"
+        "bad = {'tellin.client.hosts.host_key_sources', 'tellin.runtime.sshfp', 'dns', 'subprocess',"
+        " 'tellin.client.hosts.host_key_updates', 'tellin.config.host_key_updates'} & {*sys.modules}\n"
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", text], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tellin.client.host_key_updates import HostKeyUpdates
+from tellin.client.hosts.host_key_updates import HostKeyUpdates
 from tellin.config.host_key_updates import survey, updated
 from tellin.config.known_hosts import KnownHosts, host_name, make_line
 from tellin.connection.host_keys import (

@@ -9,10 +9,10 @@ import pytest
 from tests.client.scene import GRANT, Answers, Scene
 
 from tellin.algorithms.signatures import HOST_KEY_ALGORITHMS, certified
-from tellin.client.host_keys import HostKeyPolicy
-from tellin.client.identities import MemoryKeys
+from tellin.client.authentication.identities import MemoryKeys
+from tellin.client.hosts.host_keys import HostKeyPolicy
+from tellin.client.hosts.records import FileRecords, HostPlace, known_types
 from tellin.client.preferences import settings
-from tellin.client.records import FileRecords, HostPlace, known_types
 from tellin.config.known_hosts import KnownHosts, hash_name, make_line
 from tellin.config.ssh_config import SshConfig
 from tellin.errors import (

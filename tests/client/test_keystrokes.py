@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tellin.client.keystrokes import CHAFF, Keystrokes
+from tellin.client.sessions.keystrokes import CHAFF, Keystrokes
 from tellin.protocol.events import PongReceived
 from tellin.runtime.journal import DEBUG3, Journal
 from tellin.testing import Collector, Loopback

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.fuzz.displays import NAME, REAL, SHOWN, setup
 
-from tellin.client.incoming import Incoming
+from tellin.client.forwarding.incoming import Incoming
+from tellin.client.forwarding.x11_forwarding import Access, obtain
 from tellin.client.preferences import CLIENT_SETTINGS
-from tellin.client.x11_forwarding import Access, obtain
 from tellin.connection.forwarding import AGENT, SERVERS_TYPES, X11
 from tellin.connection.x11 import COOKIE, Cookie, Display, X11Setup, read_display
 from tellin.errors import ChannelOpenFailureReason as Reason

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellin.client.channel_owners import tell_owner
-from tellin.client.incoming import Incoming
-from tellin.client.listening import Listening, Place, told_host
+from tellin.client.forwarding.incoming import Incoming
+from tellin.client.forwarding.listening import Listening, Place, told_host
 from tellin.client.preferences import CLIENT_SETTINGS
 from tellin.connection.channel import Channel
 from tellin.connection.forwarding import (

@@ -17,7 +17,7 @@ from tests.client.scene import (
     questions,
 )
 
-from tellin.client.identities import FileKeys, Identity, KeyPolicy, MemoryKeys
+from tellin.client.authentication.identities import FileKeys, Identity, KeyPolicy, MemoryKeys
 from tellin.client.questions import Nobody, Prompter
 from tellin.errors import AuthenticationFailed, SignatureFailed
 from tellin.keys import PrivateKey

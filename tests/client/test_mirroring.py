@@ -12,7 +12,7 @@ from tests.client.test_files import filed
 from tests.client.test_trees import grown, planted
 from tests.library import awaited
 
-from tellin.client import mirroring
+from tellin.client.files import mirroring
 from tellin.errors import SftpError
 
 VERBS = ["mirror_get", "mirror_put"]
@@ -109,7 +109,7 @@ async def test_what_nobody_may_write_to_is_unlocked_while_it_is_changed(
 
         return noted
 
-    monkeypatch.setattr(f"tellin.client.files.{name}", noting)
+    monkeypatch.setattr(f"tellin.client.files.files.{name}", noting)
     source, target = tmp_path / "source", tmp_path / "target"
     (source / "d" / "same").mkdir(parents=True)
     (source / "d" / "f").write_bytes(b"old")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.client.scene import GRANT, Scene, no, pk_ok
 
-from tellin.client.identities import FileKeys, KeyPolicy, MemoryKeys
+from tellin.client.authentication.identities import FileKeys, KeyPolicy, MemoryKeys
 from tellin.client.narration import Narrator
 from tellin.keys import PrivateKey
 from tellin.runtime.journal import DEBUG1, DEBUG2, Journal

@@ -19,7 +19,7 @@ import pytest
 from tests.library import USER_KEY, awaited, connected, connecting, obey, pattern, serving
 
 import tellin
-from tellin.client import process as process_room
+from tellin.client.sessions import process as process_room
 from tellin.connection.windows import INITIAL_WINDOW
 from tellin.runtime import channel_streams
 from tellin.runtime.channel_streams import Reader

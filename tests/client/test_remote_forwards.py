@@ -15,7 +15,7 @@ from tests.interop.test_forwarding import ask_by_socks
 from tests.library import HOST_KEY, USER_KEY, awaited, connected, connecting, pattern, serving
 
 import tellin
-from tellin.client import remote_forwardings
+from tellin.client.forwarding import remote_forwardings
 from tellin.connection import windows
 
 ANY = {"permit_listen": ["any"], "permit_sockets": True}

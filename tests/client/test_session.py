@@ -14,7 +14,7 @@ import pytest
 from tellin.client.channel_owners import tell_owner
 from tellin.client.connection import ClientConnection
 from tellin.client.endings import Place, Stage
-from tellin.client.session import Session, SessionPlan
+from tellin.client.sessions.session import Session, SessionPlan
 from tellin.config.patterns import match_pattern
 from tellin.connection.requests import (
     BreakRequest,
@@ -30,7 +30,7 @@ from tellin.connection.requests import (
     UnknownRequest,
     WindowChange,
 )
-from tellin.programs.ssh_wishes import selected_environment
+from tellin.programs.ssh.wishes import selected_environment
 from tellin.protocol import Channel, ServerProtocol
 from tellin.protocol.events import (
     Authenticated,

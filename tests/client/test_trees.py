@@ -12,8 +12,8 @@ import pytest
 from tests.client.test_files import DATA, END, NO, OK, filed, scripted_files
 from tests.library import awaited
 
-from tellin.client.copying import Item, TreeCopy, Wishes
-from tellin.client.sides import LocalTarget
+from tellin.client.files.copying import Item, TreeCopy, Wishes
+from tellin.client.files.sides import LocalTarget
 from tellin.errors import ProtocolError, SftpError
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes

@@ -15,8 +15,8 @@ from tests.conversations.test_sessions import Scene
 from tellin.connection.requests import ExitStatus, SubsystemRequest
 from tellin.errors import SftpError, TellinError
 from tellin.protocol.events import PongReceived
-from tellin.server.sessions import CommandSession
-from tellin.server.sftp_files import LocalFile
+from tellin.server.files.sftp_files import LocalFile
+from tellin.server.sessions.sessions import CommandSession
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient
 from tellin.sftp.messages import (

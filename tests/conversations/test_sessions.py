@@ -14,8 +14,8 @@ from tests.conversations.bare import inject_only, refused, take, write
 from tests.work import work
 
 from tellin.client.channel_owners import tell_owner
-from tellin.client.session import Session as ClientSession
-from tellin.client.session import SessionPlan
+from tellin.client.sessions.session import Session as ClientSession
+from tellin.client.sessions.session import SessionPlan
 from tellin.connection.channel import Channel
 from tellin.connection.requests import (
     AgentForwarding,
@@ -47,8 +47,8 @@ from tellin.runtime.journal import DEBUG3, Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.runtime.privileges import Account
 from tellin.runtime.terminal import window_size
-from tellin.server.session_rules import SessionRules
-from tellin.server.sessions import CommandSession
+from tellin.server.sessions.session_rules import SessionRules
+from tellin.server.sessions.sessions import CommandSession
 from tellin.testing import Collector
 from tellin.testing.pairs import make_pair
 from tellin.wire import string

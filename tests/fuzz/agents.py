@@ -16,7 +16,7 @@ from tellin.agent.session import AgentSession
 from tellin.errors import KeyFileError, MalformedPacket
 from tellin.keys.certificates import Certificate
 from tellin.keys.public import PublicKey
-from tellin.programs.ssh_pkcs11_helper import blob_of_point
+from tellin.programs.agents.ssh_pkcs11_helper import blob_of_point
 from tellin.testing.pairs import HOST_KEY
 from tellin.wire import Cursor, Message, string
 

@@ -10,13 +10,13 @@ from typing import Any
 from tests.fuzz.harness import Harness
 from tests.sftp.paper_files import PaperFiles, drain, feed, taken
 
-from tellin.client.copying import Item, Links, TreeCopy, Wishes
-from tellin.client.sides import RemoteSource
+from tellin.client.files.copying import Item, Links, TreeCopy, Wishes
+from tellin.client.files.sides import RemoteSource
 from tellin.errors import MalformedPacket, ProtocolError, TellinError
-from tellin.server.fsspec_files import FsspecFiles
-from tellin.server.memory_files import MemoryFiles
-from tellin.server.quota_files import QuotaFiles
-from tellin.server.rooted_files import RootedFiles
+from tellin.server.files.fsspec_files import FsspecFiles
+from tellin.server.files.memory_files import MemoryFiles
+from tellin.server.files.quota_files import QuotaFiles
+from tellin.server.files.rooted_files import RootedFiles
 from tellin.sftp import messages, rcp
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.client import SftpClient

@@ -28,7 +28,7 @@ from tellin.mux import messages
 from tellin.mux.messages import framed
 from tellin.mux.packets import Packets, packet
 from tellin.mux.talk import MasterTalk
-from tellin.programs.ssh_proxied import Proxied
+from tellin.programs.ssh.proxied import Proxied
 from tellin.protocol import Core
 from tellin.protocol.events import ChannelAsked, ChannelRequested, GlobalRequested
 from tellin.testing import Collector, Loopback
@@ -226,7 +226,7 @@ HARNESSES = [
     Harness(
         "mux_proxy",
         to_proxy,
-        covers=["tellin.programs.ssh_proxied.Proxied.received"],
+        covers=["tellin.programs.ssh.proxied.Proxied.received"],
         seeds=_proxied,
     ),
     Harness("mux_packets", to_packets, covers=["tellin.mux.packets.Packets.feed"], seeds=_packets),

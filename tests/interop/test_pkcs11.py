@@ -270,7 +270,7 @@ def test_a_module_that_never_answers_is_given_up(
     token: SoftToken, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from tellin.agent.tokens import TokenError
-    from tellin.client.tokens import PKCS11, TokenHelper, list_module
+    from tellin.client.authentication.tokens import PKCS11, TokenHelper, list_module
 
     # A package of that name that hangs as a module might.
     (tmp_path / "pkcs11.py").write_text("import time\ntime.sleep(3600)\n")

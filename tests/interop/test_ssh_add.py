@@ -9,8 +9,8 @@ from tests.interop.agents import PROGRAMS, SECONDS, RunningAgent
 from tests.interop.target import make_key, my_name
 
 from tellin.keys import PrivateKey
-from tellin.programs import ssh_add
-from tellin.programs.add_wishes import Wishes
+from tellin.programs.agents import ssh_add
+from tellin.programs.agents.add_wishes import Wishes
 from tellin.runtime import prompts
 
 LINES = (

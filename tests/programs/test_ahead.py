@@ -11,8 +11,8 @@ import pytest
 from tellin.errors import UsageError
 from tellin.keys import PrivateKey, load_private_key
 from tellin.keys.stretching import Stretching
-from tellin.programs import ahead
 from tellin.programs.command import start
+from tellin.programs.keygen import ahead
 
 TELLIN = Path(sys.executable).with_name("tellin")
 KEYGEN = "/usr/local/bin/ssh-keygen"

@@ -22,7 +22,7 @@ from tellin.keys.private import PrivateKey
 from tellin.programs.command import PROGRAMS, Failure, load
 from tellin.programs.completion import SCRIPTS, run
 from tellin.programs.completion_words import ARGUMENTS, VALUES, Answer, complete
-from tellin.programs.ssh_query import QUERIES
+from tellin.programs.ssh.query import QUERIES
 
 KEY = PrivateKey.generate("ed25519").public.to_line()
 MACHINE = PaperMachine(

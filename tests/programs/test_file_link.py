@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tests.interop.tellin_peer import TELLIN
 
-from tellin.client.copying import TreeCopy, Wishes
-from tellin.client.sides import LocalSource, RemoteTarget, Sending
+from tellin.client.files.copying import TreeCopy, Wishes
+from tellin.client.files.sides import LocalSource, RemoteTarget, Sending
 from tellin.errors import TellinError
-from tellin.programs.file_link import FileLink
+from tellin.programs.files.link import FileLink
 from tellin.runtime import local_trees
 from tellin.runtime.loop import SmallLoop
 from tellin.sftp import messages

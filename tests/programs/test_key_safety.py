@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tellin.keys.private import PrivateKey
-from tellin.programs import keygen_files
 from tellin.programs.command import load
+from tellin.programs.keygen import files as keygen_files
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])

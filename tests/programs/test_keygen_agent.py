@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.programs.keygen_twins import KEYS, TELLIN, Twins, signing_twins
 
-from tellin.client.agents import Agent
+from tellin.client.authentication.agents import Agent
 from tellin.keys import load_certificate, load_private_key
 
 pytestmark = pytest.mark.peer("ssh-keygen")

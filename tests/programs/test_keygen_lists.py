@@ -12,8 +12,8 @@ from tests.programs.keygen_twins import KEYS, TELLIN, Twins
 
 from tellin.errors import KeyFileError
 from tellin.keys.revocation import RevocationList
-from tellin.programs import keygen_files
 from tellin.programs.command import load
+from tellin.programs.keygen import files as keygen_files
 
 LINE = KEYS["a"].public.with_comment("").to_line()
 # More than a megabyte of hosts.

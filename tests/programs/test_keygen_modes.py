@@ -11,8 +11,8 @@ from tests.programs.keygen_twins import KEYS, Twins, signing_twins
 
 from tellin.algorithms.safe_primes import candidates, generator_of, is_prime, small_primes
 from tellin.keys import Certificate, RevocationList, load_certificate
-from tellin.programs import keygen_sign
 from tellin.programs.command import load
+from tellin.programs.keygen import sign as keygen_sign
 
 pytestmark = pytest.mark.peer("ssh-keygen")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.interop.odd_names import ODD
 from tests.programs.file_runs import OURS, TELLIN, THEIRS, Hosts, said, tree
 
-from tellin.programs.scp_names import alternatives, asked_for, quoted
+from tellin.programs.files.scp_names import alternatives, asked_for, quoted
 
 DATA = random.Random(17).randbytes(1_300_001)
 SERVERS = [

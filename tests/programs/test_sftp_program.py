@@ -13,10 +13,10 @@ from tests.programs.file_runs import OURS, TELLIN, THEIRS, Hosts, said, tree
 from tests.programs.ssh_runs import Typist
 from tests.programs.test_scp import cut_after
 
-from tellin.programs.file_meter import Figures, show_rate, show_size, show_time
-from tellin.programs.sftp_lines import LineFault, line_of
-from tellin.programs.sftp_listing import scaled
-from tellin.programs.sftp_words import words_of
+from tellin.programs.files.meter import Figures, show_rate, show_size, show_time
+from tellin.programs.files.sftp_lines import LineFault, line_of
+from tellin.programs.files.sftp_listing import scaled
+from tellin.programs.files.sftp_words import words_of
 
 DATA = random.Random(18).randbytes(1_300_001)
 EVERYTHING = """\

@@ -509,7 +509,7 @@ def test_a_login_without_certificates_loads_nothing_of_them(ssh: Ssh) -> None:
     done = ssh.run("true", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.status == 0
     loaded = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
-    assert b"tellin.client.host_keys" in loaded
+    assert b"tellin.client.hosts.host_keys" in loaded
     others = (b"certificates", b"certified", b"revo")
     assert not [name for name in loaded if any(word in name for word in others)]
 
@@ -672,7 +672,7 @@ def test_a_login_loads_only_what_it_needs(ssh: Ssh) -> None:
     done = ssh.run("true", flags=flags, env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.status == 0
     names = set(loaded(done.stderr))
-    assert {"tellin.client.login", "tellin.keys.ed25519"} <= names
+    assert {"tellin.client.authentication.login", "tellin.keys.ed25519"} <= names
     # Each of these would make every login wait.
     needless = {
         *("asyncio", "bcrypt", "dataclasses", "difflib", "hashlib", "inspect", "logging"),

@@ -13,8 +13,8 @@ from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import read_ssh_config
 from tellin.config.surroundings import Surroundings
 from tellin.errors import ConfigError
-from tellin.programs.ssh_connecting import Connecting
-from tellin.programs.ssh_run import Run
+from tellin.programs.ssh.connecting import Connecting
+from tellin.programs.ssh.run import Run
 from tellin.runtime.journal import Journal
 from tellin.runtime.loop import SmallLoop
 from tellin.transport.version import IDENTIFICATION

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from tellin.keys import PrivateKey, PublicKey, load_private_key, load_public_key, randomart
-from tellin.programs import keygen_asking, keygen_files
 from tellin.programs.command import start
+from tellin.programs.keygen import asking as keygen_asking
+from tellin.programs.keygen import files as keygen_files
 from tellin.runtime import prompts
 
 TELLIN = Path(sys.executable).with_name("tellin")

@@ -9,7 +9,7 @@ from tellin.config import kinds
 from tellin.config.ssh_config import SshConfig
 from tellin.config.sshd_config import SshdConfig
 from tellin.programs.command import Failure
-from tellin.programs.ssh_query import QUERIES, answer, names_of_keyword
+from tellin.programs.ssh.query import QUERIES, answer, names_of_keyword
 
 # What 10.5 has and 9.2 has not, or the other way round.
 NEW = {

@@ -20,11 +20,11 @@ from tests.library import HOST_KEY, OTHER_KEY, USER_KEY, awaited
 
 import tellin
 from tellin.errors import ConfigError
-from tellin.programs import tunnel_status
 from tellin.programs.command import Failure
-from tellin.programs.tunnel import run
-from tellin.programs.tunnel_plan import gather_plans
-from tellin.programs.tunnel_status import StatusPlace, duration, lines, running
+from tellin.programs.tunnels import status as tunnel_status
+from tellin.programs.tunnels.plan import gather_plans
+from tellin.programs.tunnels.program import run
+from tellin.programs.tunnels.status import StatusPlace, duration, lines, running
 from tellin.runtime.supervisor import watchdog_seconds
 
 

@@ -511,7 +511,7 @@ def test_killed_at_each_system_call_it_leaves_the_old_or_the_new_and_no_lock(
 
 KNOWN_HOSTS_WRITER = """
 import sys
-from tellin.client.records import FileRecords
+from tellin.client.hosts.records import FileRecords
 from tellin.config.known_hosts import remove_host
 from tellin.runtime.files import update_text
 from tellin.runtime.journal import Journal

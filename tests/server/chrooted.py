@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.server.test_rooted_files import ANSWERED, Hostile
 from tests.sftp.paper_files import Talk
 
-from tellin.server.sftp_files import LocalFiles
+from tellin.server.files.sftp_files import LocalFiles
 from tellin.sftp import messages
 
 

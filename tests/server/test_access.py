@@ -12,7 +12,7 @@ from tests.work import work
 from tellin.errors import ConfigError
 from tellin.keys import PrivateKey
 from tellin.runtime.privileges import Account
-from tellin.server.access import (
+from tellin.server.authentication.access import (
     AccessRefused,
     AccessRules,
     AccountAccess,
@@ -23,7 +23,7 @@ from tellin.server.access import (
     read_guarded,
     safe_in_paths,
 )
-from tellin.server.passwords import ShadowEntry
+from tellin.server.authentication.passwords import ShadowEntry
 
 VISITOR = Visitor("", "192.0.2.7")
 KEY = PrivateKey.generate("ed25519").public
@@ -220,7 +220,8 @@ def test_r117_a_name_that_is_no_file_name_opens_no_file(
     authorized(home, KEY.to_line())
     opened: list[str] = []
     monkeypatch.setattr(
-        "tellin.server.access.read_guarded", lambda path, *_, **__: opened.append(path)
+        "tellin.server.authentication.access.read_guarded",
+        lambda path, *_, **__: opened.append(path),
     )
     assert checker.authorize(me(home), user, KEY, VISITOR) is None
     assert opened == []
@@ -477,7 +478,7 @@ def test_lists_of_users_and_groups(home: Path, rules: dict[str, Any], why: str |
 def test_an_account_without_groups_fails_rules_about_groups(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tellin.server.access.group_names", lambda account: [])
+    monkeypatch.setattr("tellin.server.authentication.access.group_names", lambda account: [])
     assert access(deny_groups=("x",)).refusal(me(home), VISITOR) == (
         "User alice from 192.0.2.7 not allowed because not in any group"
     )

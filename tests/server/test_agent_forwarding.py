@@ -20,7 +20,7 @@ from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.keys.formats import load_private_key
 from tellin.protocol.events import ChannelAsked, ChannelClosed, ChannelEnded
 from tellin.runtime import private_sockets
-from tellin.server import agent_forwarding
+from tellin.server.forwarding import agent_forwarding
 from tellin.testing.loopback import Collector
 
 Call = Callable[..., Caller]

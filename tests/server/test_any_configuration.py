@@ -31,7 +31,7 @@ from tellin.keys.formats import load_private_key
 from tellin.protocol.events import Authenticated
 from tellin.runtime.privileges import Account
 from tellin.runtime.surroundings import LocalSurroundings
-from tellin.server.access import group_names
+from tellin.server.authentication.access import group_names
 from tellin.server.settings import algorithms, check, core_settings
 from tellin.transport.version import IDENTIFICATION
 

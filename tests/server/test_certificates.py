@@ -14,9 +14,9 @@ from tellin.algorithms.signatures import CA_SIGNATURE_ALGORITHMS
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.errors import KeyFileError
 from tellin.keys import Certificate, PrivateKey, RevocationList
-from tellin.server.access import AccessRules, Helper, Visitor
-from tellin.server.authorities import SystemAccess
-from tellin.server.commands import HelperFailed, ask, command_tokens
+from tellin.server.authentication.access import AccessRules, Helper, Visitor
+from tellin.server.authentication.authorities import SystemAccess
+from tellin.server.authentication.commands import HelperFailed, ask, command_tokens
 
 CA = authority()
 PERMISSIONS = (

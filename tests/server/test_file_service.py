@@ -14,8 +14,8 @@ import pytest
 from tests.sftp.paper_files import Talk
 
 from tellin.errors import SftpError, UsageError
-from tellin.server.file_service import Wishes, parse_wishes
-from tellin.server.sftp_files import LocalFile, LocalFiles, Names, long_name
+from tellin.server.files.service import Wishes, parse_wishes
+from tellin.server.files.sftp_files import LocalFile, LocalFiles, Names, long_name
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import Close, Open, OpenDirectory, ReadDirectory

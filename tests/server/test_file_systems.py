@@ -15,11 +15,11 @@ import pytest
 from tests.sftp.paper_files import PaperFiles, Talk
 
 from tellin.errors import SftpError, UsageError
-from tellin.server.fsspec_files import FsspecFiles
-from tellin.server.memory_files import MemoryFiles
-from tellin.server.quota_files import QuotaFiles
-from tellin.server.rooted_files import RootedFiles
-from tellin.server.sftp_files import LocalFiles
+from tellin.server.files.fsspec_files import FsspecFiles
+from tellin.server.files.memory_files import MemoryFiles
+from tellin.server.files.quota_files import QuotaFiles
+from tellin.server.files.rooted_files import RootedFiles
+from tellin.server.files.sftp_files import LocalFiles
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.file_system import FileSystem

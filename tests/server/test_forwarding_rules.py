@@ -13,7 +13,7 @@ from tellin.connection.forwarding import DIRECT_PORT, PortTarget
 from tellin.errors import ChannelOpenFailureReason as Reason
 from tellin.protocol.events import ChannelAsked
 from tellin.runtime.loop import SmallLoop
-from tellin.server.forwarding import Forwarding, ForwardingRules, rules
+from tellin.server.forwarding.forwarding import Forwarding, ForwardingRules, rules
 
 # In which directions: to ports, to sockets; on ports, on sockets.
 NOTHING = (False, False, False, False)

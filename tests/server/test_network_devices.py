@@ -10,9 +10,9 @@ from tellin.config.key_options import read_options
 from tellin.config.sshd_config import SshdConfig
 from tellin.connection.forwarding import ANY_UNIT, ETHERNET, POINT_TO_POINT
 from tellin.runtime.loop import SmallLoop
-from tellin.server import network_devices
-from tellin.server.forwarding import ForwardingRules, rules
-from tellin.server.network_devices import MOST_DEVICES, NetworkDevices
+from tellin.server.forwarding import network_devices
+from tellin.server.forwarding.forwarding import ForwardingRules, rules
+from tellin.server.forwarding.network_devices import MOST_DEVICES, NetworkDevices
 
 
 def ruled(keys: str = "", forced_by: str = "", **values: object) -> ForwardingRules:

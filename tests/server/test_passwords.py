@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 from tests.interop.peers import Account
 
-from tellin.server.passwords import (
+from tellin.server.authentication.passwords import (
     ShadowEntry,
     SystemPasswords,
     Verdict,

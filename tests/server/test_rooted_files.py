@@ -22,8 +22,8 @@ from tests.sftp.paper_files import Talk
 from tellin.errors import SftpError
 from tellin.runtime import inside
 from tellin.runtime.inside import Root
-from tellin.server import rooted_files
-from tellin.server.rooted_files import RootedFiles
+from tellin.server.files import rooted_files
+from tellin.server.files.rooted_files import RootedFiles
 from tellin.sftp import messages
 from tellin.sftp.attributes import Attributes
 from tellin.sftp.messages import Close, Open, OpenDirectory, ReadDirectory

@@ -14,7 +14,7 @@ import tellin
 from tellin.config.authorized_keys import AuthorizedKey
 from tellin.config.key_options import KeyOptions
 from tellin.keys import RevocationList
-from tellin.server.admission import permits_terminal
+from tellin.server.authentication.admission import permits_terminal
 
 CA = authority()
 SOMEONE = "someone"

@@ -12,11 +12,11 @@ from tests.library import awaited
 
 import tellin
 from tellin.errors import UsageError
-from tellin.server.file_service import REQUEST_NAMES
-from tellin.server.memory_files import MemoryFiles
-from tellin.server.quota_files import QuotaFiles
-from tellin.server.rooted_files import RootedFiles
-from tellin.server.serve_files import ServeFiles
+from tellin.server.files.memory_files import MemoryFiles
+from tellin.server.files.quota_files import QuotaFiles
+from tellin.server.files.rooted_files import RootedFiles
+from tellin.server.files.service import REQUEST_NAMES
+from tellin.server.sessions.subsystem import ServeFiles
 from tellin.sftp.attributes import Attributes
 
 HOST_KEY = tellin.PrivateKey.generate("ed25519")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tellin.server.silent_typing import AnsweredSink
+from tellin.server.sessions.silent_typing import AnsweredSink
 
 
 class Wire:

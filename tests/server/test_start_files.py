@@ -11,7 +11,7 @@ from tellin.keys.private import PrivateKey
 from tellin.runtime.preludes import run_first
 from tellin.runtime.privileges import Account
 from tellin.server.login_record import LoginRecord, lines
-from tellin.server.start_files import start_file
+from tellin.server.sessions.start_files import start_file
 from tellin.userauth.questions import Factor
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.sftp.paper_files import Talk, drain, feed, no
 
-from tellin.client.copying import TreeCopy, Wishes
-from tellin.client.sides import (
+from tellin.client.files.copying import TreeCopy, Wishes
+from tellin.client.files.sides import (
     Fetching,
     LocalSource,
     LocalTarget,
@@ -23,9 +23,9 @@ from tellin.client.sides import (
 )
 from tellin.errors import ConnectionLost, SftpError
 from tellin.runtime.local_trees import Filling
-from tellin.server.quota_files import QuotaFiles
-from tellin.server.rooted_files import RootedFiles
-from tellin.server.sftp_files import LocalFiles
+from tellin.server.files.quota_files import QuotaFiles
+from tellin.server.files.rooted_files import RootedFiles
+from tellin.server.files.sftp_files import LocalFiles
 from tellin.sftp.messages import READ_NUMBER
 from tellin.sftp.remote_files import RemoteFiles
 from tellin.sftp.waiting import Directly, Job

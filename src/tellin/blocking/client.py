@@ -9,15 +9,15 @@ from tellin.blocking.faces import Entered, closing, forwarded, in_thread, told
 from tellin.blocking.files import Files
 from tellin.blocking.streams import Reader, Writer, turned, unwrapped
 from tellin.client import connect as client
+from tellin.client.arguments import Path
 from tellin.client.connected import Connection as AsyncConnection
-from tellin.client.forwards import Forwarding as AsyncForwarding
+from tellin.client.forwarding.forwards import Forwarding as AsyncForwarding
+from tellin.client.forwarding.remote_forwardings import Listener as AsyncListener
+from tellin.client.forwarding.remote_forwards import ANYWHERE
+from tellin.client.forwarding.streams import Stream as AsyncStream
 from tellin.client.options import Command, ConnectOptions, OutcomeOptions, SessionOptions
-from tellin.client.process import Completed
-from tellin.client.process import Process as AsyncProcess
-from tellin.client.remote_forwardings import Listener as AsyncListener
-from tellin.client.remote_forwards import ANYWHERE
-from tellin.client.streams import Stream as AsyncStream
-from tellin.client.trust import Path
+from tellin.client.sessions.process import Completed
+from tellin.client.sessions.process import Process as AsyncProcess
 from tellin.errors import TellinError, UsageError
 from tellin.keys.public import PublicKey
 from tellin.protocol import Negotiated

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Any, overload
 
 from tellin.blocking.faces import Entered, closing, forwarded
-from tellin.client.file_verbs import RemotePath
-from tellin.client.files import Files as AsyncFiles
-from tellin.client.remote_file import RemoteFile as AsyncRemoteFile
-from tellin.client.remote_file import RemoteTextFile as AsyncRemoteTextFile
+from tellin.client.files.changes import RemotePath
+from tellin.client.files.files import Files as AsyncFiles
+from tellin.client.files.remote_file import RemoteFile as AsyncRemoteFile
+from tellin.client.files.remote_file import RemoteTextFile as AsyncRemoteTextFile
 from tellin.sftp.messages import Entry
 
 

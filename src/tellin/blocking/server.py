@@ -10,9 +10,9 @@ from tellin.blocking.streams import Reader, Writer
 from tellin.keys.public import PublicKey
 from tellin.runtime.portal import shared_portal
 from tellin.server import serve as server
-from tellin.server.client_display import ClientDisplay
-from tellin.server.process import HandOver, Terminal
-from tellin.server.process import ServerProcess as AsyncServerProcess
+from tellin.server.forwarding.client_display import ClientDisplay
+from tellin.server.sessions.process import HandOver, Terminal
+from tellin.server.sessions.process import ServerProcess as AsyncServerProcess
 
 
 class ServerProcess(Face[AsyncServerProcess[AnyStr]], Generic[AnyStr]):

@@ -10,10 +10,10 @@ from typing import Any, Final, Unpack
 
 from tellin.blocking.client import Connection, Forwarding
 from tellin.blocking.faces import Entered, closing, forwarded, in_thread, told
+from tellin.client.arguments import Path
+from tellin.client.forwarding.remote_forwardings import StandingForwarding as AsyncStanding
+from tellin.client.forwarding.remote_forwards import ANYWHERE
 from tellin.client.options import ConnectOptions
-from tellin.client.remote_forwardings import StandingForwarding as AsyncStanding
-from tellin.client.remote_forwards import ANYWHERE
-from tellin.client.trust import Path
 from tellin.client.tunnel import LONGEST_WAIT, TunnelState
 from tellin.client.tunnel import Tunnel as AsyncTunnel
 from tellin.errors import TellinError, TimedOut

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What a program gives to the library is looked at here, before anything is done with it."""
 
+import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from tellin.errors import UsageError
 from tellin.runtime.redirection import refuse_tls
+
+Path: TypeAlias = str | os.PathLike[str]
+"""A file's name, as all of the interface takes it."""
 
 _STREAM: Final = ("recv_into", "sendmsg", "shutdown", "fileno", "close")
 

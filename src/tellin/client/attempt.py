@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from tellin.client.agent_source import AgentSource
-from tellin.client.connected import Connection
-from tellin.client.credentials import (
+from tellin.client.arguments import Path
+from tellin.client.authentication.agent_source import AgentSource
+from tellin.client.authentication.credentials import (
     Callbacks,
     Key,
     Named,
@@ -20,13 +20,14 @@ from tellin.client.credentials import (
     read_certificates,
     read_keys,
 )
-from tellin.client.host_keys import HostKeyPolicy, Revocations, Sources
-from tellin.client.identities import Identity
+from tellin.client.authentication.identities import Identity
+from tellin.client.connected import Connection
+from tellin.client.hosts.host_keys import HostKeyPolicy, Revocations, Sources
+from tellin.client.hosts.records import HostPlace, known_types
+from tellin.client.hosts.trust import LoadedRecords, RevokedHostKeys, Trust, read_revoked
 from tellin.client.jumps import Passed, check_circle
 from tellin.client.preferences import kept_settings
 from tellin.client.reach import own_name
-from tellin.client.records import HostPlace, known_types
-from tellin.client.trust import LoadedRecords, Path, RevokedHostKeys, Trust, read_revoked
 from tellin.client.ways import Way
 from tellin.config.ssh_config import SshConfig
 from tellin.config.ssh_reading import COMMAND_LINE, read_ssh_config

@@ -3,9 +3,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from tellin.client.authentication.credentials import Callbacks, DeferredIdentity
+from tellin.client.authentication.identities import Identity
 from tellin.client.connected import Connection, Driver
-from tellin.client.credentials import Callbacks, DeferredIdentity
-from tellin.client.identities import Identity
 from tellin.errors import AuthenticationFailed, ConnectionLost, HostKeyChanged, TellinError
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD
 

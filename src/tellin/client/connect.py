@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
-from tellin.client.agent_source import AgentSource, path_of_agent
-from tellin.client.agents import Agent
-from tellin.client.arguments import check_seconds, check_stream
+from tellin.client.arguments import Path, check_seconds, check_stream
 from tellin.client.attempt import Attempt, OnTheWay, Prepared
-from tellin.client.causes import first_cause
-from tellin.client.connected import Connection, Driver
-from tellin.client.credentials import (
+from tellin.client.authentication.agent_source import AgentSource, path_of_agent
+from tellin.client.authentication.agents import Agent
+from tellin.client.authentication.credentials import (
     Callbacks,
     ChangePassword,
     DeferredIdentity,
@@ -28,12 +26,22 @@ from tellin.client.credentials import (
     certified,
     check_credentials,
 )
+from tellin.client.authentication.identities import Identity
+from tellin.client.authentication.login import Login
+from tellin.client.causes import first_cause
+from tellin.client.connected import Connection, Driver
 from tellin.client.endings import Place
-from tellin.client.host_keys import HostKeyCheck
-from tellin.client.identities import Identity
+from tellin.client.hosts.host_keys import HostKeyCheck
+from tellin.client.hosts.learning import Learning, Updates
+from tellin.client.hosts.records import known_types
+from tellin.client.hosts.trust import (
+    HostKeys,
+    KnownHostsSource,
+    RevokedHostKeys,
+    Trust,
+    beside_loop,
+)
 from tellin.client.jumps import last_step, place_of
-from tellin.client.learning import Learning, Updates
-from tellin.client.login import Login
 from tellin.client.options import Algorithms
 from tellin.client.preferences import (
     CLIENT_SETTINGS,
@@ -45,15 +53,6 @@ from tellin.client.preferences import (
 )
 from tellin.client.preferences import keepalive as configured_keepalive
 from tellin.client.reach import adopted, dialled
-from tellin.client.records import known_types
-from tellin.client.trust import (
-    HostKeys,
-    KnownHostsSource,
-    Path,
-    RevokedHostKeys,
-    Trust,
-    beside_loop,
-)
 from tellin.client.ways import Command, channel_through, named_hop
 from tellin.config.destination import parse_port
 from tellin.config.ssh_config import SshConfig
@@ -417,7 +416,7 @@ class _Login(Attempt):
         """Let the server's side ask the agent that is lent, unless nobody knows whose side that is."""
         if self.lent is not None and not connection.lent.unsafe:
             # Few programs lend theirs.
-            from tellin.client.agent_forwarding import lend_agent  # noqa: PLC0415  (start-up time)
+            from tellin.client.forwarding.agent_forwarding import lend_agent  # noqa: PLC0415  (start-up time)
 
             lend_agent(connection, self.lent, journal)
             connection.lent.agent = True
@@ -500,7 +499,7 @@ class _Login(Attempt):
         self, driver: Driver, prepared: Prepared, check: HostKeyCheck, journal: Journal
     ) -> Updates | None:
         # Few servers have a key that is not on record.
-        from tellin.client.host_key_updates import updates  # noqa: PLC0415  (start-up time)
+        from tellin.client.hosts.host_key_updates import updates  # noqa: PLC0415  (start-up time)
 
         return updates(
             driver.core,

@@ -10,7 +10,7 @@ from typing import Any, Unpack, overload
 from tellin import keys
 from tellin.algorithms.signatures import plain as uncertified
 from tellin.client.accepting import Accept
-from tellin.client.arguments import check_seconds, check_variables
+from tellin.client.arguments import Path, check_seconds, check_variables
 from tellin.client.channel_owners import lose_all, tell_owner
 from tellin.client.commands import (
     decoded_output,
@@ -21,18 +21,17 @@ from tellin.client.commands import (
 )
 from tellin.client.connection import ClientConnection
 from tellin.client.display import Display, Lent
-from tellin.client.files import Files, open_files
-from tellin.client.forwards import Forwarding
-from tellin.client.incoming import Incoming
-from tellin.client.learning import Learning
-from tellin.client.local_forwards import forward_here, local_forward, socks_forward
+from tellin.client.files.files import Files, open_files
+from tellin.client.forwarding.forwards import Forwarding
+from tellin.client.forwarding.incoming import Incoming
+from tellin.client.forwarding.local_forwards import forward_here, local_forward, socks_forward
+from tellin.client.forwarding.remote_forwardings import RemoteVerbs
+from tellin.client.forwarding.streams import Stream
+from tellin.client.forwarding.through import checked_port, socket_through
+from tellin.client.hosts.learning import Learning
 from tellin.client.options import Command, ConnectOptions, Input, RunOptions, StartOptions
-from tellin.client.process import Completed, Plan, Process, complete
-from tellin.client.remote import Remote
-from tellin.client.remote_forwardings import RemoteVerbs
-from tellin.client.streams import Stream
-from tellin.client.through import checked_port, socket_through
-from tellin.client.trust import Path
+from tellin.client.sessions.process import Completed, Plan, Process, complete
+from tellin.client.sessions.remote import Remote
 from tellin.config.forwards import Forward
 from tellin.connection.forwarding import direct_target
 from tellin.connection.requests import (

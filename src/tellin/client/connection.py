@@ -27,14 +27,14 @@ from tellin.transport.settings import Settings
 
 
 class Check(Protocol):
-    """Answers for the host key: `tellin.client.host_keys.HostKeyCheck`."""
+    """Answers for the host key: `tellin.client.hosts.host_keys.HostKeyCheck`."""
 
     def handle(self, event: HostKeyOffered) -> None:
         """Settle it, now or later."""
 
 
 class Way(Protocol):
-    """Logs in: `tellin.client.login.Login`."""
+    """Logs in: `tellin.client.authentication.login.Login`."""
 
     proved: bool
 

@@ -7,9 +7,9 @@ import os
 from typing import Protocol
 
 from tellin.client.display import Display, Lent
-from tellin.client.incoming import Incoming
-from tellin.client.local_forwards import library_journal
-from tellin.client.x11_forwarding import Access, X11Forwarding, obtain
+from tellin.client.forwarding.incoming import Incoming
+from tellin.client.forwarding.local_forwards import library_journal
+from tellin.client.forwarding.x11_forwarding import Access, X11Forwarding, obtain
 from tellin.connection.forwarding import X11
 from tellin.connection.requests import X11Request
 from tellin.connection.x11 import COOKIE, LONGEST_COOKIE, Cookie, read_display

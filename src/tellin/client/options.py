@@ -4,8 +4,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
-from tellin.client.agents import Agent
-from tellin.client.credentials import (
+from tellin.client.arguments import Path
+from tellin.client.authentication.agents import Agent
+from tellin.client.authentication.credentials import (
     ChangePassword,
     Key,
     Passphrase,
@@ -14,7 +15,7 @@ from tellin.client.credentials import (
     UserCertificate,
 )
 from tellin.client.display import Display
-from tellin.client.trust import HostKeys, KnownHostsSource, Path, RevokedHostKeys
+from tellin.client.hosts.trust import HostKeys, KnownHostsSource, RevokedHostKeys
 from tellin.protocol.core import KeepAlive
 from tellin.runtime.redirection import Source, Target
 

@@ -10,9 +10,9 @@ from tellin.algorithms.signatures import (
     USER_KEY_ALGORITHMS,
     with_certificates,
 )
-from tellin.client.login_plan import LoginPlan
+from tellin.client.authentication.login_plan import LoginPlan
+from tellin.client.hosts.records import AUTHORITY
 from tellin.client.offer import algorithms
-from tellin.client.records import AUTHORITY
 from tellin.config.algorithm_lists import select_one
 from tellin.config.ssh_config import SshConfig
 from tellin.connection.forwarding import SERVERS_TYPES

@@ -10,27 +10,26 @@ from types import TracebackType
 from typing import Any, Final, Unpack
 
 from tellin.client.accepting import Accept
-from tellin.client.arguments import check_seconds
+from tellin.client.arguments import Path, check_seconds
 from tellin.client.backoff import BackOff, LoopWaits, Waits
 from tellin.client.connect import connect
 from tellin.client.connected import Connection
-from tellin.client.forwards import Forwarding
-from tellin.client.leading import Leader
-from tellin.client.local_forwards import (
+from tellin.client.forwarding.forwards import Forwarding
+from tellin.client.forwarding.leading import Leader
+from tellin.client.forwarding.local_forwards import (
     LocalForwarding,
     library_journal,
     listen_here,
     local_forward,
     socks_forward,
 )
-from tellin.client.options import ConnectOptions
-from tellin.client.remote_forwardings import (
+from tellin.client.forwarding.remote_forwardings import (
     StandingForwarding,
     permitted_places,
     remote_forward,
 )
-from tellin.client.remote_forwards import ANYWHERE
-from tellin.client.trust import Path
+from tellin.client.forwarding.remote_forwards import ANYWHERE
+from tellin.client.options import ConnectOptions
 from tellin.config.forwards import Forward
 from tellin.errors import (
     AuthenticationFailed,

@@ -5,7 +5,7 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from tellin.client.agents import Agent as Agent
+    from tellin.client.authentication.agents import Agent as Agent
     from tellin.config.authorized_keys import AuthorizedKeys as AuthorizedKeys
     from tellin.config.known_hosts import KnownHosts as KnownHosts
     from tellin.keys.certificates import Certificate as Certificate
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Each is loaded when it is first asked for: whoever compares two blobs waits for no file format.
 # What is about keys and lives on other floors has its name here all the same.
 _HOMES = {
-    "tellin.client.agents": ("Agent",),
+    "tellin.client.authentication.agents": ("Agent",),
     "tellin.config.authorized_keys": ("AuthorizedKeys",),
     "tellin.config.known_hosts": ("KnownHosts",),
     "tellin.keys.certificates": ("Certificate", "CertificateRole", "load_certificate"),

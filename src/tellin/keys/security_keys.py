@@ -102,7 +102,7 @@ class SecurityKeySecret:
         self._reserved = reserved
 
     def sign(self, data: bytes, hash_name: str) -> bytes:
-        """Not here: a helper process asks the security key (``tellin.client.tokens``)."""
+        """Not here: a helper process asks the security key (``tellin.client.authentication.tokens``)."""
         raise SignatureFailed(
             "the security key that holds this key cannot be reached from here",
             hint="load the key into an agent, which can",

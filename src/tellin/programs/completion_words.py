@@ -21,7 +21,7 @@ from tellin.config.surroundings import Surroundings
 from tellin.config.tokens import expand_tilde
 from tellin.errors import ConfigError
 from tellin.programs.command import PROGRAMS, load
-from tellin.programs.ssh_query import QUERIES, names_of_keyword
+from tellin.programs.ssh.query import QUERIES, names_of_keyword
 from tellin.wire import Record
 
 # A known_hosts of a whole company would be more than any shell shows.

@@ -187,7 +187,7 @@ def _held() -> list[PublicKey]:
     """What the agent holds."""
     if not os.environ.get("SSH_AUTH_SOCK"):
         return []
-    from tellin.client.agents import Agent
+    from tellin.client.authentication.agents import Agent
 
     try:
         with Agent.connect() as agent:

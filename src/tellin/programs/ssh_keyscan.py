@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from tellin.algorithms.signatures import certified
-from tellin.client.scanning import Answer, Question, Scanner
+from tellin.client.hosts.scanning import Answer, Question, Scanner
 from tellin.config.kinds import read_seconds
 from tellin.config.known_hosts import hash_name, host_name, make_line
 from tellin.errors import ConfigError, KeyFileError

@@ -23,7 +23,7 @@ from tellin.runtime.files import read_file
 from tellin.runtime.journal import DEBUG1, LEVELS, QUIET, Journal, to_descriptor
 from tellin.runtime.privileges import Account, mend_standard_descriptors
 from tellin.runtime.surroundings import LocalSurroundings
-from tellin.server.access import group_names
+from tellin.server.authentication.access import group_names
 from tellin.server.offer import Offer
 from tellin.server.settings import algorithms, check, required_rsa_size
 from tellin.server.system_log import SystemJournal, facility

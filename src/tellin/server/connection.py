@@ -98,7 +98,7 @@ class SessionHandler(Protocol):
 
 
 class Reach(Protocol):
-    """What the programs of a session may reach on the client's side: `tellin.server.reach.SessionReach`."""
+    """What the programs of a session may reach on the client's side: `tellin.server.forwarding.reach.SessionReach`."""
 
     def asked(self, request: Request, /) -> bool:
         """Do what is asked before the start, if that is possible."""
@@ -114,7 +114,7 @@ class Reach(Protocol):
 
 
 class Reaches(Protocol):
-    """The same for all sessions of a connection: `tellin.server.reach.ConnectionReach`."""
+    """The same for all sessions of a connection: `tellin.server.forwarding.reach.ConnectionReach`."""
 
     def session(self) -> Reach:
         """One session's part in it."""

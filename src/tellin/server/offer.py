@@ -11,7 +11,7 @@ from tellin.keys.private import PrivateKey
 from tellin.protocol import Settings
 from tellin.runtime.privileges import Account
 from tellin.server import settings
-from tellin.server.passwords import SystemPasswords
+from tellin.server.authentication.passwords import SystemPasswords
 from tellin.server.warming import warm_up
 from tellin.wire import Record
 

@@ -37,7 +37,7 @@ from tellin.runtime.opening import Opening
 from tellin.runtime.redirection import refuse_tls
 from tellin.runtime.sockets import Socket
 from tellin.server import settings
-from tellin.server.admission import (
+from tellin.server.authentication.admission import (
     Admission,
     Authorize,
     AuthorizedKeysSource,
@@ -56,9 +56,9 @@ from tellin.server.connection import (
     ServerConnection,
     SessionHandler,
 )
-from tellin.server.permits import permits, permitted
-from tellin.server.process import ForLogin, HandledSession, Handler, HandOver
+from tellin.server.forwarding.permits import permits, permitted
 from tellin.server.served_connection import ServedConnection
+from tellin.server.sessions.process import ForLogin, HandledSession, Handler, HandOver
 from tellin.sftp.file_system import FileSystem
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import Answer, Attempt, Question
@@ -244,7 +244,7 @@ def _with_files(
     if sftp is None:
         return dict(subsystems)
     # Imported here: most servers serve no files.
-    from tellin.server.serve_files import SUBSYSTEM, ServeFiles  # noqa: PLC0415
+    from tellin.server.sessions.subsystem import SUBSYSTEM, ServeFiles  # noqa: PLC0415
 
     if SUBSYSTEM in subsystems:
         raise UsageError("sftp= and a subsystem of that name")

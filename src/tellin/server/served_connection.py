@@ -8,9 +8,9 @@ import socket
 from tellin.connection.forwarding import AGENT, X11
 from tellin.connection.x11 import X11Origin
 from tellin.protocol.events import AuthenticationAsked
-from tellin.server.client_display import ClientDisplay
 from tellin.server.connection import Reach, Reaches, ServerConnection
-from tellin.server.forwarding import Forwarding
+from tellin.server.forwarding.client_display import ClientDisplay
+from tellin.server.forwarding.forwarding import Forwarding
 
 _log = logging.getLogger("tellin.server")
 
@@ -34,14 +34,14 @@ class ServedConnection(ServerConnection):
     async def open_agent(self) -> socket.socket:
         """A socket that leads to the client's agent."""
         # Few functions ask for it.
-        from tellin.server.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
+        from tellin.server.forwarding.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
 
         return await reach_client(self, AGENT)
 
     async def open_display(self, display: ClientDisplay) -> socket.socket:
         """A socket that leads to the client's display."""
         # Fewer still.
-        from tellin.server.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
+        from tellin.server.forwarding.client_sockets import reach_client  # noqa: PLC0415  (start-up time)
 
         display.count()
         return await reach_client(self, X11, X11Origin("127.0.0.1", 0).encode())
@@ -50,8 +50,8 @@ class ServedConnection(ServerConnection):
         """What programs of a session reach on the client's side; what its keys allow is known already."""
         if self.reach is None:
             # Few servers run programs.
-            from tellin.server.reach import ConnectionReach, ReachRules  # noqa: PLC0415
-            from tellin.server.x11_forwarding import X11Rules  # noqa: PLC0415
+            from tellin.server.forwarding.reach import ConnectionReach, ReachRules  # noqa: PLC0415
+            from tellin.server.forwarding.x11_forwarding import X11Rules  # noqa: PLC0415
 
             self.reach = ConnectionReach(
                 asyncio.get_running_loop(),

@@ -31,7 +31,7 @@ from tellin.keys.private import PrivateKey
 from tellin.protocol import KeepAlive, Preferences, ServerProtocol, Settings
 from tellin.protocol.server import SESSION
 from tellin.runtime.machine import has_aes
-from tellin.server.access import AccessRules, Helper, RootLogin
+from tellin.server.authentication.access import AccessRules, Helper, RootLogin
 from tellin.transport.version import identification
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy, Progress, parse_chains

@@ -23,19 +23,21 @@ from tellin.runtime.places_journal import with_places
 from tellin.runtime.privileges import Account, become, refuse_inspection
 from tellin.runtime.sockets import set_traffic_class
 from tellin.runtime.terminal import reserve_ptys
-from tellin.server import chroot, forwarding, reach, settings
-from tellin.server.access import Visitor, group_names
-from tellin.server.authorities import SystemAccess
+from tellin.server import settings
+from tellin.server.authentication.access import Visitor, group_names
+from tellin.server.authentication.authorities import SystemAccess
+from tellin.server.authentication.passwords import SystemPasswords, Verdict, failure_delay
 from tellin.server.connection import Login, ServerConnection, SessionHandler
 from tellin.server.endings import Ending, Standing, shown_name
-from tellin.server.forwarding import Forwarding
+from tellin.server.forwarding import forwarding, reach
+from tellin.server.forwarding.forwarding import Forwarding
+from tellin.server.forwarding.reach import ConnectionReach
 from tellin.server.login_record import LoginRecord
 from tellin.server.naming import find_name
 from tellin.server.offer import Offer
-from tellin.server.passwords import SystemPasswords, Verdict, failure_delay
-from tellin.server.reach import ConnectionReach
-from tellin.server.session_rules import SessionRules
-from tellin.server.sessions import CommandSession
+from tellin.server.sessions import chroot
+from tellin.server.sessions.session_rules import SessionRules
+from tellin.server.sessions.sessions import CommandSession
 from tellin.userauth.messages import KEYBOARD_INTERACTIVE, NONE, PASSWORD, PUBLIC_KEY
 from tellin.userauth.policy import Policy
 from tellin.userauth.questions import (
