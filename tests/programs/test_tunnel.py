@@ -213,6 +213,34 @@ def test_what_ssh_says_on_its_command_line_is_said_here_too(served: Home) -> Non
     assert [one["kind"] for one in found["forwards"]] == ["local", "dynamic"]
 
 
+def test_what_a_killed_tunnel_has_left_behind_does_not_keep_the_next_from_beginning(
+    served: Home,
+) -> None:
+    place = served.folder / "s"
+    served.configure(keyword=f"LocalForward {place} 127.0.0.1:9")
+    first = served.start("one")
+    first.wait_for_log("one: up: ")
+    first.process.kill()
+    first.process.wait(60)
+    left = place.stat()
+    # It may have been made in this second: then it might be somebody's who is about to listen.
+    os.utime(place, (left.st_atime - 9, left.st_mtime - 9))
+    served.start("one").wait_for_log("one: up: ")
+    assert place.stat().st_mtime > left.st_mtime - 9
+    # Where somebody listens nothing is taken away, though he is no tunnel of ours.
+    theirs = served.folder / "t"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(theirs))
+        other.listen()
+        os.utime(theirs, (left.st_atime - 9, left.st_mtime - 9))
+        served.configure(keyword=f"LocalForward {theirs} 127.0.0.1:9")
+        second = served.start("one")
+        assert second.process.wait(60) == 255
+        assert "Address already in use" in second.log()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(theirs))
+
+
 def test_a_tunnel_of_which_one_runs_already_is_refused(served: Home) -> None:
     """It would wait for the first one's ports on the server, and take them when that blinks."""
     keyword = f"RemoteForward 127.0.0.1:{served.listening} 127.0.0.1:9"

@@ -4,6 +4,7 @@
 import _socket
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -156,6 +157,31 @@ def listen_unix(
     finally:
         os.umask(before)
     return made
+
+
+def is_abandoned(path: str, *, settled: float) -> bool:
+    """Whether a socket is there that whoever listened on it has left behind, by being killed for one.
+
+    One younger than ``settled`` seconds may be about to be listened on, and is not.
+    """
+    import stat  # noqa: PLC0415 - as below
+
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    if not stat.S_ISSOCK(status.st_mode) or time.time() - status.st_mtime < settled:
+        return False
+    probe = Socket(AF_UNIX, _STREAM)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return False
 
 
 def _remove_socket(path: str) -> None:

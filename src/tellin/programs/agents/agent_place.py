@@ -4,24 +4,21 @@
 # pathlib would double the start-up time of a program that runs in every login shell.
 # ruff: noqa: PTH100, PTH102, PTH106, PTH108, PTH118, PTH120, PTH208
 
-import _socket
 import hashlib
 import os
 import pwd
 import secrets
 import stat
-import time
 from base64 import urlsafe_b64encode
 from contextlib import suppress
 from typing import Final, Self
 
 from tellin.programs.command import Failure
-from tellin.runtime.listeners import listen_unix
+from tellin.runtime.listeners import is_abandoned, listen_unix
 from tellin.runtime.sockets import Socket
 
 _FAILED: Final = 1
 _NAME: Final = 10  # letters of each part of a socket's name
-# A younger socket may belong to an agent that is about to listen.
 _SETTLED_SECONDS: Final = 60.0
 
 
@@ -134,26 +131,6 @@ def clean_up(*, every_host: bool) -> None:
     ours = "s." if every_host else f"s.{_host()}."
     for name in names:
         path = f"{directory}/{name}"
-        if name.startswith(ours) and _is_stale(path):
+        if name.startswith(ours) and is_abandoned(path, settled=_SETTLED_SECONDS):
             with suppress(OSError):
                 os.unlink(path)
-
-
-def _is_stale(path: str) -> bool:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    if not stat.S_ISSOCK(status.st_mode) or time.time() - status.st_mtime < _SETTLED_SECONDS:
-        return False
-    probe = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    probe.setblocking(False)
-    try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return False

@@ -18,7 +18,7 @@ from tellin.config.ssh_reading import read_ssh_config
 from tellin.errors import ConfigError
 from tellin.programs.ssh.program import Invocation
 from tellin.protocol.core import KeepAlive
-from tellin.runtime.listeners import FAMILIES
+from tellin.runtime.listeners import FAMILIES, is_abandoned
 from tellin.runtime.sockets import Socket
 from tellin.runtime.surroundings import LocalSurroundings
 from tellin.wire import Record
@@ -57,7 +57,8 @@ class Plan(Record):
             gateway=config.gateway_ports,
             family=FAMILIES[config.address_family],
             umask=config.stream_local_bind_mask,
-            unlink=config.stream_local_bind_unlink,
+            # What a killed one has left behind does not keep its successor from beginning.
+            unlink=config.stream_local_bind_unlink or is_abandoned(forward.listen_path, settled=1),
         )
 
     def same(self, other: "Plan") -> bool:
