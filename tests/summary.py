@@ -26,7 +26,11 @@ class Fuzzed(NamedTuple):
 def tell(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
     """The lines, none where none of those tests ran."""
     # The report of what a test clears away has its properties again.
-    made = [(dict(report.user_properties), report) for report in reports if report.when == "call"]
+    made = [
+        (dict(report.user_properties), report)
+        for report in reports
+        if report.when == "call" and report.outcome != "rerun"
+    ]
     yield from _guards((found, report.outcome) for found, report in made if "guard" in found)
     yield from _fuzzing(Fuzzed(*found["fuzz"]) for found, _ in made if "fuzz" in found)
     yield from _deeds(

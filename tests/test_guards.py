@@ -94,7 +94,18 @@ def test_without_its_guard_a_rule_is_broken(
     path.write_text(path.read_text("utf-8").replace(guard.text, guard.without), "utf-8")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:randomly",
+                "-p",
+                "no:rerunfailures",
+            ),
             *("-o", "addopts=--import-mode=importlib", "-o", "timeout=60", "-rfE"),
             *(f"tests/{test}" for test in guard.tests),
         ],

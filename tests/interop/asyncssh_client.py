@@ -6,6 +6,7 @@ The remote streams are this process's own; what else is known goes to the file `
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -47,9 +48,10 @@ async def main(told: dict, facts: dict) -> int:
                 term_size=(100, 30),
                 env=told.get("env", {}),
                 encoding=None,
-                stdin=sys.stdin.buffer,
-                stdout=sys.stdout.buffer,
-                stderr=sys.stderr.buffer,
+                # It closes what it is given, and what it has to complain of would be lost.
+                stdin=os.dup(0),
+                stdout=os.dup(1),
+                stderr=os.dup(2),
             )
             done = await process.wait()
             if done.exit_signal:
