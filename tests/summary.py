@@ -25,6 +25,8 @@ class Fuzzed(NamedTuple):
 
 def tell(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
     """The lines, none where none of those tests ran."""
+    reports = list(reports)
+    yield from _tried_again(report for report in reports if report.outcome == "rerun")
     # The report of what a test clears away has its properties again.
     made = [
         (dict(report.user_properties), report)
@@ -39,6 +41,17 @@ def tell(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
     for table in sorted({str(found["table"]) for found, _ in made if "table" in found}):
         yield ""
         yield from Path(table).read_text("utf-8").splitlines()
+
+
+def _tried_again(reports: Iterable[pytest.TestReport]) -> Iterator[str]:
+    """Why what passed in the end did not at first."""
+    for at, report in enumerate(reports):
+        if not at:
+            yield ""
+            yield "Tried again, since at first:"
+        lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+        yield f"    {report.nodeid}"
+        yield from (f"        {line[1:].strip()[:200]}" for line in lines[:5])
 
 
 def _guards(drawn: Iterable[tuple[Mapping[str, object], str]]) -> Iterator[str]:
